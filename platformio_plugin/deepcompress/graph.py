@@ -1,0 +1,204 @@
+"""The values that flow from stage to stage: Graph, IntegerGraph, EncodedGraph, Plan.
+
+Each is frozen, and each stage hands on a new one. A stage's output type is not its input type
+where what is known has changed: a Graph is float, an IntegerGraph has scales, an EncodedGraph has
+the weights' bytes, a Plan has addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An activation. `shape` is without the batch: (channels, height, width) or (features,)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """What an activation function leaves of a value: [minimum, maximum], in real units."""
+
+    minimum: float = -np.inf
+    maximum: float = np.inf
+
+    def then(self, later: Clamp) -> Clamp:
+        """This clamp followed by `later`, as one."""
+        low = min(max(self.minimum, later.minimum), later.maximum)
+        high = min(max(self.maximum, later.minimum), later.maximum)
+        return Clamp(low, high)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer.
+
+    Attributes:
+        name: the user's name for it, such as "features.0".
+        op: a key of `ops.OPERATORS`.
+        inputs, output: names of tensors.
+        attributes: the operator's own frozen dataclass.
+        parameters: float32 arrays by name ("weight", "bias"), read-only.
+        clamp: the activation function fused into it.
+        source: the line of the user's model, where torch knows it.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Any
+    parameters: Mapping[str, np.ndarray]
+    clamp: Clamp = Clamp()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A float network: nodes in the order in which they run."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def producer(self, tensor: str) -> Node | None:
+        return next((node for node in self.nodes if node.output == tensor), None)
+
+    def consumers(self, tensor: str) -> list[Node]:
+        return [node for node in self.nodes if tensor in node.inputs]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """real = scale * (q - zero_point), q an int8."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """How an int32 accumulator becomes an int8: see `requantize.py`.
+
+    Attributes:
+        multiplier: int32 [channels], each in 0 .. 2**31 - 1.
+        shift: rounding right shift of the 64-bit product, the same for all channels.
+        zero_point: of the output.
+        minimum, maximum: of the output, after the activation function.
+    """
+
+    multiplier: np.ndarray
+    shift: int
+    zero_point: int
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True)
+class IntegerNode:
+    """One layer in integers.
+
+    Attributes:
+        weight: int8 [output channels, weights of one], or None.
+        bias: int32 [output channels] with the input's zero point folded in, or None.
+        requantize: or None for an operator that only moves or compares int8 values.
+        clamp: (minimum, maximum) of the int8 output for operators without `requantize`.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Any
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    requantize: Requantize | None = None
+    clamp: tuple[int, int] = (-128, 127)
+
+
+@dataclass(frozen=True)
+class IntegerGraph:
+    """A network in integers: what `reference.py` runs and the C must equal bit for bit."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    quantization: Mapping[str, Quantization]
+    nodes: tuple[IntegerNode, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Array:
+    """One constant C array. `values` has the numpy type of its C type."""
+
+    name: str
+    values: np.ndarray
+    meaning: str
+
+
+@dataclass(frozen=True)
+class EncodedWeight:
+    """A layer's weights as they lie in flash: the encoding's name, and its arrays."""
+
+    encoding: str
+    arrays: tuple[Array, ...]
+
+    @property
+    def flash_bytes(self) -> int:
+        return sum(array.values.nbytes for array in self.arrays)
+
+
+@dataclass(frozen=True)
+class EncodedGraph:
+    """An IntegerGraph and, for each node with weights, how they lie in flash."""
+
+    integer: IntegerGraph
+    weights: Mapping[str, EncodedWeight]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: a node, the kernel it calls, and what that costs.
+
+    Attributes:
+        inputs, output: byte addresses in the arena.
+        scratch: address of `scratch_bytes` for the kernel's own use.
+        cycles: estimated.
+        code_bytes: estimated flash of the kernel's instance.
+    """
+
+    node: IntegerNode
+    kernel: str
+    inputs: tuple[int, ...]
+    output: int
+    scratch: int
+    scratch_bytes: int
+    macs: int
+    cycles: int
+    code_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that `emit` needs: what runs in which order, from where to where."""
+
+    encoded: EncodedGraph
+    cpu: str
+    steps: tuple[Step, ...]
+    arena_bytes: int
+    addresses: Mapping[str, int]
+    stack_bytes: int

@@ -1,0 +1,276 @@
+"""Every option once: name, type, default, meaning.
+
+From this table come the keys of platformio.ini (`custom_deepcompress_<name>`), the flags of the
+command line (`--<name>`), and docs/options.md. Standard library only: PlatformIO's own Python,
+which has no torch, reads it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepcompress.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `kind` names its parser in `_PARSERS`; a `path` is part of the cache's key."""
+
+    name: str
+    kind: str
+    default: Any
+    meaning: str
+    example: str
+    choices: tuple[str, ...] = ()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "input_shape",
+        "shape",
+        None,
+        "shape of one input without the batch, for files that do not say it (a state_dict, "
+        "TorchScript, a pickled module); by default that of the calibration data",
+        "1,32,32",
+    ),
+    Option(
+        "architecture",
+        "text",
+        None,
+        "where the class or function is that builds the network of a state_dict: file.py:Class. "
+        "This file is run",
+        "models/lenet5.py:LeNet5",
+    ),
+    Option(
+        "trust_pickle",
+        "flag",
+        False,
+        "open a pickled module that holds more than plain torch.nn layers. Unpickling runs code "
+        "from the file: say yes only to a file you made",
+        "yes",
+    ),
+    Option(
+        "calibration",
+        "path",
+        None,
+        "an .npz with `inputs` of shape [samples, ...] (float32 as the network wants them, or "
+        "uint8 images) and, for accuracy, `labels` of shape [samples]",
+        "data/calibration.npz",
+    ),
+    Option(
+        "input_mean",
+        "numbers",
+        None,
+        "mean that the training subtracted from images scaled to 0..1, one number or one a "
+        "channel; makes raw camera bytes the model's input",
+        "0.1307",
+    ),
+    Option(
+        "input_std",
+        "numbers",
+        None,
+        "standard deviation that the training divided by; goes with input_mean",
+        "0.3081",
+    ),
+    Option(
+        "sparsity",
+        "sparsity",
+        None,
+        "share of weights to prune by magnitude: one number for all layers, or layer:number pairs",
+        "0.8 or conv1:0.5, fc1:0.9",
+    ),
+    Option(
+        "prune",
+        "choice",
+        "layer",
+        "what one sparsity number means: the same share in every layer, or the smallest weights "
+        "of the whole network",
+        "global",
+        ("layer", "global"),
+    ),
+    Option(
+        "encoding",
+        "choice",
+        "auto",
+        "how weights lie in flash: the cheapest for each layer, or one for all",
+        "delta",
+        ("auto", "dense", "delta"),
+    ),
+    Option(
+        "optimize",
+        "choice",
+        "balanced",
+        "what `auto` choices minimise: bytes of flash, cycles, or both",
+        "size",
+        ("size", "speed", "balanced"),
+    ),
+    Option(
+        "labels",
+        "labels",
+        None,
+        "names of the classes: a text file with one a line, or a comma-separated list",
+        "data/labels.txt",
+    ),
+    Option(
+        "self_test",
+        "count",
+        0,
+        "how many golden vectors from the calibration set to keep in flash for selfTest()",
+        "2",
+    ),
+    Option(
+        "python",
+        "text",
+        None,
+        "the Python that has torch; by default the first found of $DEEPCOMPRESS_PYTHON, "
+        "PlatformIO's own, the active environment, the project's .venv, python3 on the PATH",
+        "/home/me/torch/bin/python",
+    ),
+)
+
+BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The board a model is compiled for. Bytes; None where unknown."""
+
+    cpu: str = "cortex-m4"
+    flash_limit: int | None = None
+    ram_limit: int | None = None
+    clock_hz: int | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The parsed options of one model; a field an option of the table above."""
+
+    input_shape: tuple[int, ...] | None = None
+    architecture: str | None = None
+    trust_pickle: bool = False
+    calibration: str | None = None
+    input_mean: tuple[float, ...] | None = None
+    input_std: tuple[float, ...] | None = None
+    sparsity: float | dict[str, float] | None = None
+    prune: str = "layer"
+    encoding: str = "auto"
+    optimize: str = "balanced"
+    labels: tuple[str, ...] | str | None = None
+    self_test: int = 0
+    python: str | None = None
+    target: Target = field(default_factory=Target)
+
+
+def parse(texts: Mapping[str, str], *, where: str, target: Target | None = None) -> Options:
+    """Options from their texts.
+
+    Args:
+        texts: option name -> text, as written in the ini or on the command line.
+        where: how to name the place in an error, such as "platformio.ini [env:nucleo]".
+
+    Raises:
+        UserError: an unknown option, or a text that does not parse.
+    """
+    values: dict[str, Any] = {}
+    for name, text in texts.items():
+        option = BY_NAME.get(name)
+        if option is None:
+            raise UserError(
+                f"there is no option {name}{did_you_mean(name, BY_NAME)}",
+                where,
+                "The options are " + ", ".join(sorted(BY_NAME)),
+            )
+        if text.strip():
+            values[name] = parse_one(option, text.strip(), where=where)
+    return Options(**values, target=target or Target())
+
+
+def parse_one(option: Option, text: str, *, where: str) -> Any:
+    """The value of one option from its text. Raises UserError."""
+    try:
+        return _PARSERS[option.kind](option, text)
+    except ValueError as error:
+        raise UserError(
+            f"{option.name} = {text!r} {error}",
+            where,
+            f"Write for example {option.name} = {option.example}",
+        ) from None
+
+
+def _shape(_: Option, text: str) -> tuple[int, ...]:
+    parts = [part for part in re.split(r"[,x\s]+", text.strip("()[] ")) if part]
+    if not parts or any(not part.isdigit() or int(part) == 0 for part in parts):
+        raise ValueError("is not a list of sizes")
+    return tuple(int(part) for part in parts)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("is not a number") from None
+
+
+def _numbers(_: Option, text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in re.split(r"[,\s]+", text.strip("()[] ")) if part)
+
+
+def _fraction(text: str) -> float:
+    value = _number(text[:-1]) / 100 if text.endswith("%") else _number(text)
+    if not 0 <= value < 1:
+        raise ValueError("is out of range: a sparsity is at least 0 and below 1")
+    return value
+
+
+def _sparsity(_: Option, text: str) -> float | dict[str, float] | None:
+    if text.lower() == "none":
+        return None
+    if ":" not in text:
+        return _fraction(text)
+    pairs = [part.split(":") for part in re.split(r"[,\s]+", text.replace(": ", ":")) if part]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("is not a list of layer:number pairs")
+    return {layer: _fraction(value) for layer, value in pairs}
+
+
+def _flag(_: Option, text: str) -> bool:
+    words = {"yes": True, "true": True, "on": True, "1": True}
+    words |= {"no": False, "false": False, "off": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("is neither yes nor no")
+    return words[text.lower()]
+
+
+def _choice(option: Option, text: str) -> str:
+    if text.lower() not in option.choices:
+        hint = did_you_mean(text.lower(), option.choices)
+        raise ValueError(f"is none of {', '.join(option.choices)}{hint}")
+    return text.lower()
+
+
+def _count(_: Option, text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("is not a whole number")
+    return int(text)
+
+
+def _labels(_: Option, text: str) -> tuple[str, ...] | str:
+    """A path stays a text, to be read by `compile`; a list becomes a tuple."""
+    parts = [part.strip() for part in re.split(r"[,\n]", text)]
+    return tuple(part for part in parts if part) if len(parts) > 1 else text
+
+
+_PARSERS = {
+    "shape": _shape,
+    "text": lambda _, text: text,
+    "path": lambda _, text: text,
+    "flag": _flag,
+    "numbers": _numbers,
+    "sparsity": _sparsity,
+    "choice": _choice,
+    "labels": _labels,
+    "count": _count,
+}
