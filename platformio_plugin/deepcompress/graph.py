@@ -90,6 +90,20 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class ByteInput:
+    """How a raw byte becomes the input's int8: clamp((u * multiplier + offset) >> shift).
+
+    Attributes:
+        multiplier, offset: int32, one for all channels or one a channel.
+        shift: 0 .. 16. For a plain image it is 0, the multiplier 1 and the offset -128.
+    """
+
+    multiplier: np.ndarray
+    offset: np.ndarray
+    shift: int
+
+
+@dataclass(frozen=True)
 class Requantize:
     """How an int32 accumulator becomes an int8: see `requantize.py`.
 
@@ -139,6 +153,7 @@ class IntegerGraph:
     nodes: tuple[IntegerNode, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    byte_input: ByteInput | None = None
 
 
 @dataclass(frozen=True)

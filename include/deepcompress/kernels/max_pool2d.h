@@ -1,0 +1,48 @@
+/*
+ * MaxPool2d where it does not follow a convolution that can take it in.
+ */
+#ifndef DEEPCOMPRESS_KERNELS_MAX_POOL2D_H
+#define DEEPCOMPRESS_KERNELS_MAX_POOL2D_H
+
+#include <stdint.h>
+
+#include "../requantize.h"
+
+typedef struct {
+    int32_t channels, in_height, in_width, out_height, out_width;
+    int32_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
+    int32_t minimum, maximum; /* of the activation function behind it */
+} dc_max_pool2d;
+
+/* Maximum of the window whose first row and column (which may lie outside) are given. */
+DC_INLINE int32_t dc_max_pool2d_window(const dc_max_pool2d *layer, const int8_t *plane,
+                                       int32_t first_row, int32_t first_column) {
+    int32_t greatest = -128;
+    for (int32_t i = 0; i < layer->kernel_height; ++i) {
+        for (int32_t j = 0; j < layer->kernel_width; ++j) {
+            const int32_t row = first_row + i, column = first_column + j;
+            if (row >= 0 && row < layer->in_height && column >= 0 && column < layer->in_width) {
+                const int32_t value = plane[row * layer->in_width + column];
+                greatest = value > greatest ? value : greatest;
+            }
+        }
+    }
+    return greatest;
+}
+
+/* input [channels][in_height][in_width] -> output [channels][out_height][out_width] */
+DC_INLINE void dc_max_pool2d_int8(const dc_max_pool2d *layer, const int8_t *input, int8_t *output) {
+    for (int32_t channel = 0; channel < layer->channels; ++channel) {
+        for (int32_t y = 0; y < layer->out_height; ++y) {
+            for (int32_t x = 0; x < layer->out_width; ++x) {
+                const int32_t value =
+                    dc_max_pool2d_window(layer, input, y * layer->stride_height - layer->pad_top,
+                                         x * layer->stride_width - layer->pad_left);
+                *output++ = (int8_t)dc_clamp(value, layer->minimum, layer->maximum);
+            }
+        }
+        input += layer->in_height * layer->in_width;
+    }
+}
+
+#endif

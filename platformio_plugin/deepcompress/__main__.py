@@ -1,0 +1,156 @@
+"""The command line: `python -m deepcompress compile net.pt -o out/`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from deepcompress import __version__
+from deepcompress.errors import UserError, draw
+from deepcompress.options import OPTIONS, Option, Target, parse
+
+EPILOG = """\
+example:
+  python -m deepcompress compile models/lenet5.pt -o out/ \\
+      --calibration data/calibration.npz --input-mean 0.1307 --input-std 0.3081 \\
+      --sparsity 0.8 --cpu cortex-m4
+
+writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c and report.json. Compile lenet5.c with
+the library's include/ on the path; no Python is needed to build it.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0, or 1 for a mistake of the user's, told in one paragraph on stderr."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except UserError as error:
+        print(draw(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("deepcompress: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="deepcompress",
+        description="PyTorch networks on microcontrollers: pruned, int8, sparse, as generated C.",
+    )
+    top.add_argument("--version", action="version", version=f"deepcompress {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_compile(commands)
+    _add_profile(commands)
+    _add_options(commands)
+    return top
+
+
+def _add_compile(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "compile",
+        help="a .pt file to C sources",
+        description="Compresses a PyTorch network and writes C sources for it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", type=Path, help="the .pt file")
+    command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
+    command.add_argument("--name", help="the model's name in C; by default the file's")
+    command.add_argument("-v", "--verbose", action="store_true", help="print each stage's time")
+    board = command.add_argument_group("board")
+    board.add_argument("--cpu", default="cortex-m4", help="such as cortex-m0plus, cortex-m4, host")
+    board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
+    board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
+    board.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
+    options = command.add_argument_group("options, the same as custom_deepcompress_... in the ini")
+    for option in OPTIONS:
+        options.add_argument(flag(option), metavar=option.kind.upper(), help=_help(option))
+    command.set_defaults(run=run_compile)
+
+
+def flag(option: Option) -> str:
+    """The option's flag: --input-shape of input_shape."""
+    return "--" + option.name.replace("_", "-")
+
+
+def _help(option: Option) -> str:
+    default = "" if option.default in (None, False) else f" (default {option.default})"
+    choices = f"; one of {', '.join(option.choices)}" if option.choices else ""
+    text = f"{option.meaning}{choices}. Example: {option.example}{default}"
+    return text.replace("%", "%%")
+
+
+def run_compile(parsed: argparse.Namespace) -> int:
+    from deepcompress.compile import compile_model
+    from deepcompress.report import table
+    from deepcompress.write import write
+
+    texts = {
+        o.name: getattr(parsed, o.name) for o in OPTIONS if getattr(parsed, o.name) is not None
+    }
+    target = Target(parsed.cpu, parsed.flash_limit, parsed.ram_limit, parsed.clock_hz)
+    options = parse(texts, where="command line", target=target)
+    name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
+    say = (lambda line: print(line, flush=True)) if parsed.verbose else (lambda line: None)
+    print(f"{name}: compressing {parsed.model.name} for {parsed.cpu}", flush=True)
+    compiled = compile_model(parsed.model, name=name, options=options, say=say)
+    write(compiled.texts, parsed.output)
+    print(table(compiled.report), flush=True)
+    return 0
+
+
+def _add_profile(commands: argparse._SubParsersAction) -> None:
+    from deepcompress import profile
+
+    command = commands.add_parser(
+        "profile",
+        help="modelled cycles of a firmware, layer by layer",
+        description="Runs a firmware ELF instruction by instruction and counts modelled cycles.",
+    )
+    profile.add_arguments(command)
+    command.set_defaults(run=profile.run)
+
+
+def _add_options(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("options", help="every option and what it means")
+    command.add_argument("--markdown", action="store_true", help="as docs/options.md has it")
+    command.set_defaults(run=run_options)
+
+
+def run_options(parsed: argparse.Namespace) -> int:
+    print(options_markdown() if parsed.markdown else options_text(), end="")
+    return 0
+
+
+def options_markdown() -> str:
+    """docs/options.md."""
+    lines = [
+        "# Options",
+        "",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
+        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
+        "",
+        "| name | default | meaning | example |",
+        "|---|---|---|---|",
+    ]
+    for o in OPTIONS:
+        default = "" if o.default is None else "no" if o.default is False else str(o.default)
+        choices = (
+            f" One of {', '.join(f'`{choice}`' for choice in o.choices)}." if o.choices else ""
+        )
+        lines.append(f"| `{o.name}` | {default} | {o.meaning}.{choices} | `{o.example}` |")
+    return "\n".join(lines) + "\n"
+
+
+def options_text() -> str:
+    return "".join(
+        f"custom_deepcompress_{o.name}\n    {o.meaning}\n    {o.name} = {o.example}\n\n"
+        for o in OPTIONS
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Representative inputs: what the `.npz` holds, checked, and how raw bytes become inputs."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepcompress.errors import UserError, did_you_mean
+from deepcompress.options import Options
+
+SYNTHETIC_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class ByteScaling:
+    """real = scale * (u - zero), float64, one of each for all channels or one a channel."""
+
+    scale: np.ndarray
+    zero: np.ndarray
+
+    def real(self, images: np.ndarray) -> np.ndarray:
+        """float32 model inputs of uint8 images [samples, channels, ...]."""
+        across = (1, -1) + (1,) * (images.ndim - 2) if len(self.scale) > 1 else (1,)
+        return ((images - self.zero.reshape(across)) * self.scale.reshape(across)).astype(
+            np.float32
+        )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What quantization observes.
+
+    Attributes:
+        inputs: float32 [samples, *input shape], as the network wants them.
+        labels: int64 [samples], or None.
+        byte_scaling: how raw bytes become inputs, or None where the model takes numbers only.
+        images: the uint8 inputs, where the file holds such.
+        synthetic: True where there is no data and the inputs are random.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray | None = None
+    byte_scaling: ByteScaling | None = None
+    images: np.ndarray | None = None
+    synthetic: bool = False
+
+
+def byte_scaling(options: Options) -> ByteScaling | None:
+    """From the mean and std of the training, which are of images scaled to 0..1."""
+    if options.input_mean is None and options.input_std is None:
+        return None
+    std = np.array(options.input_std or (1.0,), np.float64)
+    mean = np.array(options.input_mean or (0.0,), np.float64)
+    if (
+        (std <= 0).any()
+        or not np.isfinite([*mean, *std]).all()
+        or len(mean) > 1 < len(std) != len(mean)
+    ):
+        raise UserError(
+            f"mean {_listed(mean)} and std {_listed(std)} do not make a scaling",
+            "options input_mean and input_std",
+            "Give one number or one a channel for each, every std above 0",
+        )
+    mean, std = np.broadcast_arrays(mean, std)
+    return ByteScaling(scale=1 / (255 * std), zero=255 * mean)
+
+
+def _listed(numbers: np.ndarray) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+def read_calibration(options: Options) -> Calibration | None:
+    """The calibration file of the options, or None where none is named. Raises UserError."""
+    if options.calibration is None:
+        return None
+    path = Path(options.calibration)
+    arrays = _open(path)
+    if "inputs" not in arrays:
+        raise UserError(
+            f"it has no array `inputs`{did_you_mean('inputs', arrays)}; it has {_keys(arrays)}",
+            f"calibration file {path}",
+            "Save it with numpy.savez(path, inputs=..., labels=...)",
+        )
+    inputs, labels = arrays["inputs"], arrays.get("labels")
+    _check_inputs(inputs, path)
+    _check_labels(labels, len(inputs), path)
+    scaling = byte_scaling(options)
+    if inputs.dtype != np.uint8:
+        return Calibration(inputs.astype(np.float32), labels, scaling)
+    scaling = scaling or ByteScaling(np.ones(1), np.zeros(1))
+    _check_channels(scaling, inputs.shape[1:], path)
+    return Calibration(scaling.real(inputs), labels, scaling, images=inputs)
+
+
+def synthetic_calibration(options: Options, input_shape: tuple[int, ...]) -> Calibration:
+    """Random inputs for when there is no data: bytes 0..255 or standard normal numbers."""
+    random = np.random.default_rng(0)
+    shape = (SYNTHETIC_SAMPLES, *input_shape)
+    scaling = byte_scaling(options)
+    if scaling is None:
+        return Calibration(random.standard_normal(shape).astype(np.float32), synthetic=True)
+    _check_channels(scaling, input_shape, "the model")
+    images = random.integers(0, 256, shape, dtype=np.uint8)
+    return Calibration(scaling.real(images), None, scaling, images=images, synthetic=True)
+
+
+def check_shape(calibration: Calibration, input_shape: tuple[int, ...], path: str | None) -> None:
+    """Raises UserError where the samples do not have the model's input shape."""
+    found = calibration.inputs.shape[1:]
+    if found != input_shape:
+        raise UserError(
+            f"its samples have the shape {'x'.join(map(str, found))}, the model's input is "
+            f"{'x'.join(map(str, input_shape))}",
+            f"calibration file {path}",
+            "Save `inputs` as [samples, channels, height, width], as the training fed them",
+        )
+
+
+def _open(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        neighbours = [p.name for p in path.parent.glob("*.npz")] if path.parent.is_dir() else []
+        raise UserError(
+            f"there is no such file{did_you_mean(path.name, neighbours)}",
+            f"calibration file {path}",
+            "Name an .npz in the option calibration, relative to the project",
+        )
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"inputs": loaded}
+        return {key: loaded[key] for key in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"it cannot be read as an .npz of plain arrays ({str(error).splitlines()[0]})",
+            f"calibration file {path}",
+            "Save it with numpy.savez(path, inputs=..., labels=...)",
+        ) from None
+
+
+def _keys(arrays: dict[str, np.ndarray]) -> str:
+    return ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items()) or "nothing"
+
+
+def _check_inputs(inputs: np.ndarray, path: Path) -> None:
+    where = f"calibration file {path}"
+    if inputs.ndim < 2 or len(inputs) == 0:
+        raise UserError(
+            f"`inputs` has the shape {list(inputs.shape)}, which holds no samples",
+            where,
+            "Save [samples, channels, height, width]; a hundred samples are enough",
+        )
+    if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
+        raise UserError(
+            f"`inputs` is {inputs.dtype}",
+            where,
+            "Save float32 as the network wants it, or uint8 images",
+        )
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        bad = np.argwhere(~np.isfinite(inputs))[0]
+        raise UserError(
+            f"`inputs` holds NaN or infinity, first in sample {bad[0]}",
+            where,
+            "Remove these samples: the ranges of the int8 network are measured on this data",
+        )
+
+
+def _check_labels(labels: np.ndarray | None, samples: int, path: Path) -> None:
+    if labels is None:
+        return
+    if labels.shape != (samples,) or labels.dtype.kind not in "iu":
+        raise UserError(
+            f"`labels` is {labels.dtype} {list(labels.shape)} for {samples} inputs",
+            f"calibration file {path}",
+            "Save one whole number an input: the index of its class",
+        )
+
+
+def _check_channels(scaling: ByteScaling, shape: tuple[int, ...], where: Path | str) -> None:
+    if len(scaling.scale) not in (1, shape[0]):
+        raise UserError(
+            f"input_mean or input_std has {len(scaling.scale)} numbers for {shape[0]} channels",
+            f"{where}",
+            "Give one number, or one a channel",
+        )

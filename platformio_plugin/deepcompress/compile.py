@@ -1,0 +1,226 @@
+"""The story: a `.pt` becomes C. One function that calls the stages in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepcompress import check
+from deepcompress.calibration import (
+    Calibration,
+    check_shape,
+    read_calibration,
+    synthetic_calibration,
+)
+from deepcompress.emit import Provenance, emit
+from deepcompress.encode import encode
+from deepcompress.errors import UserError
+from deepcompress.fit import check_fits
+from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph, IntegerGraph, Plan
+from deepcompress.load import load
+from deepcompress.lower import lower
+from deepcompress.options import Options
+from deepcompress.plan import plan
+from deepcompress.prune import prune
+from deepcompress.quantize import quantize
+from deepcompress.reference import quantize_bytes, quantize_float, run
+from deepcompress.report import measure_accuracy, report
+
+_KEYWORDS = """
+    auto break case char class const continue default delete do double else enum extern float for
+    goto if inline int long namespace new operator register restrict return short signed sizeof
+    static struct switch template this typedef union unsigned void volatile while
+"""
+C_KEYWORDS = frozenset(_KEYWORDS.split())
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `compile_model` made: the generated texts, the report, and the values on the way."""
+
+    texts: dict[str, str]
+    report: dict[str, Any]
+    graph: Graph
+    integer: IntegerGraph
+    plan: Plan
+
+
+@dataclass
+class Clock:
+    """Tells how long each stage took, if somebody listens."""
+
+    say: Callable[[str], None] = lambda line: None
+    _last: float = field(default_factory=time.perf_counter)
+
+    def stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self.say(f"{name:<10} {1e3 * (now - self._last):8.1f} ms")
+        self._last = now
+
+
+def compile_model(
+    path: Path, *, name: str, options: Options, say: Callable[[str], None] = lambda line: None
+) -> Compiled:
+    """A model's C sources, its report, and the graphs it went through.
+
+    Args:
+        path: the `.pt` file.
+        name: of the model in C: an identifier.
+        say: is told, line by line, how long each stage took.
+
+    Raises:
+        UserError: whatever is wrong with the file, the options, or the fit on the board.
+    """
+    check_name(name)
+    clock = Clock(say)
+    calibration = read_calibration(options)
+    if calibration is not None and options.input_shape is None:
+        options = replace(options, input_shape=calibration.inputs.shape[1:])
+    labels = read_labels(options)
+    clock.stage("data")
+
+    program = load(path, options=options)
+    clock.stage("load")
+    lowered = lower(program, name=name)
+    check.shapes_follow(lowered)
+    calibration = _calibration_for(lowered, calibration, options)
+    clock.stage("lower")
+    graph = fold(lowered)
+    check.same_function(lowered, graph, calibration.inputs[:8])
+    clock.stage("fold")
+    pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
+    clock.stage("prune")
+    integer = quantize(pruned, calibration)
+    check.accumulators_fit(integer)
+    check.offsets_fit(integer)
+    clock.stage("quantize")
+    encoded = encode(
+        integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
+    )
+    check.encodings_are_lossless(encoded)
+    clock.stage("encode")
+    planned = plan(encoded, cpu=options.target.cpu)
+    check.buffers_do_not_collide(planned)
+    clock.stage("plan")
+
+    inputs = integer_inputs(integer, calibration)
+    golden = _golden_inputs(inputs, options)
+    facts = report(
+        planned,
+        source=path.name,
+        target=options.target,
+        accuracy=None
+        if calibration.synthetic
+        else measure_accuracy(
+            forward_numpy(graph, calibration.inputs), run(integer, inputs), calibration.labels
+        ),
+        golden_bytes=_golden_bytes(integer, golden),
+        warnings=_warnings(integer, calibration, labels),
+    )
+    check_fits(facts, options)
+    clock.stage("report")
+    texts = emit(
+        planned, provenance=_provenance(path, options), labels=labels, golden_inputs=golden
+    )
+    texts["report.json"] = json.dumps(facts, indent=1) + "\n"
+    clock.stage("emit")
+    return Compiled(texts, facts, pruned, integer, planned)
+
+
+def check_name(name: str) -> None:
+    """Raises UserError where a model's name cannot stand in C."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in C_KEYWORDS:
+        raise UserError(
+            "it cannot be a name in C",
+            f"model name {name!r}",
+            "Use letters, digits and underscores, such as lenet5 (in the ini: lenet5 = file.pt)",
+        )
+
+
+def read_labels(options: Options) -> tuple[str, ...]:
+    """The classes' names: the option's list, or the lines of the file it names."""
+    if options.labels is None or isinstance(options.labels, tuple):
+        return options.labels or ()
+    path = Path(options.labels)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"it cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})",
+            f"labels file {path}",
+            "Name a text file with one label a line, or list them: labels = cat, dog",
+        ) from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> np.ndarray:
+    """The calibration samples as the device would see them, int8 [samples, *input shape]."""
+    if calibration.images is not None:
+        return quantize_bytes(calibration.images, integer)
+    return quantize_float(calibration.inputs, integer.quantization[integer.inputs[0]])
+
+
+def _calibration_for(
+    graph: Graph, calibration: Calibration | None, options: Options
+) -> Calibration:
+    shape = graph.tensors[graph.inputs[0]].shape
+    if calibration is None:
+        return synthetic_calibration(options, shape)
+    check_shape(calibration, shape, options.calibration)
+    return calibration
+
+
+def _golden_inputs(inputs: np.ndarray, options: Options) -> np.ndarray | None:
+    if options.self_test > len(inputs):
+        raise UserError(
+            f"self_test = {options.self_test} asks for more vectors than the {len(inputs)} samples",
+            "option self_test",
+            "Ask for fewer; two or three find a wrong build",
+        )
+    return inputs[: options.self_test] if options.self_test else None
+
+
+def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
+    if golden is None:
+        return 0
+    return golden.nbytes + len(golden) * integer.tensors[integer.outputs[0]].size
+
+
+def _warnings(
+    integer: IntegerGraph, calibration: Calibration, labels: tuple[str, ...]
+) -> list[str]:
+    warnings = []
+    if calibration.synthetic:
+        warnings.append(
+            "no calibration data: ranges were measured on random inputs, so that accuracy may be "
+            "poor. Name an .npz of real inputs in the option calibration"
+        )
+    outputs = integer.tensors[integer.outputs[0]].size
+    if labels and len(labels) != outputs:
+        warnings.append(f"{len(labels)} labels for {outputs} outputs: check the option labels")
+    return warnings
+
+
+def _provenance(path: Path, options: Options) -> Provenance:
+    stated = {
+        "sparsity": options.sparsity,
+        "prune": options.prune if isinstance(options.sparsity, float) else None,
+        "encoding": options.encoding,
+        "optimize": options.optimize,
+        "cpu": options.target.cpu,
+    }
+    return Provenance(
+        source=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        options=tuple(f"{key} = {value}" for key, value in stated.items() if value is not None),
+    )

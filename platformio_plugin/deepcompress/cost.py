@@ -1,0 +1,70 @@
+"""What a layer costs in flash and cycles, before any compiler has run: the numbers choices use.
+
+Fitted to the modelled cycles and the code sizes that arm-none-eabi-gcc 12 -O2 gives for Cortex-M4;
+tests/test_cost.py holds the fit to within a third. Cores without a fast multiplier or unaligned
+loads scale by their family's factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepcompress.graph import EncodedWeight, IntegerNode
+from deepcompress.ops import OPERATORS, Shape
+
+
+@dataclass(frozen=True)
+class Cost:
+    cycles: int
+    code_bytes: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """Cycles per product, per stored weight decoded, per output; bytes of one instance."""
+
+    mac: float
+    weight: float
+    output: float
+    code_bytes: int
+
+
+KERNELS: dict[str, KernelCost] = {
+    "conv2d_dense": KernelCost(mac=3.2, weight=0, output=16, code_bytes=420),
+    "conv2d_delta": KernelCost(mac=3.4, weight=18, output=16, code_bytes=400),
+    "linear_dense": KernelCost(mac=7.0, weight=0, output=24, code_bytes=110),
+    "linear_delta": KernelCost(mac=11.0, weight=0, output=32, code_bytes=140),
+    "max_pool2d_int8": KernelCost(mac=0, weight=0, output=60, code_bytes=180),
+    "clamp_int8": KernelCost(mac=0, weight=0, output=8, code_bytes=50),
+}
+
+# Against Cortex-M4 at zero wait states.
+_FAMILY_FACTOR = {"m0": 1.7, "m3": 1.2, "m7": 0.6, "m33": 0.9, "m55": 0.8}
+
+# The function that calls the layers, the input's conversion, the labels' look-up.
+MODEL_CODE_BYTES = 420
+
+
+def kernel_name(node: IntegerNode, encoding: str | None) -> str:
+    """The C kernel of a node, without its prefix `dc_`."""
+    return f"{node.op}_{encoding or 'int8'}"
+
+
+def estimate(
+    node: IntegerNode, weight: EncodedWeight | None, stored: int, output: Shape, cpu: str
+) -> Cost:
+    """The cost of one layer.
+
+    Args:
+        stored: weights that the kernel multiplies by: all if dense, the non-zeros if sparse.
+        output: shape of the output.
+    """
+    kernel = KERNELS[kernel_name(node, weight.encoding if weight else None)]
+    macs = OPERATORS[node.op].macs(node.attributes, stored, output)
+    outputs = 1
+    for size in output:
+        outputs *= size
+    cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
+    family = cpu.removeprefix("cortex-").rstrip("+plus")
+    return Cost(round(cycles * _FAMILY_FACTOR.get(family, 1.0)), kernel.code_bytes, macs)

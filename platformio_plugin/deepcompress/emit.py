@@ -1,0 +1,239 @@
+"""From a Plan to C text. Numbers arrive in the templates ready; fixed C is never generated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepcompress import __version__
+from deepcompress.graph import Array, Plan, Step
+from deepcompress.ops import OPERATORS
+from deepcompress.reference import run
+
+C_TYPES = {
+    np.dtype(np.int8): "int8_t",
+    np.dtype(np.uint8): "uint8_t",
+    np.dtype(np.int32): "int32_t",
+}
+_LINE = 96
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the generated files say of where they come from. No date, path or host."""
+
+    source: str
+    sha256: str
+    options: tuple[str, ...]
+
+
+def emit(
+    plan: Plan,
+    *,
+    provenance: Provenance,
+    labels: tuple[str, ...] = (),
+    golden_inputs: np.ndarray | None = None,
+) -> dict[str, str]:
+    """The generated files of one model: file name -> text.
+
+    Args:
+        labels: names of the classes, as many as outputs, or none.
+        golden_inputs: int8 [vectors, *input shape] to keep in flash for the self test.
+    """
+    facts = _facts(plan, provenance, labels, golden_inputs)
+    name = plan.encoded.integer.name
+    templates = {
+        f"{name}.h": "model.h.j2",
+        f"{name}.hpp": "model.hpp.j2",
+        f"{name}_weights.h": "weights.h.j2",
+        f"{name}.c": "model.c.j2",
+    }
+    environment = _environment()
+    return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+
+
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepcompress"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["c_string"] = c_string
+    return environment
+
+
+def _facts(
+    plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden_inputs: np.ndarray | None
+) -> dict[str, Any]:
+    graph = plan.encoded.integer
+    source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    output = graph.quantization[graph.outputs[0]]
+    return {
+        "version": __version__,
+        "provenance": provenance,
+        "name": graph.name,
+        "NAME": graph.name.upper(),
+        "Name": class_name(graph.name),
+        "input": source,
+        "output": result,
+        "input_quantization": graph.quantization[graph.inputs[0]],
+        "output_quantization": output,
+        "input_scale": c_float(graph.quantization[graph.inputs[0]].scale),
+        "output_scale": c_float(output.scale),
+        "byte_input": _byte_input(plan),
+        "arena_bytes": plan.arena_bytes,
+        "arena_words": -(-plan.arena_bytes // 4),
+        "input_address": plan.addresses[graph.inputs[0]],
+        "output_address": plan.addresses[graph.outputs[0]],
+        "layers": _layers(plan),
+        "kernel_headers": sorted({step.node.op for step in plan.steps}),
+        "labels": labels,
+        "golden": _golden(plan, golden_inputs),
+        "weight_bytes": sum(array.values.nbytes for array in all_arrays(plan)),
+    }
+
+
+def class_name(name: str) -> str:
+    """Lenet5 of lenet5, KeywordSpotter of keyword_spotter."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
+
+
+def c_identifier(name: str, *, prefix: str) -> str:
+    """A C identifier from a layer's name: conv1, features_0, layer_0 for "0"."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return word if word and not word[0].isdigit() else prefix + word
+
+
+def c_float(value: float) -> str:
+    """A C float literal that reads back as the same float32."""
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def c_string(text: str) -> str:
+    """A C string literal; other characters than printable ASCII as octal UTF-8 bytes."""
+    plain = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{plain}"'
+
+
+def layer_arrays(plan: Plan, step: Step) -> list[Array]:
+    """All constant arrays of a layer: weights, bias, multipliers."""
+    node = step.node
+    if node.weight is None:
+        return []
+    return [
+        *plan.encoded.weights[node.name].arrays,
+        Array("bias", node.bias, "with the input's zero point folded in"),
+        Array("multiplier", node.requantize.multiplier, "of requantization"),
+    ]
+
+
+def all_arrays(plan: Plan) -> list[Array]:
+    return [array for step in plan.steps for array in layer_arrays(plan, step)]
+
+
+def _layers(plan: Plan) -> list[dict[str, Any]]:
+    layers, taken = [], set()
+    for step in plan.steps:
+        name = c_identifier(step.node.name, prefix="layer_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        layers.append(_layer(plan, step, name))
+    return layers
+
+
+def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
+    graph, node = plan.encoded.integer, step.node
+    inputs = [graph.tensors[tensor].shape for tensor in node.inputs]
+    output = graph.tensors[node.output].shape
+    scales = [graph.quantization[tensor] for tensor in node.inputs]
+    operator = OPERATORS[node.op]
+    return {
+        "function": f"{graph.name}_{name}",
+        "user_name": node.name,
+        "describe": operator.describe(node.attributes),
+        "kernel": step.kernel,
+        "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
+        "fields": operator.c_parameters(node, scales, inputs, output),
+        "requantize": node.requantize,
+        "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
+        "input_shape": brackets(inputs[0]),
+        "output_shape": brackets(output),
+        "input": step.inputs[0] if node.inputs[0] != graph.inputs[0] else None,
+        "output": step.output,
+        "scratch": step.scratch if step.scratch_bytes else None,
+        "weights": _weights_text(plan, step),
+        "cycles": step.cycles,
+    }
+
+
+def _weights_text(plan: Plan, step: Step) -> str:
+    weight = step.node.weight
+    if weight is None:
+        return ""
+    nonzero = int(np.count_nonzero(weight))
+    return f"{plan.encoded.weights[step.node.name].encoding}, {nonzero} of {weight.size} weights"
+
+
+def brackets(shape: tuple[int, ...]) -> str:
+    return "".join(f"[{size}]" for size in shape)
+
+
+def _array(model: str, layer: str, array: Array) -> dict[str, Any]:
+    return {
+        "name": f"{model}_{layer}_{array.name}",
+        "type": C_TYPES[array.values.dtype],
+        "size": array.values.size,
+        "bytes": array.values.nbytes,
+        "meaning": array.meaning,
+        "lines": number_lines(array.values),
+    }
+
+
+def number_lines(values: np.ndarray) -> list[str]:
+    """Numbers with commas, as many a line as fit."""
+    lines, line = [], ""
+    for value in values.ravel().tolist():
+        if len(line) + len(str(value)) + 2 > _LINE:
+            lines.append(line.rstrip())
+            line = ""
+        line += f"{value}, "
+    return [*lines, line.rstrip().removesuffix(",")]
+
+
+def _byte_input(plan: Plan) -> dict[str, Any] | None:
+    graph = plan.encoded.integer
+    by, shape = graph.byte_input, graph.tensors[graph.inputs[0]].shape
+    if by is None:
+        return None
+    channels = len(by.multiplier)
+    return {
+        "channels": channels,
+        "plane": int(np.prod(shape)) // channels,
+        "multiplier": ", ".join(map(str, by.multiplier.tolist())),
+        "offset": ", ".join(map(str, by.offset.tolist())),
+        "shift": by.shift,
+    }
+
+
+def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
+    if inputs is None or len(inputs) == 0:
+        return None
+    outputs = run(plan.encoded.integer, inputs)
+    return {
+        "count": len(inputs),
+        "inputs": number_lines(inputs),
+        "outputs": number_lines(outputs),
+        "bytes": inputs.nbytes + outputs.nbytes,
+    }

@@ -1,0 +1,30 @@
+"""The encodings of weights in flash, one file each.
+
+An encoding's module states: `encode` a matrix, `decode` it again without loss. Its C reader is
+include/deepcompress/encodings/<name>.h.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from deepcompress.encodings import delta, dense
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deepcompress.graph import Array
+
+
+class Encoding(Protocol):
+    def encode(self, weight: np.ndarray) -> tuple[Array, ...]:
+        """C arrays of an int8 matrix [output channels, weights of one]."""
+
+    def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
+        """The matrix again, int8 [rows, columns]."""
+
+    def scratch_bytes(self, weight: np.ndarray) -> int:
+        """RAM that a convolution needs to hold one decoded output channel."""
+
+
+ENCODINGS: dict[str, Encoding] = {"dense": dense, "delta": delta}

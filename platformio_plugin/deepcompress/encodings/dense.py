@@ -1,0 +1,19 @@
+"""Dense: every weight a byte, output channel by output channel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepcompress.graph import Array
+
+
+def encode(weight: np.ndarray) -> tuple[Array, ...]:
+    return (Array("weight", weight.ravel(), "int8 weights, output channel by output channel"),)
+
+
+def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
+    return arrays[0].values.reshape(shape)
+
+
+def scratch_bytes(weight: np.ndarray) -> int:
+    return 0

@@ -1,0 +1,68 @@
+"""Runs a float Graph in torch: what calibration observes, retraining trains, and checks compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from deepcompress.graph import Graph
+from deepcompress.ops import OPERATORS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Parameters = Mapping[str, Mapping[str, "torch.Tensor"]]
+
+
+def forward(
+    graph: Graph,
+    inputs: torch.Tensor,
+    *,
+    parameters: Parameters | None = None,
+    observe: Callable[[str, torch.Tensor], None] = lambda name, value: None,
+) -> torch.Tensor:
+    """The graph's output for a batch.
+
+    Args:
+        inputs: float32 [batch, *input shape].
+        parameters: node name -> parameters to use instead of the graph's own, for training.
+        observe: called with each tensor's name and value.
+
+    Returns:
+        float32 [batch, *output shape]; differentiable where the parameters are.
+    """
+    parameters = parameters or to_torch(graph)
+    values = {graph.inputs[0]: inputs}
+    observe(graph.inputs[0], inputs)
+    for node in graph.nodes:
+        operands = [values[name] for name in node.inputs]
+        value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
+        values[node.output] = value.clamp(node.clamp.minimum, node.clamp.maximum)
+        observe(node.output, values[node.output])
+    output = values[graph.outputs[0]]
+    return output.reshape(len(inputs), *graph.tensors[graph.outputs[0]].shape)
+
+
+def to_torch(graph: Graph) -> Parameters:
+    """The graph's parameters as torch tensors, node by node."""
+    import torch
+
+    return {
+        node.name: {name: torch.tensor(array) for name, array in node.parameters.items()}
+        for node in graph.nodes
+    }
+
+
+def forward_numpy(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> np.ndarray:
+    """`forward` on arrays, a batch at a time: float32 [samples, *output shape]."""
+    import numpy as np
+    import torch
+
+    parameters = to_torch(graph)
+    with torch.no_grad():
+        outputs = [
+            forward(graph, torch.from_numpy(inputs[i : i + batch]), parameters=parameters).numpy()
+            for i in range(0, len(inputs), batch)
+        ]
+    return np.concatenate(outputs)

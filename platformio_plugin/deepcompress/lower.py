@@ -1,0 +1,276 @@
+"""From torch's exported program to our Graph: one aten call becomes one of our few operators.
+
+What each call means is a row in `ops/`. This file knows what all calls share: arguments by their
+schema's names, constants folded, layers named as the user named them, calls that change nothing
+dropped. Pruning, folding and numbers are left to later stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepcompress.errors import UserError, did_you_mean
+from deepcompress.graph import Graph, Node, Tensor
+from deepcompress.ops import BY_ATEN, OPERATORS
+
+if TYPE_CHECKING:
+    import torch
+
+# Calls that hand on their input in inference.
+_IDENTITY = {
+    "alias",
+    "clone",
+    "contiguous",
+    "detach",
+    "dropout",
+    "feature_dropout",
+    "lift_fresh_copy",
+    "to",
+    "_to_copy",
+}
+# Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
+_BOOKKEEPING = {"sym_size", "sym_constrain_range_for_size", "_assert_scalar", "_assert_async"}
+
+
+def lower(program: torch.export.ExportedProgram, *, name: str) -> Graph:
+    """The float Graph of an exported program.
+
+    Args:
+        program: as `load` gives it, aten calls not decomposed.
+        name: of the model, a C identifier.
+
+    Raises:
+        UserError: an operator or a use of one that is not supported, naming the layer.
+    """
+    return _Lowering(program, name).run()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One aten call with its arguments by name; what `ops/*.read` sees."""
+
+    layer: str
+    source: str
+    aten: str
+    arguments: dict[str, Any]
+    constants: dict[str, np.ndarray]
+    input_rank: int
+    output_shape: tuple[int, ...]
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments[argument]
+
+    def get(self, argument: str, default: Any) -> Any:
+        return self.arguments.get(argument, default)
+
+    def has(self, argument: str) -> bool:
+        return argument in self.arguments
+
+    def constant(self, argument: str, *, optional: bool = False) -> np.ndarray | None:
+        """A parameter as float32. Raises UserError where it is computed at run time."""
+        if argument in self.constants:
+            return self.constants[argument]
+        if optional and self.arguments.get(argument) is None:
+            return None
+        raise self.unsupported(f"its {argument} is computed, not stored", "Make it a parameter")
+
+    def unsupported(self, what: str, do: str) -> UserError:
+        where = f"layer {self.layer} ({self.aten})" + (f", {self.source}" if self.source else "")
+        return UserError(what, where, do)
+
+
+class _Lowering:
+    """The walk over the program's nodes; what it has seen so far."""
+
+    def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
+        self.name = name
+        self.fx_nodes = list(program.graph_module.graph.nodes)
+        self.constants: dict[str, torch.Tensor] = _constants(program)
+        self.constant_names = _constant_names(program)
+        self.user_inputs = tuple(program.graph_signature.user_inputs)
+        self.alias: dict[str, str] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Node] = []
+
+    def run(self) -> Graph:
+        outputs: tuple[str, ...] = ()
+        for fx in self.fx_nodes:
+            if fx.op == "placeholder" and fx.name in self.user_inputs:
+                self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
+            elif fx.op == "call_function":
+                self.call(fx)
+            elif fx.op == "output":
+                outputs = tuple(self.tensor_of(argument) for argument in fx.args[0])
+        self.check_inputs_outputs(outputs)
+        return Graph(self.name, self.tensors, tuple(self.nodes), self.user_inputs, outputs)
+
+    def check_inputs_outputs(self, outputs: tuple[str, ...]) -> None:
+        if len(self.user_inputs) != 1 or len(outputs) != 1:
+            raise UserError(
+                f"it has {len(self.user_inputs)} inputs and {len(outputs)} outputs",
+                f"the model {self.name}",
+                "One of each is supported in this version: wrap the model in a module that "
+                "takes and returns one tensor",
+            )
+
+    def call(self, fx: torch.fx.Node) -> None:
+        aten = _aten_name(fx)
+        if aten in _BOOKKEEPING:
+            return
+        if aten == "getitem" and fx.args[1] == 0:
+            self.alias[fx.name] = self.tensor_of(fx.args[0])
+        elif self.fold_constant(fx):
+            return
+        elif aten in _IDENTITY:
+            self.alias[fx.name] = self.tensor_of(fx.args[0])
+        else:
+            self.nodes.append(self.node(fx, aten.removesuffix("_")))
+
+    def node(self, fx: torch.fx.Node, aten: str) -> Node:
+        call = self.read_call(fx, aten)
+        if aten not in BY_ATEN:
+            raise call.unsupported(
+                f"the operator {aten} is not supported{did_you_mean(aten, BY_ATEN)}",
+                f"Supported are {', '.join(sorted(BY_ATEN))}; replace the layer by these",
+            )
+        op = BY_ATEN[aten]
+        attributes, parameters = OPERATORS[op].read(call)
+        inputs = tuple(
+            self.tensor_of(argument)
+            for argument in _tensor_arguments(fx)
+            if argument.name not in self.constants
+        )
+        self.tensors[fx.name] = Tensor(fx.name, call.output_shape)
+        return Node(call.layer, op, inputs, fx.name, attributes, parameters, source=call.source)
+
+    def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
+        arguments = _named_arguments(fx)
+        constants = {
+            name: _read_only(self.constants[value.name])
+            for name, value in arguments.items()
+            if getattr(value, "name", None) in self.constants
+        }
+        data = next((a for a in _tensor_arguments(fx) if a.name not in self.constants), None)
+        return Call(
+            layer=self.layer_name(fx, arguments),
+            source=_source_line(fx),
+            aten=aten,
+            arguments={
+                key: value for key, value in arguments.items() if not hasattr(value, "name")
+            },
+            constants=constants,
+            input_rank=len(_shape(data)) if data is not None else 0,
+            output_shape=_shape(fx),
+        )
+
+    def layer_name(self, fx: torch.fx.Node, arguments: dict[str, Any]) -> str:
+        """The user's name: that of the weight, else of the nn.Module, else of the call."""
+        weight = self.constant_names.get(getattr(arguments.get("weight"), "name", ""), "")
+        name = weight.rpartition(".")[0]
+        if not name:
+            modules = list((fx.meta.get("nn_module_stack") or {}).values())
+            name = modules[-1][0] if len(modules) > 1 else fx.name
+            name = name.removeprefix("L['self'].")
+        taken = {node.name for node in self.nodes}
+        return next(n for n in (name, *(f"{name}_{i}" for i in range(2, 9999))) if n not in taken)
+
+    def fold_constant(self, fx: torch.fx.Node) -> bool:
+        """Computes a call whose tensors are all constants, such as a weight's transpose."""
+        tensors = _tensor_arguments(fx)
+        if not tensors or any(argument.name not in self.constants for argument in tensors):
+            return False
+        import torch
+        from torch.fx.node import map_arg
+
+        args, kwargs = map_arg((fx.args, fx.kwargs), lambda n: self.constants[n.name])
+        with torch.no_grad():
+            self.constants[fx.name] = fx.target(*args, **kwargs)
+        self.constant_names[fx.name] = self.constant_names.get(tensors[0].name, "")
+        return True
+
+    def tensor_of(self, fx: Any) -> str:
+        name = getattr(fx, "name", str(fx))
+        while name in self.alias:
+            name = self.alias[name]
+        if name not in self.tensors:
+            raise UserError(
+                "a result does not depend on the input",
+                f"the model {self.name}, {name}",
+                "Remove it from the model's outputs",
+            )
+        return name
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    """Placeholder name -> parameter, buffer or lifted constant."""
+    stored = {**program.constants, **program.state_dict}
+    return {
+        placeholder: stored[name].detach()
+        for placeholder, name in _constant_names(program).items()
+        if name in stored
+    }
+
+
+def _constant_names(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """Placeholder name -> the user's name, such as "conv1.weight"."""
+    signature = program.graph_signature
+    return {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+
+
+def _aten_name(fx: torch.fx.Node) -> str:
+    """ "conv2d" from aten.conv2d.default."""
+    schema = getattr(fx.target, "_schema", None)
+    return schema.name.split("::")[-1] if schema else getattr(fx.target, "__name__", str(fx.target))
+
+
+def _named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
+    """The call's arguments by their names in the operator's schema, defaults included."""
+    schema = getattr(fx.target, "_schema", None)
+    if schema is None:
+        return dict(enumerate(fx.args))
+    named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    named.update(zip((a.name for a in schema.arguments), fx.args, strict=False))
+    named.update(fx.kwargs)
+    return named
+
+
+def _tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
+    """The tensors among the inputs; sizes of a dynamic batch are integers, not tensors."""
+    return [a for a in fx.all_input_nodes if hasattr(a.meta.get("val"), "shape") or not a.meta]
+
+
+def _shape(fx: torch.fx.Node) -> tuple[int, ...]:
+    """Shape of a node's result without the batch."""
+    value = fx.meta["val"]
+    value = value[0] if isinstance(value, (list, tuple)) else value
+    sizes = value.shape[1:]
+    dynamic = [str(size) for size in sizes if not str(size).isdigit()]
+    if dynamic:
+        raise UserError(
+            f"its shape {tuple(value.shape)} is dynamic beyond the batch",
+            f"tensor {fx.name}",
+            "Export the model with fixed sizes; only the batch may be dynamic",
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def _source_line(fx: torch.fx.Node) -> str:
+    """ "model.py:31" of the user's code, where torch recorded it."""
+    frames = [line for line in (fx.meta.get("stack_trace") or "").splitlines() if "File" in line]
+    if not frames:
+        return ""
+    file, _, rest = frames[-1].strip().removeprefix('File "').partition('", line ')
+    return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
+
+
+def _read_only(tensor: torch.Tensor) -> np.ndarray:
+    array = tensor.detach().cpu().float().numpy().copy()
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,69 @@
+"""The operators, one file each.
+
+An operator's module states facts, as functions of the same names in every file (`Operator` below).
+Adding an operator is one such file, a line in `OPERATORS`, a kernel in include/, and a test row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deepcompress.ops import clamp, conv2d, flatten, linear, max_pool2d
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+Shape = tuple[int, ...]
+
+
+class Operator(Protocol):
+    """What a module in `ops/` says of its operator. Shapes are without the batch."""
+
+    ATEN: tuple[str, ...]
+    """Names of the aten operators, without overload, that `read` understands."""
+
+    def read(self, call: Call) -> tuple[Any, dict[str, np.ndarray]]:
+        """Attributes and float parameters from an aten call. Raises UserError."""
+
+    def output_shape(self, attributes: Any, parameters: dict, inputs: list[Shape]) -> Shape: ...
+
+    def describe(self, attributes: Any) -> str:
+        """As PyTorch would print the layer, short."""
+
+    def forward(self, attributes: Any, parameters: dict, *inputs: torch.Tensor) -> torch.Tensor:
+        """The float operator on a batch, activation function not included; differentiable.
+
+        `parameters` are torch tensors under the names of `Node.parameters`.
+        """
+
+    def integer(
+        self, node: IntegerNode, quantization: list[Quantization], *inputs: np.ndarray
+    ) -> np.ndarray:
+        """The integer operator on int8 batches: the specification of its arithmetic."""
+
+    def c_parameters(
+        self,
+        node: IntegerNode,
+        quantization: list[Quantization],
+        inputs: list[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """The fields of the kernel's parameter struct but for `requantize`, in their order."""
+
+    def macs(self, attributes: Any, weights: int, output: Shape) -> int:
+        """Multiplications of one inference with `weights` weights (or compares, without)."""
+
+
+OPERATORS: dict[str, Operator] = {
+    "conv2d": conv2d,
+    "linear": linear,
+    "max_pool2d": max_pool2d,
+    "clamp": clamp,
+    "flatten": flatten,
+}
+
+BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}

@@ -1,0 +1,61 @@
+"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `fold` moves them into its producer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+ATEN = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Attributes: [minimum, maximum] in real units."""
+
+    minimum: float
+    maximum: float
+
+
+def read(call: Call) -> tuple[Limits, dict[str, np.ndarray]]:
+    if call.aten == "relu":
+        return Limits(0.0, np.inf), {}
+    if call.aten == "relu6":
+        return Limits(0.0, 6.0), {}
+    low = call.get("min_val", call.get("min", None))
+    high = call.get("max_val", call.get("max", None))
+    return Limits(-np.inf if low is None else low, np.inf if high is None else high), {}
+
+
+def output_shape(attributes: Limits, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    return inputs[0]
+
+
+def describe(attributes: Limits) -> str:
+    return "ReLU" if attributes == Limits(0.0, np.inf) else "Clamp"
+
+
+def forward(attributes: Limits, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    return x.clamp(attributes.minimum, attributes.maximum)
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    return np.clip(x, *node.clamp)
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_clamp_layer in include/deepcompress/kernels/clamp.h."""
+    return {"size": int(np.prod(output)), "minimum": node.clamp[0], "maximum": node.clamp[1]}
+
+
+def macs(attributes: Limits, weights: int, output: tuple[int, ...]) -> int:
+    return 0

@@ -1,0 +1,187 @@
+"""Conv2d: any kernel, stride, zero padding, dilation, groups; max-pooling may be fused behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepcompress.errors import UserError
+from deepcompress.ops.max_pool2d import MaxPool2d, pool_maximum
+from deepcompress.requantize import requantize
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+ATEN = ("conv2d", "convolution")
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """Attributes. Pairs are (height, width); `padding` is (top, left, bottom, right)."""
+
+    in_channels: int
+    out_channels: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    pool: MaxPool2d | None = None
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns of input that one output sees."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def convolved(self, height: int, width: int) -> Pair:
+        """Height and width of the output before pooling."""
+        top, left, bottom, right = self.padding
+        return (
+            (height + top + bottom - self.extent[0]) // self.stride[0] + 1,
+            (width + left + right - self.extent[1]) // self.stride[1] + 1,
+        )
+
+
+def read(call: Call) -> tuple[Conv2d, dict[str, np.ndarray]]:
+    weight = call.constant("weight")
+    if weight.ndim != 4 or any(call.get("output_padding", [0])) or call.get("transposed", False):
+        raise call.unsupported(
+            "only two-dimensional convolutions are supported", "Use nn.Conv2d here"
+        )
+    attributes = Conv2d(
+        in_channels=weight.shape[1] * call["groups"],
+        out_channels=weight.shape[0],
+        kernel=weight.shape[2:],
+        stride=_pair(call["stride"]),
+        padding=_padding(call, weight.shape[2:], _pair(call["dilation"])),
+        dilation=_pair(call["dilation"]),
+        groups=call["groups"],
+    )
+    bias = call.constant("bias", optional=True)
+    if bias is None:
+        bias = np.zeros(weight.shape[0], np.float32)
+    return attributes, {"weight": weight, "bias": bias}
+
+
+def _pair(value: Any) -> Pair:
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    return values * 2 if len(values) == 1 else values
+
+
+def _padding(call: Call, kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right). "same" puts the odd row and column behind, as torch does."""
+    padding = call["padding"]
+    if padding == "valid":
+        return (0, 0, 0, 0)
+    if padding == "same":
+        total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+        top, left = total[0] // 2, total[1] // 2
+        return (top, left, total[0] - top, total[1] - left)
+    return _pair(padding) * 2
+
+
+def output_shape(attributes: Conv2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    channels, height, width = inputs[0]
+    if channels != attributes.in_channels:
+        raise UserError(
+            f"{channels} channels reach a convolution of {attributes.in_channels}",
+            "the model",
+            "Check the layer before it",
+        )
+    convolved = attributes.convolved(height, width)
+    if attributes.pool:
+        convolved = attributes.pool.pooled(*convolved)
+    return (attributes.out_channels, *convolved)
+
+
+def describe(a: Conv2d) -> str:
+    text = f"Conv2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
+    if a.stride != (1, 1):
+        text += (
+            f" /{a.stride[0]}" if a.stride[0] == a.stride[1] else f" /{a.stride[0]}x{a.stride[1]}"
+        )
+    if a.groups > 1:
+        text += f" g{a.groups}"
+    return text + (f" + max {a.pool.kernel[0]}x{a.pool.kernel[1]}" if a.pool else "")
+
+
+def forward(a: Conv2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    top, left, bottom, right = a.padding
+    weight, bias = parameters["weight"], parameters["bias"]
+    y = F.conv2d(
+        F.pad(x, (left, right, top, bottom)), weight, bias, a.stride, 0, a.dilation, a.groups
+    )
+    return F.max_pool2d(y, a.pool.kernel, a.pool.stride) if a.pool else y
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    """x: int8 [batch, channels, height, width]. Pooling is a maximum of accumulators."""
+    accumulator = convolve(node.attributes, x, node.weight, quantization[0].zero_point)
+    accumulator += node.bias[:, None, None]
+    if node.attributes.pool:
+        accumulator = pool_maximum(node.attributes.pool, accumulator)
+    return requantize(accumulator, node.requantize)
+
+
+def convolve(a: Conv2d, x: np.ndarray, weight: np.ndarray, pad_value: int) -> np.ndarray:
+    """Sums of products, int64 [batch, out_channels, height, width].
+
+    The products are summed by BLAS in float64, which is exact: every partial sum is an integer
+    below 2**31.
+    """
+    top, left, bottom, right = a.padding
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad_value)
+    windows = np.lib.stride_tricks.sliding_window_view(x, a.extent, axis=(2, 3))
+    windows = windows[:, :, :: a.stride[0], :: a.stride[1], :: a.dilation[0], :: a.dilation[1]]
+    batch, _, height, width = windows.shape[:4]
+    columns = windows.transpose(0, 2, 3, 1, 4, 5).reshape(batch * height * width, a.groups, -1)
+    kernels = weight.reshape(a.groups, a.out_channels // a.groups, -1).astype(np.float64)
+    sums = np.matmul(columns.transpose(1, 0, 2).astype(np.float64), kernels.transpose(0, 2, 1))
+    sums = sums.transpose(1, 0, 2).reshape(batch, height, width, a.out_channels)
+    return sums.transpose(0, 3, 1, 2).astype(np.int64)
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
+    a, (_, height, width) = node.attributes, inputs[0]
+    pool = a.pool or MaxPool2d((1, 1), (1, 1))
+    return {
+        "in_channels": a.in_channels // a.groups,
+        "in_height": height,
+        "in_width": width,
+        "out_channels": a.out_channels,
+        "out_height": output[1],
+        "out_width": output[2],
+        "groups": a.groups,
+        **_height_width("kernel", a.kernel),
+        **_height_width("stride", a.stride),
+        **_height_width("dilation", a.dilation),
+        "pad_top": a.padding[0],
+        "pad_left": a.padding[1],
+        "padded": int(any(a.padding)),
+        "pad_value": quantization[0].zero_point,
+        **_height_width("pool", pool.kernel),
+        **_height_width("pool_stride", pool.stride),
+    }
+
+
+def _height_width(name: str, pair: Pair) -> dict[str, int]:
+    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}
+
+
+def macs(attributes: Conv2d, weights: int, output: tuple[int, ...]) -> int:
+    positions = output[1] * output[2]
+    if attributes.pool:
+        positions *= attributes.pool.kernel[0] * attributes.pool.kernel[1]
+    return weights * positions

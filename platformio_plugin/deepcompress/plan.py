@@ -1,0 +1,125 @@
+"""Where each tensor lives and which kernel each layer calls, all known before the C compiler runs.
+
+Tensors whose lifetimes do not meet share bytes of one arena. In a chain of layers that is the
+ping-pong of two buffers (Unlu, arXiv 2007.01348), of the size of the largest neighbouring pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+from deepcompress.cost import estimate, kernel_name
+from deepcompress.encode import stored_weights
+from deepcompress.encodings import ENCODINGS
+from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
+
+ALIGNMENT = 4
+# Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
+STACK_BYTES = 200
+_EXHAUSTIVE = 6
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """Bytes that are needed from step `first` to step `last`, both included."""
+
+    name: str
+    size: int
+    first: int
+    last: int
+
+    def meets(self, other: _Buffer) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def plan(encoded: EncodedGraph, *, cpu: str) -> Plan:
+    """Addresses, kernels and costs for every layer."""
+    nodes = encoded.integer.nodes
+    buffers = _buffers(encoded)
+    addresses = place(buffers)
+    steps = tuple(_step(encoded, node, addresses, cpu) for node in nodes)
+    arena = max((addresses[b.name] + b.size for b in buffers), default=0)
+    return Plan(encoded, cpu, steps, arena, addresses, STACK_BYTES)
+
+
+def scratch_name(node: IntegerNode) -> str:
+    return f"{node.name} scratch"
+
+
+def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+    weight = encoded.weights.get(node.name)
+    if node.op != "conv2d" or weight is None:
+        return 0
+    return ENCODINGS[weight.encoding].scratch_bytes(node.weight)
+
+
+def _buffers(encoded: EncodedGraph) -> list[_Buffer]:
+    graph = encoded.integer
+    born = {graph.inputs[0]: -1, **{node.output: i for i, node in enumerate(graph.nodes)}}
+    dies = dict(born)
+    for i, node in enumerate(graph.nodes):
+        dies.update(dict.fromkeys(node.inputs, i))
+    dies.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
+    tensors = [_Buffer(t, graph.tensors[t].size, born[t], dies[t]) for t in born]
+    scratch = [
+        _Buffer(scratch_name(node), size, i, i)
+        for i, node in enumerate(graph.nodes)
+        if (size := _scratch_bytes(encoded, node))
+    ]
+    return tensors + scratch
+
+
+def place(buffers: list[_Buffer]) -> dict[str, int]:
+    """Addresses such that buffers needed at the same time do not overlap: the best order found.
+
+    Each order places a buffer at the lowest address that is free throughout its life. Tried are the
+    largest first, the earliest first, and for few buffers every order.
+    """
+    orders = [
+        sorted(buffers, key=lambda b: (-b.size, b.first)),
+        sorted(buffers, key=lambda b: (b.first, -b.size)),
+    ]
+    if len(buffers) <= _EXHAUSTIVE:
+        orders.extend(map(list, permutations(buffers)))
+    return min((_place_in_order(order) for order in orders), key=lambda a: _extent(a, buffers))
+
+
+def _extent(addresses: dict[str, int], buffers: list[_Buffer]) -> int:
+    return max((addresses[b.name] + b.size for b in buffers), default=0)
+
+
+def _place_in_order(order: list[_Buffer]) -> dict[str, int]:
+    addresses: dict[str, int] = {}
+    placed: list[_Buffer] = []
+    for buffer in order:
+        address = 0
+        busy = sorted((addresses[b.name], b.size) for b in placed if b.meets(buffer))
+        for start, size in busy:
+            if address + buffer.size <= start:
+                break
+            address = max(address, _aligned(start + size))
+        addresses[buffer.name] = address
+        placed.append(buffer)
+    return addresses
+
+
+def _aligned(address: int) -> int:
+    return -(-address // ALIGNMENT) * ALIGNMENT
+
+
+def _step(encoded: EncodedGraph, node: IntegerNode, addresses: dict[str, int], cpu: str) -> Step:
+    weight = encoded.weights.get(node.name)
+    stored = stored_weights(node, weight.encoding) if weight else 0
+    cost = estimate(node, weight, stored, encoded.integer.tensors[node.output].shape, cpu)
+    return Step(
+        node=node,
+        kernel=kernel_name(node, weight.encoding if weight else None),
+        inputs=tuple(addresses[name] for name in node.inputs),
+        output=addresses[node.output],
+        scratch=addresses.get(scratch_name(node), 0),
+        scratch_bytes=_scratch_bytes(encoded, node),
+        macs=cost.macs,
+        cycles=cost.cycles,
+        code_bytes=cost.code_bytes,
+    )

@@ -1,0 +1,84 @@
+"""Compiles generated C on the PC, under sanitizers, and runs it on arrays of inputs."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from deepcompress.write import write
+
+ROOT = Path(__file__).parent.parent
+INCLUDE = ROOT / "include"
+
+WARNINGS = (
+    "-std=c99",
+    "-pedantic",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wdouble-promotion",
+    "-Werror",
+)
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+MAIN = """\
+#include "{name}.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Exact sizes on the heap, so that the address sanitizer sees a byte too far. */
+int main(void) {{
+    {type} *input = malloc(sizeof({type}) * {NAME}_INPUT_SIZE);
+    {name}_arena *arena = malloc(sizeof *arena);
+    while (fread(input, sizeof({type}), {NAME}_INPUT_SIZE, stdin) == {NAME}_INPUT_SIZE) {{
+        const int8_t *scores = {name}_infer_{kind}(arena, input);
+        fwrite(scores, 1, {NAME}_OUTPUT_SIZE, stdout);
+    }}
+    int status = (int){name}_self_test(arena);
+    free(input);
+    free(arena);
+    return status == DC_SELF_TEST_FAILED;
+}}
+"""
+
+
+@functools.cache
+def compilers() -> tuple[str, ...]:
+    """The host's C compilers."""
+    return tuple(name for name in ("gcc", "clang") if shutil.which(name))
+
+
+def build(
+    texts: Mapping[str, str],
+    *,
+    name: str,
+    folder: Path,
+    kind: str = "int8",
+    compiler: str = "gcc",
+    flags: tuple[str, ...] = ("-O1", *SANITIZERS),
+) -> Path:
+    """The program that runs a generated model on standard input; every warning is an error.
+
+    Args:
+        kind: what the inputs are: "int8", "uint8" or "float".
+    """
+    types = {"int8": "int8_t", "uint8": "uint8_t", "float": "float"}
+    main = MAIN.format(name=name, NAME=name.upper(), kind=kind, type=types[kind])
+    write({**texts, "main.c": main}, folder)
+    program = folder / f"model_{compiler}_{kind}"
+    sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]
+    command = [compiler, *WARNINGS, *flags, f"-I{INCLUDE}", f"-I{folder}", *sources, "-o", program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    return program
+
+
+def run(program: Path, inputs: np.ndarray, outputs: int) -> np.ndarray:
+    """int8 [samples, outputs] of a program that `build` made."""
+    done = subprocess.run([program], input=inputs.tobytes(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[:4000]
+    return np.frombuffer(done.stdout, np.int8).reshape(len(inputs), outputs)
