@@ -31,10 +31,10 @@ class KernelCost:
 
 
 KERNELS: dict[str, KernelCost] = {
-    "conv2d_dense": KernelCost(mac=3.2, weight=0, output=16, code_bytes=420),
-    "conv2d_delta": KernelCost(mac=3.4, weight=18, output=16, code_bytes=400),
-    "linear_dense": KernelCost(mac=7.0, weight=0, output=24, code_bytes=110),
-    "linear_delta": KernelCost(mac=11.0, weight=0, output=32, code_bytes=140),
+    "conv2d_dense": KernelCost(mac=4.15, weight=0, output=35, code_bytes=310),
+    "conv2d_delta": KernelCost(mac=5.1, weight=18, output=35, code_bytes=400),
+    "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
+    "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=60, code_bytes=180),
     "clamp_int8": KernelCost(mac=0, weight=0, output=8, code_bytes=50),
 }

@@ -54,8 +54,8 @@ def _ram_remedy(facts: dict[str, Any], options: Options) -> str:
     ]
     size, name = max(sizes)
     return (
-        f"Input and output of layer {name} take {size:,} together: use a smaller input, a stride or "
-        "pooling before this layer, or a larger board"
+        f"Input and output of layer {name} take {size:,} together: use a smaller input, a "
+        "stride or pooling before this layer, or a larger board"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -43,6 +42,6 @@ def _replace_all(texts: Mapping[str, str], folder: Path) -> None:
         for name, text in texts.items():
             (temporary / name).write_bytes(text.encode())
         for name in texts:
-            os.replace(temporary / name, folder / name)
+            (temporary / name).replace(folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

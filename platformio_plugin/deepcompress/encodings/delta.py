@@ -40,7 +40,7 @@ def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
 
 
 def scratch_bytes(weight: np.ndarray) -> int:
-    return ENTRY_BYTES * max(len(pairs(row)) for row in weight)
+    return ENTRY_BYTES * max(1, *(len(pairs(row)) for row in weight))
 
 
 def pairs(row: np.ndarray) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""Encodings lose nothing, say their bytes, and the cheapest is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import strategies
+from deepcompress.encode import encode
+from deepcompress.encodings import ENCODINGS, delta
+from deepcompress.errors import UserError
+from deepcompress.graph import IntegerGraph, IntegerNode, Quantization, Tensor
+from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.linear import Linear
+from hypothesis import given
+
+ADVERSARIAL = {
+    "all zero": np.zeros((3, 7)),
+    "one at the start": np.eye(1, 600, 0),
+    "one at the end": np.eye(1, 600, 599),
+    "dense": np.full((2, 300), -128),
+    "one weight": np.array([[-1]]),
+    "a gap of exactly 255": np.eye(1, 256, 255),
+    "a gap of exactly 256": np.eye(1, 257, 256),
+    "a gap of many bytes": np.eye(1, 70000, 69999),
+    "exactly 255 weights": np.ones((1, 255)),
+    "exactly 510 weights": np.ones((2, 510)),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("case", ADVERSARIAL)
+def test_adversarial_weights_survive(encoding: str, case: str) -> None:
+    weight = ADVERSARIAL[case].astype(np.int8)
+    module = ENCODINGS[encoding]
+    np.testing.assert_array_equal(module.decode(module.encode(weight), weight.shape), weight)
+
+
+@given(strategies.sparse_matrices())
+def test_random_weights_survive(weight: np.ndarray) -> None:
+    for module in ENCODINGS.values():
+        np.testing.assert_array_equal(module.decode(module.encode(weight), weight.shape), weight)
+
+
+def test_the_delta_stream_is_the_one_drawn_in_its_documentation() -> None:
+    weight = np.zeros((2, 400), np.int8)
+    weight[0, [2, 3]] = 5, -1
+    weight[1, 300] = 7
+    (array,) = delta.encode(weight)
+    assert array.values.tolist() == [2, 2, 5, 0, 255, 2, 255, 0, 44, 7]
+
+
+def linear_graph(weight: np.ndarray) -> IntegerGraph:
+    rows, columns = weight.shape
+    node = IntegerNode(
+        "fc", "linear", ("x",), "y", Linear(columns, rows), weight, np.zeros(rows, np.int32)
+    )
+    tensors = {"x": Tensor("x", (columns,)), "y": Tensor("y", (rows,))}
+    return IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
+
+
+@pytest.mark.parametrize(("density", "expected"), [(1.0, "dense"), (0.05, "delta")])
+def test_auto_takes_the_cheaper_encoding(density: float, expected: str) -> None:
+    random = np.random.default_rng(0)
+    weight = (random.integers(1, 100, (20, 200)) * (random.random((20, 200)) < density)).astype(
+        np.int8
+    )
+    encoded = encode(linear_graph(weight), cpu="cortex-m4")
+    assert encoded.weights["fc"].encoding == expected
+
+
+def test_a_padded_window_larger_than_its_input_is_stored_dense() -> None:
+    attributes = Conv2d(1, 1, (3, 3), padding=(1, 1, 1, 1))
+    weight = np.zeros((1, 9), np.int8)
+    node = IntegerNode("conv", "conv2d", ("x",), "y", attributes, weight, np.zeros(1, np.int32))
+    tensors = {"x": Tensor("x", (1, 2, 2)), "y": Tensor("y", (1, 2, 2))}
+    graph = IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
+    assert encode(graph, cpu="cortex-m4").weights["conv"].encoding == "dense"
+    with pytest.raises(UserError, match=r"layer conv: .*Use encoding = auto or dense"):
+        encode(graph, encoding="delta", cpu="cortex-m4")

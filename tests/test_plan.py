@@ -1,0 +1,43 @@
+"""Buffers share the arena where their lives do not meet, and only there."""
+
+from __future__ import annotations
+
+from deepcompress.plan import _Buffer, place
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def extent(buffers: list[_Buffer]) -> int:
+    addresses = place(buffers)
+    return max(addresses[b.name] + b.size for b in buffers)
+
+
+def test_a_chain_takes_its_largest_neighbouring_pair() -> None:
+    sizes = [1024, 1176, 400, 120, 84, 12]
+    chain = [_Buffer(str(i), size, i - 1, i) for i, size in enumerate(sizes)]
+    assert extent(chain) == 1024 + 1176
+
+
+def test_a_small_buffer_fits_into_the_hole_between_two() -> None:
+    buffers = [_Buffer("a", 64, 0, 1), _Buffer("b", 64, 1, 2), _Buffer("c", 64, 2, 3)]
+    assert extent(buffers) == 128
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5000), st.integers(0, 12), st.integers(0, 4)),
+        min_size=1,
+        max_size=14,
+    )
+)
+def test_buffers_alive_together_never_overlap_and_lie_on_words(spans: list) -> None:
+    buffers = [
+        _Buffer(str(i), size, first, first + life) for i, (size, first, life) in enumerate(spans)
+    ]
+    addresses = place(buffers)
+    assert all(address % 4 == 0 for address in addresses.values())
+    for i, a in enumerate(buffers):
+        for b in buffers[:i]:
+            if a.meets(b):
+                low, high = sorted((a, b), key=lambda x: addresses[x.name])
+                assert addresses[low.name] + low.size <= addresses[high.name]

@@ -1,0 +1,96 @@
+"""Random networks through every stage: the generated C, under sanitizers, equals the reference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import c_runner
+import numpy as np
+import pytest
+import strategies
+from deepcompress import check
+from deepcompress.calibration import Calibration
+from deepcompress.emit import Provenance, emit
+from deepcompress.encode import encode
+from deepcompress.errors import UserError
+from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph, Plan
+from deepcompress.plan import plan
+from deepcompress.quantize import quantize
+from deepcompress.reference import dequantize, quantize_float, run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = 220
+SHARDS = 2  # so that two cores share them
+NOWHERE = Provenance(source="random", sha256="0", options=())
+
+
+def through_the_stages(graph: Graph, inputs: np.ndarray, encoding: str, optimize: str) -> Plan:
+    """All stages from fold to plan, with every check."""
+    check.shapes_follow(graph)
+    folded = fold(graph)
+    check.same_function(graph, folded, inputs)
+    integer = quantize(folded, Calibration(inputs))
+    check.accumulators_fit(integer)
+    try:
+        encoded = encode(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
+    except UserError:
+        encoded = encode(integer, encoding="auto", optimize=optimize, cpu="cortex-m4")
+    check.encodings_are_lossless(encoded)
+    planned = plan(encoded, cpu="cortex-m4")
+    check.buffers_do_not_collide(planned)
+    return planned
+
+
+def inputs_for(graph: Graph, seed: int) -> np.ndarray:
+    shape = graph.tensors[graph.inputs[0]].shape
+    return np.random.default_rng(seed).standard_normal((5, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+@settings(
+    max_examples=EXAMPLES // SHARDS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    graph=strategies.graphs(),
+    seed=st.integers(0, 1000),
+    encoding=st.sampled_from(["auto", "dense", "delta"]),
+    optimize=st.sampled_from(["size", "speed", "balanced"]),
+)
+def test_generated_c_equals_the_reference_under_sanitizers(
+    shard: int, graph: Graph, seed: int, encoding: str, optimize: str
+) -> None:
+    inputs = inputs_for(graph, seed + 1000 * shard)
+    planned = through_the_stages(graph, inputs, encoding, optimize)
+    integer = planned.encoded.integer
+    quantized = quantize_float(inputs, integer.quantization["x"])
+    # Beyond what was calibrated: every int8 value may come.
+    quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
+    expected = run(integer, quantized).reshape(len(quantized), -1)
+    texts = emit(planned, provenance=NOWHERE, golden_inputs=quantized[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        program = c_runner.build(texts, name="net", folder=Path(folder))
+        found = c_runner.run(program, quantized, expected.shape[1])
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(graph=strategies.graphs(), seed=st.integers(0, 1000))
+def test_integers_stay_close_to_float(graph: Graph, seed: int) -> None:
+    """A layer's int8 error is a few steps of its own output, whatever the scales are."""
+    inputs = inputs_for(graph, seed)
+    folded = fold(
+        Graph(graph.name, graph.tensors, graph.nodes[:1], ("x",), (graph.nodes[0].output,))
+    )
+    integer = quantize(folded, Calibration(inputs))
+    by = integer.quantization[integer.outputs[0]]
+    found = dequantize(run(integer, quantize_float(inputs, integer.quantization["x"])), by)
+    expected = forward_numpy(folded, inputs)
+    power = float(np.square(expected).mean())
+    noise = float(np.square(found - expected).mean())
+    assert noise <= 0.02 * power + by.scale**2
