@@ -16,7 +16,9 @@ from deepcompress.encode import encode
 from deepcompress.errors import UserError
 from deepcompress.fold import fold
 from deepcompress.forward import forward_numpy
-from deepcompress.graph import Graph, Plan
+from deepcompress.graph import Graph, Node, Plan, Tensor
+from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from deepcompress.reference import dequantize, quantize_float, run
@@ -65,7 +67,11 @@ def inputs_for(graph: Graph, seed: int) -> np.ndarray:
 def test_generated_c_equals_the_reference_under_sanitizers(
     shard: int, graph: Graph, seed: int, encoding: str, optimize: str
 ) -> None:
-    inputs = inputs_for(graph, seed + 1000 * shard)
+    assert_c_equals_reference(graph, seed + 1000 * shard, encoding, optimize)
+
+
+def assert_c_equals_reference(graph: Graph, seed: int, encoding: str, optimize: str) -> None:
+    inputs = inputs_for(graph, seed)
     planned = through_the_stages(graph, inputs, encoding, optimize)
     integer = planned.encoded.integer
     quantized = quantize_float(inputs, integer.quantization["x"])
@@ -94,3 +100,21 @@ def test_integers_stay_close_to_float(graph: Graph, seed: int) -> None:
     power = float(np.square(expected).mean())
     noise = float(np.square(found - expected).mean())
     assert noise <= 0.02 * power + by.scale**2
+
+
+def test_a_pooling_window_of_one_with_a_stride_is_subsampling_not_nothing() -> None:
+    """Found by the test above: the kernel took a 1x1 window for no pooling."""
+    conv = Node(
+        "conv",
+        "conv2d",
+        ("x",),
+        "c",
+        Conv2d(1, 1, (1, 1)),
+        {"weight": np.ones((1, 1, 1, 1), np.float32), "bias": np.zeros(1, np.float32)},
+    )
+    pool = Node("pool", "max_pool2d", ("c",), "p", MaxPool2d((1, 1), (2, 1)), {})
+    shapes = {"x": (1, 3, 1), "c": (1, 3, 1), "p": (1, 2, 1)}
+    tensors = {name: Tensor(name, shape) for name, shape in shapes.items()}
+    assert_c_equals_reference(
+        Graph("net", tensors, (conv, pool), ("x",), ("p",)), 0, "auto", "size"
+    )

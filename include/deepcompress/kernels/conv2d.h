@@ -33,9 +33,10 @@ typedef struct {
     int32_t stride_height, stride_width;
     int32_t dilation_height, dilation_width;
     int32_t pad_top, pad_left;
-    int32_t padded;                  /* whether any window reaches outside */
-    int32_t pad_value;               /* zero point of the input */
-    int32_t pool_height, pool_width; /* 1, 1: no pooling */
+    int32_t padded;    /* whether any window reaches outside */
+    int32_t pad_value; /* zero point of the input */
+    int32_t pooled;    /* whether the next four mean anything */
+    int32_t pool_height, pool_width;
     int32_t pool_stride_height, pool_stride_width;
     dc_requantize requantize;
 } dc_conv2d;
@@ -262,7 +263,7 @@ DC_INLINE int8_t *dc_conv2d_channel_output(const dc_conv2d *layer, const dc_weig
     const int32_t group = channel / (layer->out_channels / layer->groups);
     const int8_t *x = input + group * layer->in_channels * layer->in_height * layer->in_width;
     const int32_t bias = weights->bias[channel], multiplier = weights->multiplier[channel];
-    if (layer->pool_height * layer->pool_width == 1) {
+    if (!layer->pooled) {
         return dc_conv2d_plane(layer, channel_weights, x, bias, multiplier, output);
     }
     return dc_conv2d_pooled_plane(layer, channel_weights, x, bias, multiplier, output);

@@ -171,6 +171,7 @@ def c_parameters(
         "pad_left": a.padding[1],
         "padded": int(any(a.padding)),
         "pad_value": quantization[0].zero_point,
+        "pooled": int(a.pool is not None),
         **_height_width("pool", pool.kernel),
         **_height_width("pool_stride", pool.stride),
     }
