@@ -66,9 +66,6 @@ class Call:
     def get(self, argument: str, default: Any) -> Any:
         return self.arguments.get(argument, default)
 
-    def has(self, argument: str) -> bool:
-        return argument in self.arguments
-
     def constant(self, argument: str, *, optional: bool = False) -> np.ndarray | None:
         """A parameter as float32. Raises UserError where it is computed at run time."""
         if argument in self.constants:
@@ -263,7 +260,8 @@ def _shape(fx: torch.fx.Node) -> tuple[int, ...]:
 
 def _source_line(fx: torch.fx.Node) -> str:
     """ "model.py:31" of the user's code, where torch recorded it."""
-    frames = [line for line in (fx.meta.get("stack_trace") or "").splitlines() if "File" in line]
+    lines = (fx.meta.get("stack_trace") or "").splitlines()
+    frames = [line for line in lines if 'File "' in line and "/torch/" not in line]
     if not frames:
         return ""
     file, _, rest = frames[-1].strip().removeprefix('File "').partition('", line ')

@@ -28,7 +28,7 @@ def read(call: Call) -> tuple[Linear, dict[str, np.ndarray]]:
     if call.aten == "linear":
         weight, bias = call.constant("weight"), call.constant("bias", optional=True)
     else:
-        weight = call.constant("mat2" if call.has("mat2") else "other").T
+        weight = call.constant("other" if call.aten == "matmul" else "mat2").T
         bias = call.constant("self") if call.aten == "addmm" else None
         if call.get("alpha", 1) != 1 or call.get("beta", 1) != 1:
             raise call.unsupported("addmm with alpha or beta is not supported", "Use nn.Linear")

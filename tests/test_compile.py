@@ -1,0 +1,156 @@
+"""The whole story on a small network: what is written, what is reported, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import c_runner
+import numpy as np
+import pytest
+import torch
+from deepcompress.__main__ import main
+from deepcompress.compile import compile_model
+from deepcompress.errors import UserError
+from deepcompress.options import Target, parse
+from torch import nn
+
+SHAPE = (1, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with net.pt and calibration.npz (with labels)."""
+    folder = tmp_path_factory.mktemp("project")
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 3))
+    program = torch.export.export(nn.Sequential(*layers).eval(), (torch.zeros(1, *SHAPE),))
+    torch.export.save(program, folder / "net.pt")
+    images = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), dtype=np.uint8)
+    np.savez(folder / "calibration.npz", inputs=images, labels=np.arange(40) % 3)
+    return folder
+
+
+def compiled(project: Path, target: Target | None = None, **texts: str) -> object:
+    texts = {"calibration": str(project / "calibration.npz"), "input_mean": "0.5", **texts}
+    options = parse(texts, where="test", target=target)
+    return compile_model(project / "net.pt", name="net", options=options)
+
+
+def run_main(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_the_command_line_writes_sources_that_compile_cleanly_everywhere(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data = project / "calibration.npz"
+    assert run_main("compile", project / "net.pt", "-o", tmp_path, "--calibration", data) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["net.c", "net.h", "net.hpp", "net_weights.h", "report.json"]
+    for compiler in c_runner.compilers():
+        command = [compiler, *c_runner.WARNINGS, "-O2", "-c", f"-I{c_runner.INCLUDE}", "net.c"]
+        subprocess.run([*command, "-o", f"{compiler}.o"], cwd=tmp_path, check=True)
+    screen = capsys.readouterr().out
+    assert "0     Conv2d 1->4 3x3 + max 2x2  4x5x5" in screen
+    assert "% int8, " in screen
+
+
+def test_the_same_model_and_options_give_the_same_bytes(project: Path) -> None:
+    assert compiled(project, sparsity="0.5").texts == compiled(project, sparsity="0.5").texts
+
+
+def test_the_report_counts_what_the_sources_hold(project: Path) -> None:
+    result = compiled(project, sparsity="0.75", encoding="delta")
+    report = json.loads(result.texts["report.json"])
+    header = result.texts["net_weights.h"]
+    stated = [
+        int(line.split()[1])
+        for line in header.splitlines()
+        if " bytes, " in line and line[:2] == "/*"
+    ]
+    assert sum(stated[:]) == report["flash"]["weights_bytes"]
+    assert report["parameters"]["count"] == 4 * 9 + 4 + 300 + 3
+    assert report["parameters"]["nonzeros"] <= 9 + 75
+    assert report["layers"][1]["macs"] <= 75
+    assert report["ram"]["arena_bytes"] >= 144 + 100
+
+
+def test_generated_files_name_no_path_date_or_host(project: Path) -> None:
+    texts = compiled(project).texts
+    for name, text in texts.items():
+        assert str(project) not in text and "/tmp" not in text, name
+        assert "20" + "26" not in text.split("static const")[0], name
+
+
+def test_a_model_that_does_not_fit_says_by_how_much_and_what_would_help(project: Path) -> None:
+    with pytest.raises(UserError) as error:
+        compiled(project, target=Target(flash_limit=1200))
+    assert "more than the 1,200 of the board" in error.value.what
+    assert "It would fit with sparsity = 0." in error.value.do
+    sparsity = error.value.do.split("sparsity = ")[1]
+    compiled(project, target=Target(flash_limit=1200), sparsity=sparsity, optimize="size")
+
+
+def test_ram_that_does_not_suffice_names_the_layer(project: Path) -> None:
+    with pytest.raises(UserError, match=r"bytes of RAM, .*Input and output of layer 0 take 244"):
+        compiled(project, target=Target(ram_limit=200))
+
+
+def test_without_data_a_warning_says_that_ranges_are_guessed(project: Path) -> None:
+    options = parse({"input_mean": "0.5"}, where="test")
+    report = compile_model(project / "net.pt", name="net", options=options).report
+    assert report["accuracy"] is None
+    assert "no calibration data" in report["warnings"][0]
+
+
+REFUSED = {
+    "sparsity of a layer that is not there": ({"sparsity": "fc9:0.5"}, "no layer fc9"),
+    "more golden vectors than samples": ({"self_test": "41"}, "than the 40 samples"),
+    "labels file that is not there": ({"labels": "nothing.txt"}, "labels file nothing.txt"),
+    "calibration of another shape": ({"calibration": "WRONG"}, "input is 1x12x12"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_options_are_told(case: str, project: Path, tmp_path: Path) -> None:
+    texts, complaint = REFUSED[case]
+    if texts.get("calibration"):
+        np.savez(tmp_path / "wrong.npz", inputs=np.zeros((2, 1, 9, 9), np.uint8))
+        texts = {"calibration": str(tmp_path / "wrong.npz")}
+    with pytest.raises(UserError, match=complaint):
+        compiled(project, **texts)
+
+
+@pytest.mark.parametrize("name", ["2fast", "with space", "int", "", "naïve"])
+def test_a_model_name_that_c_does_not_allow_is_refused(name: str, project: Path) -> None:
+    with pytest.raises(UserError, match="cannot be a name in C"):
+        compile_model(project / "net.pt", name=name, options=parse({}, where="test"))
+
+
+def test_a_mistake_is_one_paragraph_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "deepcompress",
+        "compile",
+        "missing.pt",
+        "-o",
+        tmp_path / "out",
+    ]
+    done = subprocess.run(
+        command, cwd=c_runner.ROOT / "platformio_plugin", capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("deepcompress: error: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_shows_every_option_with_an_example(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["compile", "--help"])
+    text = capsys.readouterr().out
+    assert "--calibration" in text and "--sparsity" in text and "example:" in text

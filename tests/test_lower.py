@@ -1,0 +1,125 @@
+"""aten calls become our operators: names, spellings of the same layer, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from deepcompress import check
+from deepcompress.errors import UserError
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph
+from deepcompress.lower import lower
+from torch import nn
+
+
+def lowered(module: nn.Module, *shape: int, decompose: bool = False) -> Graph:
+    """The graph of a module, proven to compute what the module does."""
+    inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(module.eval(), (inputs,))
+    if decompose:
+        program = program.run_decompositions()
+    graph = lower(program, name="net")
+    check.shapes_follow(graph)
+    with torch.no_grad():
+        expected = module(inputs).numpy()
+    np.testing.assert_allclose(forward_numpy(graph, inputs.numpy()), expected, atol=1e-5)
+    return graph
+
+
+class Functional(nn.Module):
+    """Layers as attributes, the rest as calls, as most people write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 2, 3, padding="same", bias=False)
+        self.fc = nn.Linear(2 * 4 * 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = nn.functional.dropout(x, 0.5, self.training)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def test_layers_keep_the_users_names() -> None:
+    graph = lowered(Functional(), 1, 8, 8)
+    assert [(n.name, n.op) for n in graph.nodes] == [
+        ("conv1", "conv2d"),
+        ("relu", "clamp"),
+        ("max_pool2d", "max_pool2d"),
+        ("view", "flatten"),
+        ("fc", "linear"),
+    ]
+
+
+def test_a_sequential_is_named_by_its_indices() -> None:
+    block = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU6())
+    graph = lowered(nn.Sequential(block, nn.Flatten(), nn.Linear(72, 2)), 1, 8, 8)
+    assert [n.name for n in graph.nodes] == ["0.0", "0.1", "1", "2"]
+
+
+def test_core_aten_means_the_same_as_the_calls_of_the_training_graph() -> None:
+    ops = [n.op for n in lowered(Functional(), 1, 8, 8, decompose=True).nodes]
+    assert ops == ["conv2d", "clamp", "max_pool2d", "flatten", "linear"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 8, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+        nn.Conv2d(4, 4, 3, padding="valid"),
+        nn.Conv2d(4, 4, (2, 4), padding="same"),
+        nn.MaxPool2d(3, 2, 1),
+        nn.MaxPool2d((2, 1)),
+        nn.Hardtanh(-0.5, 0.25),
+        nn.Identity(),
+    ],
+    ids=str,
+)
+def test_attributes_are_read(layer: nn.Module) -> None:
+    lowered(nn.Sequential(layer, nn.ReLU()), 4, 9, 9)
+
+
+def test_a_dynamic_batch_is_no_obstacle() -> None:
+    module = Functional().eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(
+        module, (torch.zeros(2, 1, 8, 8),), dynamic_shapes={"x": {0: batch}}
+    )
+    assert lower(program, name="net").tensors["x"].shape == (1, 8, 8)
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple:
+        return torch.relu(x), x.clamp(0, 1)
+
+
+REFUSED = {
+    "an operator that is not supported": (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()),
+        r"layer 1 \(gelu\).*: the operator gelu is not supported.*Supported are .*conv2d",
+    ),
+    "a transposed convolution": (
+        nn.Sequential(nn.ConvTranspose2d(1, 2, 3)),
+        r"layer 0 \(conv_transpose2d\).* is not supported",
+    ),
+    "rounding up": (nn.MaxPool2d(3, 2, ceil_mode=True), r"ceil_mode is not supported"),
+    "a Linear on images": (nn.Linear(8, 2), r"Flatten the input before it"),
+    "two outputs": (TwoOutputs(), r"1 inputs and 2 outputs.*wrap the model"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_names_the_layer_the_operator_and_what_to_do(case: str) -> None:
+    module, complaint = REFUSED[case]
+    with pytest.raises(UserError, match=complaint):
+        lowered(module, 1, 8, 8)
+
+
+def test_the_line_of_the_users_model_is_told() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.erf(x)
+
+    with pytest.raises(UserError, match=r"test_lower\.py:\d+: the operator erf"):
+        lowered(Odd(), 1, 8, 8)
