@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,12 +67,8 @@ def test_the_report_counts_what_the_sources_hold(project: Path) -> None:
     result = compiled(project, sparsity="0.75", encoding="delta")
     report = json.loads(result.texts["report.json"])
     header = result.texts["net_weights.h"]
-    stated = [
-        int(line.split()[1])
-        for line in header.splitlines()
-        if " bytes, " in line and line[:2] == "/*"
-    ]
-    assert sum(stated[:]) == report["flash"]["weights_bytes"]
+    stated = re.findall(r"^/\* (\d+) bytes, ", header, re.MULTILINE)
+    assert sum(map(int, stated)) == report["flash"]["weights_bytes"]
     assert report["parameters"]["count"] == 4 * 9 + 4 + 300 + 3
     assert report["parameters"]["nonzeros"] <= 9 + 75
     assert report["layers"][1]["macs"] <= 75
