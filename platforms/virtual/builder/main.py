@@ -3,16 +3,17 @@
 `upload` runs the firmware and carries its exit code; `pio test` finds a launcher named `program`.
 """
 
-import os
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 from SCons.Script import AlwaysBuild, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
 platform = env.PioPlatform()
 board = env.BoardConfig()
-MISC = os.path.join(platform.get_dir(), "misc")
+MISC = Path(platform.get_dir()) / "misc"
 MACHINE = board.get("build.qemu_machine", "")
 TIMEOUT_SECONDS = 120
 
@@ -52,21 +53,23 @@ def configure_arm():
         ],
         LIBS=["m"],
     )
-    env.BuildSources(os.path.join("$BUILD_DIR", "VirtualBoard"), MISC, "+<startup.c>")
+    env.BuildSources("$BUILD_DIR/VirtualBoard", str(MISC), "+<startup.c>")
+
+
+def build_folder():
+    folder = Path(env.subst("$BUILD_DIR"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def render_linker_script():
     """The board's linker script, rendered into the build folder."""
-    with open(os.path.join(MISC, "link.ld.in"), encoding="utf-8") as template:
-        text = template.read()
+    text = (MISC / "link.ld.in").read_text(encoding="utf-8")
     for key in ("flash_origin", "flash_size", "ram_origin", "ram_size"):
-        text = text.replace("@{}@".format(key), str(board.get("build.memory." + key)))
-    folder = env.subst("$BUILD_DIR")
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "link.ld")
-    with open(path, "w", encoding="utf-8") as script:
-        script.write(text)
-    return path
+        text = text.replace(f"@{key}@", str(board.get(f"build.memory.{key}")))
+    script = build_folder() / "link.ld"
+    script.write_text(text, encoding="utf-8")
+    return str(script)
 
 
 def run_command():
@@ -80,8 +83,6 @@ def run_command():
 
 def run_firmware(target, source, env):
     """Runs the firmware; its exit code is the build's. A firmware that does not end is stopped."""
-    import subprocess
-
     command = [*run_command(), str(source[0])]
     seconds = int(env.GetProjectOption("custom_virtual_timeout", TIMEOUT_SECONDS))
     sys.stdout.flush()
@@ -89,21 +90,18 @@ def run_firmware(target, source, env):
         return subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
     except subprocess.TimeoutExpired:
         sys.stderr.write(
-            "virtual: error: the firmware did not end within {} s; it should return from main() or "
-            "call exit(). Set custom_virtual_timeout for a longer limit.\n".format(seconds)
+            f"virtual: error: the firmware did not end within {seconds} s; it should return from "
+            "main() or call exit(). Set custom_virtual_timeout for a longer limit.\n"
         )
         return 124
 
 
 def write_launcher():
     """For `pio test`, which starts $BUILD_DIR/program."""
-    path = os.path.join(env.subst("$BUILD_DIR"), "program")
-    command = " ".join(map(shlex.quote, run_command()))
-    firmware = shlex.quote(os.path.join(env.subst("$BUILD_DIR"), "firmware.elf"))
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as launcher:
-        launcher.write("#!/bin/sh\nexec {} {}\n".format(command, firmware))
-    os.chmod(path, 0o755)
+    launcher = build_folder() / "program"
+    command = [*run_command(), str(build_folder() / "firmware.elf")]
+    launcher.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n", encoding="utf-8")
+    launcher.chmod(0o755)
 
 
 if MACHINE:

@@ -1,0 +1,35 @@
+# Tasks of a contributor. Each does its own set-up; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format docs clean
+
+PYTHON := .venv/bin/python
+C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## prepare the tools: Debian packages, .venv, PlatformIO core folder
+	@python3 tools/setup.py
+
+demo: setup ## LeNet-5 reads handwritten digits on a virtual Cortex-M4
+	@PYTHONUNBUFFERED=1 $(PYTHON) examples/lenet5_mnist/demo.py
+
+test: setup ## all tests
+	@$(PYTHON) -m pytest -n 2
+
+lint: setup ## ruff and clang-format, nothing is changed
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@.venv/bin/clang-format --dry-run -Werror $(C_FILES)
+
+format: setup ## ruff and clang-format, in place
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+	@.venv/bin/clang-format -i $(C_FILES)
+
+docs: setup ## the pages that are written by the code
+	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
+
+clean: ## all that was built, not the tools
+	@rm -rf build out .pytest_cache .hypothesis .ruff_cache
+	@find . -name .pio -not -path './.venv/*' -prune -exec rm -rf {} +
