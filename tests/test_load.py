@@ -1,0 +1,306 @@
+"""Every kind of `.pt` opens to the same network; no kind runs code; each bad file is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deepcompress.errors import UserError
+from deepcompress.forward import forward_numpy
+from deepcompress.load import kind, load
+from deepcompress.lower import lower
+from deepcompress.options import Options
+from torch import nn
+
+SHAPE = (1, 6, 6)
+ARCHITECTURE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = nn.functional.max_pool2d(torch.relu(self.conv(x)), 2)
+        return self.fc(torch.flatten(x, 1))
+
+def wants_an_argument(size):
+    return Net()
+
+def returns_nothing():
+    return None
+
+class Branches(Net):
+    def forward(self, x):
+        if x.sum() > 0:
+            return super().forward(x)
+        return super().forward(-x)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models")
+    (path / "net.py").write_text(ARCHITECTURE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def net(folder: Path) -> nn.Module:
+    sys.path.insert(0, str(folder))
+    import net as architecture
+
+    sys.path.pop(0)
+    torch.manual_seed(0)
+    return architecture.Net().eval()
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [("conv", nn.Conv2d(1, 2, 3)), ("relu", nn.ReLU()), ("pool", nn.MaxPool2d(2))]
+    layers += [("flatten", nn.Flatten()), ("fc", nn.Linear(8, 3))]
+    return nn.Sequential(OrderedDict(layers)).eval()
+
+
+def example() -> torch.Tensor:
+    return torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def half(net: nn.Module) -> dict:
+    return {name: tensor.bfloat16() for name, tensor in net.state_dict().items()}
+
+
+def prefixed(net: nn.Module) -> dict:
+    return {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
+
+
+SAVERS: dict[str, Callable[[nn.Module, Path], None]] = {
+    "exported program": lambda net, path: torch.export.save(
+        torch.export.export(net, (example(),)), path
+    ),
+    "traced TorchScript": lambda net, path: torch.jit.trace(net, example()).save(str(path)),
+    "scripted TorchScript": lambda net, path: torch.jit.script(net).save(str(path)),
+    "state_dict": lambda net, path: torch.save(net.state_dict(), path),
+    "state_dict of a checkpoint": lambda net, path: torch.save(
+        {"epoch": 3, "state_dict": net.state_dict()}, path
+    ),
+    "state_dict of DataParallel": lambda net, path: torch.save(prefixed(net), path),
+    "state_dict before zip files": lambda net, path: torch.save(
+        net.state_dict(), path, _use_new_zipfile_serialization=False
+    ),
+}
+
+
+def options(folder: Path, **more: object) -> Options:
+    return Options(**{"input_shape": SHAPE, "architecture": f"{folder / 'net.py'}:Net", **more})
+
+
+def assert_same_function(path: Path, given: Options, net: nn.Module, tolerance: float) -> list[str]:
+    graph = lower(load(path, options=given), name="net")
+    with torch.no_grad():
+        expected = net(example()).numpy()
+    np.testing.assert_allclose(forward_numpy(graph, example().numpy()), expected, atol=tolerance)
+    return [node.name for node in graph.nodes if "weight" in node.parameters]
+
+
+@pytest.mark.parametrize("saver", SAVERS)
+def test_every_kind_is_the_same_network_with_the_users_layer_names(
+    saver: str, net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    SAVERS[saver](net, path)
+    assert assert_same_function(path, options(folder), net, 1e-5) == ["conv", "fc"]
+
+
+def test_half_precision_weights_are_widened(net: nn.Module, folder: Path, tmp_path: Path) -> None:
+    torch.save(half(net), tmp_path / "model.pt")
+    assert_same_function(tmp_path / "model.pt", options(folder), net, 0.02)
+
+
+def test_a_pickled_module_of_plain_layers_opens_without_trust(
+    plain: nn.Module, tmp_path: Path
+) -> None:
+    torch.save(plain, tmp_path / "model.pt")
+    given = Options(input_shape=SHAPE)
+    assert assert_same_function(tmp_path / "model.pt", given, plain, 1e-5) == ["conv", "fc"]
+
+
+def test_a_pickled_module_of_a_users_class_opens_with_trust(
+    net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    torch.save(net, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"net\.Net, and unpickling that would run code.*trust"):
+        load(tmp_path / "model.pt", options=options(folder))
+    assert_same_function(tmp_path / "model.pt", options(folder, trust_pickle=True), net, 1e-5)
+
+
+class Touches:
+    """Pickled, it creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.path,))
+
+
+def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    torch.save({"weight": Touches(evidence)}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="would run code from the file"):
+        load(tmp_path / "model.pt", options=Options(input_shape=SHAPE))
+    assert not evidence.exists()
+
+
+def replace_member(path: Path, ending: str, content: bytes) -> None:
+    """Rewrites the member of an archive whose name has this ending."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    (name,) = [name for name in members if name.endswith(ending)]
+    members[name] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def test_a_malicious_pickle_inside_an_exported_program_is_not_run(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    torch.save(Touches(evidence), tmp_path / "bad.pt")
+    replace_member(path, "sample_inputs/model.pt", (tmp_path / "bad.pt").read_bytes())
+    with pytest.raises(UserError):
+        load(path, options=Options())
+    assert not evidence.exists()
+
+
+def test_an_expression_inside_an_exported_program_is_not_evaluated(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    bad = {"a": [{"as_expr": {"expr_str": "__import__('os').system('true')"}}]}
+    replace_member(path, "models/model.json", json.dumps(bad).encode())
+    with pytest.raises(UserError, match="could run code from the file"):
+        load(path, options=Options())
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/readme.txt", "hello")
+
+
+def truncated(path: Path) -> None:
+    torch.save({"a": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (Path.touch, "it is empty"),
+    "random": (
+        lambda path: path.write_bytes(b"\x13\x37" * 500),
+        "not a PyTorch file.*torch.export",
+    ),
+    "truncated": (truncated, "it is truncated"),
+    "a truncated old pickle": (lambda path: path.write_bytes(b"\x80\x02}q"), "cannot open it"),
+    "a folder": (Path.mkdir, "it is a folder"),
+    "a zip of something else": (write_zip, "not one of PyTorch's"),
+    "safetensors": (lambda p: p.write_bytes(b"\x40" + b"\0" * 7 + b'{"a":1}'), "like safetensors"),
+    "Keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 99), "like Keras"),
+    "a list": (lambda path: torch.save([1, 2], path), "it holds a list, not a network"),
+    "no weights": (
+        lambda p: torch.save({"epoch": 1}, p),
+        "it holds a dict of epoch, not a network",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_told_in_one_paragraph(case: str, tmp_path: Path) -> None:
+    make, complaint = BAD_FILES[case]
+    path = tmp_path / "model.pt"
+    make(path)
+    with pytest.raises(UserError, match=complaint) as error:
+        load(path, options=Options(input_shape=SHAPE))
+    assert error.value.paragraph().startswith(f"model file {path}: ")
+
+
+def test_a_missing_file_suggests_its_neighbour(net: nn.Module, tmp_path: Path) -> None:
+    SAVERS["state_dict"](net, tmp_path / "lenet5.pt")
+    with pytest.raises(UserError, match=r"no such file \(did you mean lenet5\.pt\?\)"):
+        kind(tmp_path / "lenet.pt")
+
+
+def test_weights_that_hold_nan_are_named(net: nn.Module, folder: Path, tmp_path: Path) -> None:
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state["fc.bias"][1] = float("nan")
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"fc\.bias hold NaN or infinity"):
+        load(tmp_path / "model.pt", options=options(folder))
+
+
+WRONG_OPTIONS = {
+    "no architecture": ({"architecture": None}, "but not how they are connected.*architecture ="),
+    "no such architecture file": ({"architecture": "gone.py:Net"}, "there is no such file"),
+    "no such class": (
+        {"architecture": "FOLDER/net.py:Nett"},
+        r"has no Nett \(did you mean Net\?\)",
+    ),
+    "an argument": ({"architecture": "FOLDER/net.py:wants_an_argument"}, "without arguments"),
+    "nothing": ({"architecture": "FOLDER/net.py:returns_nothing"}, "gave a NoneType"),
+    "no shape": ({"input_shape": None}, "shape of its input is not known.*input_shape"),
+    "a wrong shape": ({"input_shape": (3, 6, 6)}, "does not take an input of 3,6,6"),
+    "a branch": ({"architecture": "FOLDER/net.py:Branches"}, r"cannot follow it at net\.py:\d+"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_OPTIONS)
+def test_a_wrong_option_is_told_with_what_to_do(
+    case: str, net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    more, complaint = WRONG_OPTIONS[case]
+    if more.get("architecture"):
+        more = {"architecture": more["architecture"].replace("FOLDER", str(folder))}
+    SAVERS["state_dict"](net, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=complaint):
+        load(tmp_path / "model.pt", options=options(folder, **more))
+
+
+def test_weights_of_another_network_are_listed(
+    net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    state = dict(net.state_dict())
+    state["fc.weight"] = torch.zeros(3, 9)
+    del state["conv.bias"]
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "model.pt", options=options(folder))
+    assert "conv.bias is missing, fc.weight is [3, 9], the network has [3, 8]" in error.value.what
+
+
+def test_a_fixed_batch_of_several_is_refused(net: nn.Module, tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(net, (torch.zeros(4, *SHAPE),)), tmp_path / "model.pt")
+    with pytest.raises(UserError, match="exported for batches of 4"):
+        load(tmp_path / "model.pt", options=Options())
+
+
+def test_an_architecture_may_import_its_neighbours(
+    net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "net.py", tmp_path / "parts.py")
+    (tmp_path / "whole.py").write_text("from parts import Net\n")
+    SAVERS["state_dict"](net, tmp_path / "model.pt")
+    load(tmp_path / "model.pt", options=options(folder, architecture=f"{tmp_path}/whole.py:Net"))
