@@ -1,0 +1,126 @@
+"""Runs MNIST's test set through the firmware itself, and through the float network in torch.
+
+    python evaluate.py                                  # 10,000 images through the PC's build
+    python evaluate.py virtual_m0 virtual_m4 --images 100
+
+The firmware of an environment of platformio.ini is the same generated C, whichever CPU runs it, so
+its int8 scores must equal those of `deepcompress.reference`, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import mnist
+import model
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PIO = ROOT / "tools" / "pio"
+CLASSES = 10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs MNIST's test set through the firmware.")
+    parser.add_argument("environments", nargs="*", default=["native"], metavar="environment")
+    parser.add_argument("--images", type=int, default=10_000, help="how many, from the first on")
+    arguments = parser.parse_args()
+    images, labels = (part[: arguments.images] for part in test_set())
+    in_float = float_scores(images)
+    expected = reference_scores(images)
+    print(f"{len(images):,} images{'':<16}read right")
+    print(f"{'float, in torch':<24}{percent_right(in_float, labels):9.2f}%")
+    for environment in arguments.environments:
+        build(environment)
+        scores = firmware_scores(environment, images)
+        same = "equal the reference" if np.array_equal(scores, expected) else "DIFFER"
+        print(f"{environment:<24}{percent_right(scores, labels):9.2f}%  scores {same}", flush=True)
+    return 0
+
+
+def test_set() -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 [10000, 1, 32, 32], and labels, uint8 [10000]."""
+    with np.load(HERE / "data/t10k.npz") as content:
+        return mnist.pad(content["images"]), content["labels"]
+
+
+def percent_right(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Percent of rows of scores [n, 10] whose first greatest is the label."""
+    return 100 * float(np.mean(scores.argmax(axis=1) == labels))
+
+
+@torch.no_grad()
+def float_scores(images: np.ndarray) -> np.ndarray:
+    """What the trained network says of uint8 images: float32 [n, 10]."""
+    network = model.load(HERE / "models/lenet5.pt")
+    return network(torch.from_numpy(mnist.normalise(images))).numpy()
+
+
+def compiler_options() -> dict[str, str]:
+    """What platformio.ini says to DeepCompress, by option; paths are absolute."""
+    ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    ini.read(HERE / "platformio.ini")
+    prefix = "custom_deepcompress_"
+    options = {
+        key.removeprefix(prefix): value
+        for key, value in ini["env"].items()
+        if key.startswith(prefix)
+    }
+    return {
+        name: str(HERE / value) if (HERE / value).is_file() else value
+        for name, value in options.items()
+    }
+
+
+def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
+    """What the specification of the arithmetic says of uint8 images: int8 [n, 10].
+
+    Args:
+        changes: options that differ from platformio.ini.
+    """
+    from deepcompress.compile import compile_model
+    from deepcompress.options import parse
+    from deepcompress.reference import quantize_bytes, run
+
+    options = compiler_options() | changes
+    path = Path(options.pop("model"))
+    integer = compile_model(path, name="lenet5", options=parse(options, where="evaluate")).integer
+    return run(integer, quantize_bytes(images, integer))
+
+
+def build(environment: str) -> None:
+    """Builds a firmware; raises RuntimeError with the build's last words if that fails."""
+    pio = str(PIO) if PIO.is_file() else shutil.which("pio")
+    command = [pio, "run", "--silent", "-d", str(HERE), "-e", environment]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{environment} does not build:\n{done.stderr[-2000:]}")
+
+
+def firmware_scores(environment: str, images: np.ndarray) -> np.ndarray:
+    """What a built firmware says of uint8 images [n, 1, 32, 32]: [n, 10], int8 or float32.
+
+    Raises RuntimeError if it stops before the last image.
+    """
+    program = HERE / ".pio" / "build" / environment / "program"
+    kind = np.float32 if environment.endswith("_float") else np.int8
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "images.bin").write_bytes(images.tobytes())
+        done = subprocess.run([program], cwd=folder, capture_output=True, text=True)
+        logits = Path(folder, "logits.bin")
+        scores = np.fromfile(logits, kind) if logits.is_file() else np.empty(0, kind)
+    if done.returncode or scores.size != len(images) * CLASSES:
+        raise RuntimeError(f"{environment} stopped early: {done.stdout}{done.stderr}")
+    return scores.reshape(-1, CLASSES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+/*
+ * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ *
+ * Where the working directory has a file images.bin (one byte a pixel, 32 x 32 an image), the
+ * scores of each image go to logits.bin, as the network gives them; evaluate.py uses this.
+ * Otherwise the digits built in are read, a line each; demo.py draws those.
+ */
+#include <stdio.h>
+
+#include "digits.h"
+
+#ifdef FLOAT_NETWORK
+#include "lenet5_float.h"
+typedef FloatLenet5 Network;
+#else
+#include <DeepCompress.h>
+typedef DeepCompress::Lenet5 Network;
+#endif
+
+static Network network;
+
+static int readFile(FILE *images) {
+    FILE *logits = fopen("logits.bin", "wb");
+    if (logits == NULL) {
+        puts("cannot write logits.bin");
+        return 1;
+    }
+    static uint8_t pixels[Network::inputSize];
+    int count = 0;
+    for (; fread(pixels, sizeof pixels, 1, images) == 1; ++count) {
+        const auto result = network.infer(pixels);
+        fwrite(result.scores(), sizeof *result.scores(), Network::outputSize, logits);
+    }
+    printf("%d images read\n", count);
+    return fclose(logits) == 0 ? 0 : 1;
+}
+
+static void readDigits() {
+    for (const Digit &digit : digits) {
+        const auto result = network.infer(digit.pixels);
+        printf("test image %d: %d read as %d, scores", digit.number, digit.label, result.index());
+        for (int i = 0; i < Network::outputSize; ++i) {
+            printf(" %d", static_cast<int>(100 * result.value(i)));
+        }
+        printf("\n");
+    }
+}
+
+int main() {
+    FILE *images = fopen("images.bin", "rb");
+    if (images != NULL) {
+        return readFile(images);
+    }
+    readDigits();
+    return 0;
+}
