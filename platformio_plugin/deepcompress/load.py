@@ -259,7 +259,7 @@ def _unpickle_trusted(path: Path) -> Any:
         raise UserError(
             f"the class it was saved from is not to be found ({_first_line(error)})",
             _where(path),
-            f"Put its module on PYTHONPATH; or save a state_dict; or {EXPORT_HINT}",
+            f"Put its module into the project's folder; or save a state_dict; or {EXPORT_HINT}",
         ) from None
     except Exception as error:
         raise _not_whole(path, error) from None

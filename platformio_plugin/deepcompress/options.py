@@ -237,8 +237,8 @@ def _sparsity(_: Option, text: str) -> float | dict[str, float] | None:
 
 
 def _flag(_: Option, text: str) -> bool:
-    words = {"yes": True, "true": True, "on": True, "1": True}
-    words |= {"no": False, "false": False, "off": False, "0": False}
+    words = dict.fromkeys(("yes", "true", "on", "1"), True)
+    words.update(dict.fromkeys(("no", "false", "off", "0"), False))
     if text.lower() not in words:
         raise ValueError("is neither yes nor no")
     return words[text.lower()]

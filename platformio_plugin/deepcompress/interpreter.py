@@ -1,0 +1,96 @@
+"""The search for a Python that has torch. The build never installs one.
+
+Standard library only, and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from deepcompress.errors import UserError
+
+NEEDED = ("torch", "numpy", "jinja2")
+_PROBE = "import importlib.util as u, sys; print([m for m in sys.argv[1:] if not u.find_spec(m)])"
+# These would make one interpreter look for its modules in another's folders.
+_LEAKS = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXEPATH", "__PYVENV_LAUNCHER__")
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for another interpreter."""
+    return {key: value for key, value in environment.items() if key not in _LEAKS}
+
+
+def find_python(
+    named: str | None, *, project: Path, own: str, environment: Mapping[str, str]
+) -> str:
+    """The first interpreter that has what the compiler needs.
+
+    Args:
+        named: by the option `python`, which is then the only one tried.
+        own: PlatformIO's interpreter.
+
+    Raises:
+        UserError: there is none; says what to type.
+    """
+    if named:
+        return _checked(named, "option python")
+    if environment.get("DEEPCOMPRESS_PYTHON"):
+        return _checked(environment["DEEPCOMPRESS_PYTHON"], "variable DEEPCOMPRESS_PYTHON")
+    tried = _candidates(project, own, environment)
+    for candidate in tried:
+        if missing(candidate) == []:
+            return candidate
+    raise UserError(
+        f"no Python with torch was found; tried {', '.join(tried)}",
+        "the model's compiler",
+        "In the project's folder: python3 -m venv .venv && .venv/bin/pip install torch numpy "
+        "jinja2 (or set custom_deepcompress_python to a Python that has them). A build whose "
+        "model has not changed needs none",
+    )
+
+
+def _candidates(project: Path, own: str, environment: Mapping[str, str]) -> list[str]:
+    folders = [environment.get("VIRTUAL_ENV"), environment.get("CONDA_PREFIX")]
+    folders += [str(project / ".venv"), str(project / "venv")]
+    inside = ("Scripts/python.exe", "python.exe") if os.name == "nt" else ("bin/python",)
+    places = [Path(folder) / python for folder in folders if folder for python in inside]
+    on_path = [shutil.which(name, path=environment.get("PATH")) for name in ("python3", "python")]
+    found = [own, *(str(place) for place in places if place.is_file()), *on_path]
+    return list(dict.fromkeys(path for path in found if path))
+
+
+def _checked(python: str, where: str) -> str:
+    lacking = missing(python)
+    if lacking is None:
+        raise UserError(f"{python} is not a Python that starts", where, "Name its executable")
+    if lacking:
+        raise UserError(
+            f"{python} has no {', '.join(lacking)}",
+            where,
+            f"Install it: {python} -m pip install {' '.join(lacking)}",
+        )
+    return python
+
+
+def missing(python: str) -> list[str] | None:
+    """What an interpreter lacks; None where it does not start."""
+    command = [python, "-c", _PROBE, *NEEDED]
+    try:
+        done = subprocess.run(
+            command,
+            env=clean_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    return [name for name in NEEDED if f"'{name}'" in done.stdout]
