@@ -24,9 +24,41 @@
 
 namespace DeepCompress {
 
+namespace detail {
+
+/* Scores by value. */
+template <int size, bool copied> class Scores {
+  public:
+    explicit Scores(const int8_t *scores) {
+        for (int i = 0; i < size; ++i) {
+            scores_[i] = scores[i];
+        }
+    }
+    const int8_t *data() const {
+        return scores_;
+    }
+
+  private:
+    int8_t scores_[size];
+};
+
+/* Scores where the network left them. */
+template <int size> class Scores<size, false> {
+  public:
+    explicit Scores(const int8_t *scores) : scores_(scores) {}
+    const int8_t *data() const {
+        return scores_;
+    }
+
+  private:
+    const int8_t *scores_;
+};
+
+} // namespace detail
+
 /*
- * What a network said of one input. It reads the model's working memory: use it before the next
- * infer() of the same model.
+ * What a network said of one input. Up to 128 outputs it is a copy; a larger one (an image, say)
+ * reads the model's working memory: use it before the model's next infer().
  */
 template <class Network> class Result {
   public:
@@ -39,7 +71,7 @@ template <class Network> class Result {
 
     /* Index of the greatest score: the class, for a classifier. */
     int index() const {
-        return dc_argmax(scores_, size());
+        return dc_argmax(scores(), size());
     }
 
     /* Name of that class, "" where the build was given no labels. */
@@ -49,20 +81,21 @@ template <class Network> class Result {
 
     /* The int8 score of output i, 0 .. size() - 1. */
     int8_t score(int i) const {
-        return scores_[i];
+        return scores()[i];
     }
 
     /* The real number that score stands for, as the network in PyTorch would have given it. */
     float value(int i) const {
-        return Network::dequantize(scores_[i]);
+        return Network::dequantize(score(i));
     }
 
+    /* All scores, size() of them. */
     const int8_t *scores() const {
-        return scores_;
+        return scores_.data();
     }
 
   private:
-    const int8_t *scores_;
+    detail::Scores<Network::outputSize, (Network::outputSize <= 128)> scores_;
 };
 
 namespace detail {

@@ -146,6 +146,20 @@ def test_the_self_test_passes_and_finds_a_broken_weight(model: tuple, tmp_path: 
     assert output_of(folder, body).startswith("self test failed")
 
 
+def test_a_result_outlives_the_next_inference(model: tuple) -> None:
+    folder, scores, _ = model
+    printed = output_of(
+        folder,
+        f"""
+        DeepCompress::TinyNet model;
+        const uint8_t one[6] = {bytes_literal(IMAGES[0])}, other[6] = {bytes_literal(IMAGES[1])};
+        const auto first = model.infer(one), second = model.infer(other);
+        printf("%d %d", first.score(2), second.score(2));
+        """,
+    )
+    assert printed.split() == [str(scores[0, 2]), str(scores[1, 2])]
+
+
 MISUSE = {
     "infer(six)": "this array does not have as many values as the model has inputs",
     "infer(doubles)": "infer() takes an array of, or a pointer to, uint8_t, float or int8_t",
