@@ -34,7 +34,7 @@ from deepcompress.plan import plan
 from deepcompress.prune import prune
 from deepcompress.quantize import quantize
 from deepcompress.reference import quantize_bytes, quantize_float, run
-from deepcompress.report import measure_accuracy, report
+from deepcompress.report import flash_bytes, measure_accuracy, report
 
 _KEYWORDS = """
     auto break case char class const continue default delete do double else enum extern float for
@@ -98,20 +98,8 @@ def compile_model(
     graph = fold(lowered)
     check.same_function(lowered, graph, calibration.inputs[:8])
     clock.stage("fold")
-    pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
-    clock.stage("prune")
-    integer = quantize(pruned, calibration)
-    check.accumulators_fit(integer)
-    check.offsets_fit(integer)
-    clock.stage("quantize")
-    encoded = encode(
-        integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
-    )
-    check.encodings_are_lossless(encoded)
-    clock.stage("encode")
-    planned = plan(encoded, cpu=options.target.cpu)
-    check.buffers_do_not_collide(planned)
-    clock.stage("plan")
+    pruned, planned = compress(graph, calibration, options, clock)
+    integer = planned.encoded.integer
 
     inputs = integer_inputs(integer, calibration)
     golden = _golden_inputs(inputs, options)
@@ -127,7 +115,7 @@ def compile_model(
         golden_bytes=_golden_bytes(integer, golden),
         warnings=_warnings(integer, calibration, labels),
     )
-    check_fits(facts, options)
+    check_fits(facts, lambda sparsity: _flash_at(sparsity, graph, calibration, options))
     clock.stage("report")
     texts = emit(
         planned, provenance=_provenance(path, options), labels=labels, golden_inputs=golden
@@ -135,6 +123,33 @@ def compile_model(
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     clock.stage("emit")
     return Compiled(texts, facts, pruned, integer, planned)
+
+
+def compress(
+    graph: Graph, calibration: Calibration, options: Options, clock: Clock
+) -> tuple[Graph, Plan]:
+    """The stages between the float graph and the C: the pruned graph, and the plan."""
+    pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
+    clock.stage("prune")
+    integer = quantize(pruned, calibration)
+    check.accumulators_fit(integer)
+    check.offsets_fit(integer)
+    clock.stage("quantize")
+    encoded = encode(
+        integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
+    )
+    check.encodings_are_lossless(encoded)
+    clock.stage("encode")
+    planned = plan(encoded, cpu=options.target.cpu)
+    check.buffers_do_not_collide(planned)
+    clock.stage("plan")
+    return pruned, planned
+
+
+def _flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
+    """Bytes of flash that the model would take, pruned to this sparsity and stored smallest."""
+    smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size")
+    return flash_bytes(compress(graph, calibration, smaller, Clock())[1])
 
 
 def check_name(name: str) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from deepcompress import __version__
 from deepcompress.cost import MODEL_CODE_BYTES
-from deepcompress.emit import c_identifier, layer_arrays
+from deepcompress.emit import all_arrays, c_identifier, layer_arrays
 from deepcompress.encode import stored_weights
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
@@ -53,8 +53,6 @@ def report(
 ) -> dict[str, Any]:
     """The report as a JSON value."""
     layers = [_layer(plan, step) for step in plan.steps]
-    weights_bytes = sum(layer["flash_bytes"] for layer in layers)
-    code_bytes = MODEL_CODE_BYTES + sum(layer["code_bytes"] for layer in layers)
     parameters = sum(_parameters(step) for step in plan.steps)
     return {
         "schema": SCHEMA,
@@ -69,10 +67,10 @@ def report(
             "nonzeros": sum(layer["nonzeros"] for layer in layers),
         },
         "flash": {
-            "weights_bytes": weights_bytes,
-            "code_bytes": code_bytes,
+            "weights_bytes": weights_bytes(plan),
+            "code_bytes": code_bytes(plan),
             "golden_bytes": golden_bytes,
-            "total_bytes": weights_bytes + code_bytes + golden_bytes,
+            "total_bytes": flash_bytes(plan) + golden_bytes,
             "limit_bytes": target.flash_limit,
         },
         "ram": {
@@ -86,6 +84,21 @@ def report(
         "accuracy": vars(accuracy) if accuracy else None,
         "warnings": list(warnings),
     }
+
+
+def weights_bytes(plan: Plan) -> int:
+    """Weights, biases and multipliers of all layers."""
+    return sum(array.values.nbytes for array in all_arrays(plan))
+
+
+def code_bytes(plan: Plan) -> int:
+    """Estimated code of the layers and of what calls them."""
+    return MODEL_CODE_BYTES + sum(step.code_bytes for step in plan.steps)
+
+
+def flash_bytes(plan: Plan) -> int:
+    """What the model takes of the board's flash, without golden vectors."""
+    return weights_bytes(plan) + code_bytes(plan)
 
 
 def _parameters(step: Step) -> int:
