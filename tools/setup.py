@@ -6,6 +6,7 @@ Standard library only. Does nothing, and needs no network, where all is there al
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -16,25 +17,37 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-CORE = ROOT / ".tools" / "platformio"
-STAMP = VENV / "deepcompress.stamp"
+TOOLS = ROOT / ".tools"
+STAMP = TOOLS / "setup.stamp"
 
-# What must be on the PATH (or, with a slash, on the disk) -> the Debian package that brings it.
-DEBIAN = {
-    "gcc": "gcc",
-    "g++": "g++",
+# What is looked for -> the Debian package that brings it.
+COMMANDS = {
+    "cc": "gcc",
+    "c++": "g++",
     "clang": "clang",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi",
-    "/usr/lib/arm-none-eabi/newlib/libc.a": "libnewlib-arm-none-eabi",
-    "/usr/include/newlib/c++": "libstdc++-arm-none-eabi-newlib",
     "qemu-system-arm": "qemu-system-arm",
 }
+ARM_LIBRARIES = {
+    "libc.a": "libnewlib-arm-none-eabi",
+    "libstdc++.a": "libstdc++-arm-none-eabi-newlib",
+}
+PYTHON_MODULES = {"ensurepip": "python3-venv"}
 
 
 def main() -> int:
     """Each step in order. 0, or 1 after a paragraph that says what to do."""
+    if sys.version_info < (3, 10):  # noqa: UP036 - the python3 found may be any
+        complain(f"Python 3.10 or newer is needed; python3 here is {sys.version.split()[0]}.")
+        return 1
     install_debian_packages()
-    return install_python_packages() or install_platformio_core()
+    if STAMP.is_file() and STAMP.read_text() == fingerprint() and PYTHON.exists():
+        return 0
+    if not (install_python_packages() and install_platformio_core()):
+        return 1
+    STAMP.write_text(fingerprint())
+    tell("done")
+    return 0
 
 
 def tell(text: str) -> None:
@@ -45,89 +58,95 @@ def complain(text: str) -> None:
     print(f"setup: error: {text}", file=sys.stderr, flush=True)
 
 
+def fingerprint() -> str:
+    """Changes when the environment must be made anew; .venv does not survive a move."""
+    files = (ROOT / "pyproject.toml", Path(__file__))
+    content = b"".join(file.read_bytes() for file in files) + os.fsencode(ROOT)
+    return hashlib.sha256(content).hexdigest()
+
+
 def install_debian_packages() -> None:
     """By apt where this is root on Debian; else one paragraph, and on with what is there."""
     missing = missing_packages()
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        complain(
-            f"not found: {', '.join(missing)}. Virtual boards need an Arm compiler and QEMU, the "
-            "PC's own board a C compiler. On Debian or Ubuntu: sudo apt-get install "
-            f"{' '.join(missing)}; elsewhere install arm-none-eabi-gcc with newlib, and "
-            "qemu-system-arm. Going on with what is there."
+        tell(
+            f"not found: {', '.join(missing)}. On Debian or Ubuntu: sudo apt-get install "
+            f"{' '.join(missing)}; elsewhere, the same tools by their names there. The virtual "
+            "boards need an Arm compiler with newlib, and QEMU; the board virtual_native needs a "
+            "C and C++ compiler. Going on with what is there."
         )
         return
     tell(f"apt-get install {' '.join(missing)}")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
     for command in (["apt-get", "update", "-qq"], install):
-        subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    if missing_packages():
-        complain(f"apt-get could not install {', '.join(missing_packages())}; going on without.")
+        subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+    if missing := missing_packages():
+        complain(f"apt-get did not bring {', '.join(missing)}; going on with what is there.")
 
 
 def missing_packages() -> list[str]:
     return [
-        package
-        for needed, package in DEBIAN.items()
-        if not (Path(needed).exists() if "/" in needed else shutil.which(needed))
+        *(package for name, package in COMMANDS.items() if not shutil.which(name)),
+        *(package for name, package in ARM_LIBRARIES.items() if not has_arm_library(name)),
+        *(p for name, p in PYTHON_MODULES.items() if not importlib.util.find_spec(name)),
     ]
 
 
-def install_python_packages() -> int:
-    """The project and its development packages into .venv, once for each pyproject.toml."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if STAMP.is_file() and STAMP.read_text() == wanted:
-        return 0
+def has_arm_library(name: str) -> bool:
+    if not shutil.which("arm-none-eabi-gcc"):
+        return False
+    command = ["arm-none-eabi-gcc", f"-print-file-name={name}"]
+    answer = subprocess.run(command, capture_output=True, text=True).stdout
+    return Path(answer.strip()).is_absolute()  # gcc answers the bare name for what it lacks
+
+
+def install_python_packages() -> bool:
+    """This project and its development packages into .venv; False after a complaint."""
     tell("Python packages into .venv (torch is large: a few minutes)")
-    if not PYTHON.exists() and run([sys.executable, "-m", "venv", str(VENV)]):
-        complain("python3 -m venv failed. On Debian: apt-get install python3-venv, then again.")
-        return 1
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if run([*pip, "--no-input", "--editable", f"{ROOT}[dev]"]):
-        complain("pip could not install the packages of pyproject.toml; see its message above.")
-        return 1
-    STAMP.write_text(wanted)
-    return 0
+    venv = [sys.executable, "-m", "venv", str(VENV)]
+    if subprocess.run(venv, stdin=subprocess.DEVNULL).returncode:
+        complain("python3 -m venv failed. On Debian: sudo apt-get install python3-venv")
+        return False
+    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    install = subprocess.Popen(
+        [*pip, "--editable", f"{ROOT}[dev]"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in install.stdout or ():
+        if line.lstrip().startswith(("Downloading", "Installing")):
+            tell(line.strip()[:100])
+    if install.wait():
+        complain("pip could not install the packages that pyproject.toml names; it says why above.")
+        return False
+    return True
 
 
-def run(command: list[str]) -> int:
-    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
-
-
-def install_platformio_core() -> int:
+def install_platformio_core() -> bool:
     """PlatformIO's package tool-scons, made of PyPI's SCons, so that no registry is asked."""
-    package = CORE / "packages" / "tool-scons"
-    ask = "from platformio.dependencies import get_core_dependencies as d; print(d()['tool-scons'])"
-    state = package / ".piopm"
-    stamp = STAMP.read_text()
-    if (
-        state.is_file()
-        and (package / "stamp").is_file()
-        and (package / "stamp").read_text() == stamp
-    ):
-        return 0
-    done = subprocess.run([str(PYTHON), "-c", ask], capture_output=True, text=True)
-    if done.returncode:
-        complain(f"PlatformIO in .venv does not start: {done.stderr.strip().splitlines()[-1]}")
-        return 1
-    version = done.stdout.strip().lstrip("~^=")
-    tell(f"PlatformIO core folder {CORE.relative_to(ROOT)} with tool-scons {version}")
+    question = "from platformio import dependencies as d; print(d.get_core_dependencies()['{}'])"
+    name = "tool-scons"
+    asked = subprocess.run(
+        [str(PYTHON), "-c", question.format(name)], capture_output=True, text=True
+    )
+    if asked.returncode:
+        complain(f"PlatformIO in .venv does not start: {asked.stderr.strip()}")
+        return False
+    facts = {"name": name, "version": asked.stdout.strip().lstrip("~^=")}
+    tell(f"PlatformIO core folder .tools/platformio with {name} {facts['version']}")
+    spec = {"owner": "platformio", "id": None, "name": name, "requirements": None, "uri": None}
+    package = TOOLS / "platformio" / "packages" / name
     package.mkdir(parents=True, exist_ok=True)
     (package / "scons.py").write_text("from SCons.Script import main\n\nmain()\n")
-    facts = {"name": "tool-scons", "version": version}
     (package / "package.json").write_text(json.dumps({**facts, "system": "*"}))
-    spec = {
-        "owner": "platformio",
-        "id": None,
-        "name": "tool-scons",
-        "requirements": None,
-        "uri": None,
-    }
-    state.write_text(json.dumps({**facts, "type": "tool", "spec": spec}))
-    (package / "stamp").write_text(stamp)
-    return 0
+    (package / ".piopm").write_text(json.dumps({**facts, "type": "tool", "spec": spec}))
+    return True
 
 
 if __name__ == "__main__":

@@ -5,25 +5,23 @@ import shutil
 from platformio.exception import UserSideException
 from platformio.public import PlatformBase
 
-APT = {
+# Each tool -> the Debian packages that bring it.
+QEMU_TOOLS = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
     "qemu-system-arm": "qemu-system-arm",
-    "gcc": "gcc g++",
 }
+HOST_TOOLS = {"cc": "gcc", "c++": "g++"}
 
 
 class VirtualPlatform(PlatformBase):
     def configure_default_packages(self, options, targets):
-        machine = self.board_config(options["board"]).get("build.qemu_machine", "")
-        tools = ["arm-none-eabi-gcc", "qemu-system-arm"] if machine else ["gcc"]
+        board = options["board"]
+        tools = QEMU_TOOLS if self.board_config(board).get("build.qemu_machine", "") else HOST_TOOLS
         missing = [tool for tool in tools if not shutil.which(tool)]
         if missing:
+            packages = " ".join(tools[tool] for tool in missing)
             raise UserSideException(
-                "The board {} needs {}, which is not on the PATH. On Debian or Ubuntu: "
-                "apt install {}".format(
-                    options["board"],
-                    " and ".join(missing),
-                    " ".join(APT[tool] for tool in missing),
-                )
+                f"The board {board} needs {' and '.join(missing)}, not found on the PATH. "
+                f"On Debian or Ubuntu: sudo apt-get install {packages}"
             )
         return super().configure_default_packages(options, targets)

@@ -1,6 +1,7 @@
-"""Builds firmware for a virtual board and runs it in QEMU; on the board `virtual_native`, the PC.
+"""Builds firmware for a virtual board; on the board `virtual_native`, a program for the PC.
 
-`upload` runs the firmware and carries its exit code; `pio test` finds a launcher named `program`.
+`upload` runs it by misc/run.py and carries its exit code. `pio test` starts $BUILD_DIR/program,
+which for a board in QEMU is a launcher that does the same.
 """
 
 import shlex
@@ -11,114 +12,84 @@ from pathlib import Path
 from SCons.Script import AlwaysBuild, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
-platform = env.PioPlatform()
 board = env.BoardConfig()
-MISC = Path(platform.get_dir()) / "misc"
+MISC = Path(env.PioPlatform().get_dir()) / "misc"
+BUILD = Path(env.subst("$BUILD_DIR"))
 MACHINE = board.get("build.qemu_machine", "")
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = env.GetProjectOption("custom_virtual_timeout", "120")
+RUN = [env.subst("$PYTHONEXE"), str(MISC / "run.py"), TIMEOUT_SECONDS, MACHINE or "host"]
 
 
-def set_tools(prefix):
+def configure_host():
     env.Replace(
-        AR=prefix + "gcc-ar",
-        AS=prefix + "gcc",
-        CC=prefix + "gcc",
-        CXX=prefix + "g++",
-        OBJCOPY=prefix + "objcopy",
-        RANLIB=prefix + "gcc-ranlib",
-        SIZETOOL=prefix + "size",
-        ARFLAGS=["rc"],
-        SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
-        SIZEPROGREGEXP=r"^(?:\.isr|\.text|\.ARM|\.data)\S*\s+(\d+).*",
-        SIZEDATAREGEXP=r"^(?:\.data|\.bss)\S*\s+(\d+).*",
-        SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
-    )
+        AR="ar", CC="cc", CXX="c++", RANLIB="ranlib", SIZETOOL="size",
+        PROGNAME="program", PROGSUFFIX="",
+    )  # fmt: skip
+    env.Append(CCFLAGS=["-O2", "-Wall"], CPPDEFINES=["VIRTUAL_BOARD"], LIBS=["m"])
 
 
 def configure_arm():
-    machine_flags = board.get("build.machine_flags").split()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    gcc = "arm-none-eabi-"
+    env.Replace(
+        AR=gcc + "gcc-ar", AS=gcc + "gcc", CC=gcc + "gcc", CXX=gcc + "g++",
+        OBJCOPY=gcc + "objcopy", RANLIB=gcc + "gcc-ranlib", SIZETOOL=gcc + "size",
+        PROGNAME="firmware", PROGSUFFIX=".elf",
+    )  # fmt: skip
+    cpu = board.get("build.machine_flags").split()
     env.Append(
-        ASFLAGS=["-x", "assembler-with-cpp", *machine_flags],
-        CCFLAGS=["-Os", "-ffunction-sections", "-fdata-sections", "-Wall", *machine_flags],
+        ASFLAGS=["-c", *cpu],
+        ASPPFLAGS=["-x", "assembler-with-cpp"],
+        CCFLAGS=["-Os", "-ffunction-sections", "-fdata-sections", "-Wall", *cpu],
         CXXFLAGS=["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"],
         CPPDEFINES=["VIRTUAL_BOARD", ("F_CPU", board.get("build.f_cpu"))],
-        LINKFLAGS=[
-            *machine_flags,
-            "--specs=rdimon.specs",
-            "-nostartfiles",
-            "-Wl,--gc-sections",
-            "-Wl,--no-warn-rwx-segments",
-            "-T",
-            render_linker_script(),
-        ],
+        LINKFLAGS=[*cpu, "--specs=rdimon.specs", "-nostartfiles", "-Wl,--gc-sections"],
         LIBS=["m"],
     )
+    env.Append(LINKFLAGS=["-T", write_linker_script()])
     env.BuildSources("$BUILD_DIR/VirtualBoard", str(MISC), "+<startup.c>")
+    write_launcher()
 
 
-def build_folder():
-    folder = Path(env.subst("$BUILD_DIR"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def render_linker_script():
-    """The board's linker script, rendered into the build folder."""
+def write_linker_script():
     text = (MISC / "link.ld.in").read_text(encoding="utf-8")
-    for key in ("flash_origin", "flash_size", "ram_origin", "ram_size"):
-        text = text.replace(f"@{key}@", str(board.get(f"build.memory.{key}")))
-    script = build_folder() / "link.ld"
+    for name, value in board.get("build.memory").items():
+        text = text.replace(f"@{name}@", value)
+    script = BUILD / "link.ld"
     script.write_text(text, encoding="utf-8")
     return str(script)
 
 
-def run_command():
-    """What starts a firmware, without its path."""
-    if not MACHINE:
-        return []
-    semihosting = ["-semihosting-config", "enable=on,target=native"]
-    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
-    return ["qemu-system-arm", "-M", MACHINE, *quiet, *semihosting, "-kernel"]
-
-
-def run_firmware(target, source, env):
-    """Runs the firmware; its exit code is the build's. A firmware that does not end is stopped."""
-    command = [*run_command(), str(source[0])]
-    seconds = int(env.GetProjectOption("custom_virtual_timeout", TIMEOUT_SECONDS))
-    sys.stdout.flush()
-    try:
-        return subprocess.run(command, timeout=seconds, stdin=subprocess.DEVNULL).returncode
-    except subprocess.TimeoutExpired:
-        sys.stderr.write(
-            f"virtual: error: the firmware did not end within {seconds} s; it should return from "
-            "main() or call exit(). Set custom_virtual_timeout for a longer limit.\n"
-        )
-        return 124
-
-
 def write_launcher():
-    """For `pio test`, which starts $BUILD_DIR/program."""
-    launcher = build_folder() / "program"
-    command = [*run_command(), str(build_folder() / "firmware.elf")]
-    launcher.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n", encoding="utf-8")
+    launcher = BUILD / "program"
+    command = shlex.join([*RUN, str(BUILD / "firmware.elf")])
+    launcher.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
     launcher.chmod(0o755)
 
 
+def run_firmware(target, source, env):
+    sys.stdout.flush()  # what SCons has said comes before what the firmware says
+    return subprocess.run([*RUN, str(source[0]), *env.get("PROGRAM_ARGS", [])]).returncode
+
+
+env.Replace(
+    ARFLAGS=["rc"],
+    SIZEPROGREGEXP=r"^(?:\.text|\.ARM\.ex\w+|\.data)\s+(\d+).*",
+    SIZEDATAREGEXP=r"^(?:\.data|\.bss)\s+(\d+).*",
+    SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
+    SIZEPRINTCMD="$SIZETOOL -B -d $SOURCES",
+)
 if MACHINE:
-    set_tools("arm-none-eabi-")
-    env.Replace(PROGNAME="firmware", PROGSUFFIX=".elf")
     configure_arm()
-    write_launcher()
 else:
-    set_tools("")
-    env.Replace(PROGNAME="program", PROGSUFFIX="")
-    env.Append(CCFLAGS=["-O2", "-Wall"], CPPDEFINES=["VIRTUAL_BOARD"], LIBS=["m"])
+    configure_host()
 
 program = env.BuildProgram()
+if MACHINE:
+    env.Depends(program, str(BUILD / "link.ld"))
 where = "QEMU's " + MACHINE if MACHINE else "this PC"
 run = env.VerboseAction(run_firmware, "Running $SOURCE on " + where)
 env.AddPlatformTarget("upload", program, run, "Upload", "Runs the firmware on " + where)
-AlwaysBuild(
-    env.Alias("size", program, env.VerboseAction("$SIZEPRINTCMD", "Calculating size $SOURCE"))
-)
+size = env.VerboseAction("$SIZEPRINTCMD", "Calculating size $SOURCE")
+AlwaysBuild(env.Alias("size", program, size))
 Default([program])

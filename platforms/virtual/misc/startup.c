@@ -1,49 +1,73 @@
 /*
- * Start-up of the virtual boards: vectors, memory, C++ constructors, and an end that carries the
- * exit code out of QEMU by semihosting.
+ * Start-up of the virtual boards: vectors, memory, C++ constructors, main's arguments, and an end
+ * that carries the exit code out of QEMU. The operations are those of the Arm semihosting
+ * specification (2.0); newlib's rdimon library brings files and the terminal the same way.
  */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+enum { SYS_WRITE0 = 0x04, SYS_GET_CMDLINE = 0x15, SYS_EXIT_EXTENDED = 0x20 };
+enum { ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
+enum { FAULT_EXIT_CODE = 70, LINE_BYTES = 256, MAX_ARGUMENTS = 15 };
+
 extern uint32_t stack_top, data_load, data_start, data_end, bss_start, bss_end;
-extern int main(void);
+extern int main(int argc, char *argv[]);
 extern void initialise_monitor_handles(void);
 extern void __libc_init_array(void);
 
-void Reset_Handler(void);
-
-/* newlib's start and end of constructors call these; there is nothing to do. */
+/* What gcc's own start files, which are not linked, would define. */
+void *__dso_handle = NULL;
 void _init(void) {}
 void _fini(void) {}
 
-static void semihost(uint32_t operation, const void *argument) {
+static uint32_t semihost(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
 }
 
-/* SYS_EXIT_EXTENDED with ADP_Stopped_ApplicationExit (Arm semihosting specification, 7.2). */
 void _exit(int code) {
-    const uint32_t block[2] = {0x20026, (uint32_t)code};
-    semihost(0x20, block);
+    const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, (uint32_t)code};
+    semihost(SYS_EXIT_EXTENDED, block);
     for (;;) {
     }
 }
 
-static void Fault_Handler(void) {
-    semihost(0x04, "virtual: error: CPU fault (a bad address, an undefined instruction, or a full stack)\n");
-    _exit(70);
+__attribute__((used)) static void report_fault(void) {
+    semihost(SYS_WRITE0, "virtual: error: CPU fault: a bad address, an undefined instruction, or a "
+                         "full stack\n");
+    _exit(FAULT_EXIT_CODE);
 }
 
-__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
-    &stack_top,    Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
-    Fault_Handler, 0,             0,             0,             0,             Fault_Handler,
-    Fault_Handler, 0,             Fault_Handler, Fault_Handler};
+/* The stack may be what is broken: begin a new one. */
+__attribute__((naked)) static void Fault_Handler(void) {
+    __asm__("ldr r0, =stack_top\n\tmov sp, r0\n\tbl report_fault");
+}
+
+/* The words of the command line, as pointers into it; the PC joins and this splits at blanks. */
+static int read_arguments(char line[LINE_BYTES], char *argv[MAX_ARGUMENTS + 1]) {
+    const struct {
+        char *buffer;
+        uint32_t size;
+    } block = {line, LINE_BYTES};
+    int argc = 0;
+    if (semihost(SYS_GET_CMDLINE, &block) == 0) {
+        char *rest = NULL;
+        for (char *word = strtok_r(line, " ", &rest); word != NULL && argc < MAX_ARGUMENTS;
+             word = strtok_r(NULL, " ", &rest)) {
+            argv[argc++] = word;
+        }
+    }
+    argv[argc] = NULL;
+    return argc;
+}
 
 void Reset_Handler(void) {
 #if defined(__ARM_FP)
-    /* CPACR: full access to CP10 and CP11, the FPU (and MVE). */
+    /* CPACR: full access to coprocessors 10 and 11, which are the FPU and MVE. */
     *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20;
     __asm__ volatile("dsb\n\tisb");
 #endif
@@ -55,5 +79,14 @@ void Reset_Handler(void) {
     }
     initialise_monitor_handles();
     __libc_init_array();
-    exit(main());
+    char line[LINE_BYTES];
+    char *argv[MAX_ARGUMENTS + 1];
+    const int argc = read_arguments(line, argv);
+    exit(main(argc, argv));
 }
+
+/* Armv7-M manual, B1.5.2: the stack, reset, then the exceptions by number. */
+__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
+    &stack_top,    Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+    Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+    Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler};

@@ -1,0 +1,57 @@
+"""What tests share: this checkout's PlatformIO, and the Arm tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ROOT / ".tools" / "platformio" / "packages"
+
+collect_ignore = ["firmware"]  # PlatformIO's tests, not pytest's
+
+
+@pytest.fixture(scope="session")
+def pio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs `pio ARGUMENTS`: pio(*arguments, cwd=folder, env=changes) -> CompletedProcess of text.
+
+    Each test process has a core folder of its own, because PlatformIO notes there which folder a
+    symlinked platform is; the packages are those that tools/setup.py made.
+    """
+    if not PACKAGES.is_dir():
+        pytest.fail("this checkout is not set up: run `make setup`")
+    isolated = {
+        "PLATFORMIO_CORE_DIR": str(tmp_path_factory.mktemp("platformio")),
+        "PLATFORMIO_PACKAGES_DIR": str(PACKAGES),
+        "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
+        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+    }
+
+    def run(
+        *arguments: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "platformio", *arguments],
+            cwd=cwd,
+            env={**os.environ, **isolated, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def arm_tools() -> None:
+    """Skips where the Arm compiler or QEMU is missing; in CI, where setup installs them, fails."""
+    missing = [tool for tool in ("arm-none-eabi-gcc", "qemu-system-arm") if not shutil.which(tool)]
+    if missing:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up(f"{' and '.join(missing)} not found; see `make setup`")

@@ -1,0 +1,9 @@
+"""PlatformIO's runner for Unity, with the Unity beside this folder instead of the registry's."""
+
+from pathlib import Path
+
+from platformio.test.runners.unity import UnityTestRunner
+
+
+class CustomTestRunner(UnityTestRunner):
+    EXTRA_LIB_DEPS = (f"symlink://{Path(__file__).resolve().parents[1]}/Unity",)
