@@ -155,6 +155,22 @@ def test_a_mistake_is_one_paragraph_on_stderr_and_exit_code_1(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr("deepcompress.compile.fold", lambda graph: 1 / 0)
+    command = ("compile", project / "net.pt", "-o", tmp_path / "out")
+    assert run_main(*command) == 2
+    assert "internal error: ZeroDivisionError" in (quiet := capsys.readouterr().err)
+    assert "Traceback" not in quiet
+    assert run_main(*command, "--verbose") == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_shows_every_option_with_an_example(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["compile", "--help"])

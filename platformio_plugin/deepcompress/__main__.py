@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import traceback
 from pathlib import Path
 
 from deepcompress import __version__
@@ -23,7 +24,10 @@ the library's include/ on the path; no Python is needed to build it.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0, or 1 for a mistake of the user's, told in one paragraph on stderr."""
+    """Runs one command.
+
+    Returns 0; 1 for a mistake of the user's, told in one paragraph on stderr; 2 for one of ours.
+    """
     parsed = parser().parse_args(arguments)
     try:
         return parsed.run(parsed)
@@ -33,6 +37,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("deepcompress: interrupted; nothing was written", file=sys.stderr)
         return 130
+    except Exception as error:
+        return _defect(error, verbose=getattr(parsed, "verbose", False))
+
+
+def _defect(error: Exception, *, verbose: bool) -> int:
+    """What is not the user's mistake: said so, with the traceback where asked for."""
+    if verbose:
+        traceback.print_exc()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    print(
+        f"deepcompress: internal error: {type(error).__name__}: {error} "
+        f"({Path(where.filename).name}:{where.lineno}). This is a defect of DeepCompress "
+        f"{__version__}, not of your model: please report it with the output of --verbose "
+        "(pio run -v) and, if you may, the .pt file. Nothing was written.",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:
