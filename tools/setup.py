@@ -59,7 +59,7 @@ def complain(text: str) -> None:
 
 
 def fingerprint() -> str:
-    """Changes when the environment must be made anew; .venv does not survive a move."""
+    """Changes when pip has work to do: .venv links to this folder, so also after a move."""
     files = (ROOT / "pyproject.toml", Path(__file__))
     content = b"".join(file.read_bytes() for file in files) + os.fsencode(ROOT)
     return hashlib.sha256(content).hexdigest()
@@ -120,7 +120,7 @@ def install_python_packages() -> bool:
         text=True,
     )
     for line in install.stdout or ():
-        if line.lstrip().startswith(("Downloading", "Installing")):
+        if line.lstrip().startswith(("Downloading ", "Installing collected")):
             tell(line.strip()[:100])
     if install.wait():
         complain("pip could not install the packages that pyproject.toml names; it says why above.")
