@@ -1,417 +1,403 @@
-"""Runs a firmware's ELF instruction by instruction and counts what its inferences cost.
+"""What an inference costs on its CPU: the real firmware, run instruction by instruction.
 
-The real firmware, from its reset vector, in unicorn: start-up, main, files and console by
-semihosting. Every call of a model's `infer` and of its layers is counted in instructions and in
-modelled cycles (`cpus/`, from Arm's manuals), with the stack that it needs. The model is of the
-core alone: no flash wait states unless asked for, no bus contention, no interrupts.
+`simulate.py` runs the ELF from reset to exit and counts; here its calls become a table for people
+and JSON for programs (schema below, stable). Cycles are modelled by the tables in `cpus/`, each of
+which names its source and what it leaves out.
+
+    {"schema": 1, "cpu", "source", "limits", "clock_hz", "wait_states", "exit_code",
+     "inferences": [{"function", "instructions", "cycles", "stack_bytes", "flash_bytes"}],
+     "functions": {name: {"role", "calls", "instructions", "cycles", "own_instructions",
+                          "own_cycles", "stack_bytes", "flash_bytes", "code_bytes", "milliseconds",
+                          "dense_macs", "cycles_per_dense_mac"}}}
+
+`inferences` are in order of time. In `functions`, numbers are those of one call on average, with
+all that it calls, or without for `own_...`; stack is the most of any call, below its stack pointer
+at entry; code is the function's own. A role is "inference", "layer" or "helper". What was not
+asked for is null.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
+import fnmatch
+import importlib.util
 import io
 import json
-import re
-from collections import defaultdict
-from dataclasses import dataclass
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deepcompress.cpus import CPUS, Cpu, find
-from deepcompress.errors import UserError
-from deepcompress.report import columns
-from deepcompress.semihosting import Exited, Semihosting
+from deepcompress.errors import UserError, did_you_mean
+from deepcompress.firmware import Firmware, read_firmware
+from deepcompress.simulate import Call, Limits, simulate
 
-INSTRUCTION_LIMIT = 4_000_000_000
-_INFER = re.compile(r"(\w+)_infer_(?:int8|uint8|float)$")
-_REGION = 16 << 20
-_SYSTEM = 0xE0000000
-_CPACR = 0xE000ED88
-_CPU_OF_ARCHITECTURE = {"v6S-M": "cortex-m0", "v6-M": "cortex-m0", "v7-M": "cortex-m3"}
+SCHEMA = 1
+INFERENCE = "*_infer_*"
+_PACKAGES = {"unicorn": "unicorn", "capstone": "capstone", "elftools": "pyelftools"}
 
 
 @dataclass
 class Cost:
-    """What calls of one function cost, with all that they call."""
+    """All calls of one function together; see the module's text for what is counted."""
 
+    role: str
+    code_bytes: int
     calls: int = 0
     instructions: int = 0
     cycles: int = 0
+    own_instructions: int = 0
+    own_cycles: int = 0
     stack_bytes: int = 0
-    code_bytes: int = 0
+    flash_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One call of an inference, with all that it calls."""
+
+    function: str
+    instructions: int
+    cycles: int
+    stack_bytes: int
+    flash_bytes: int
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Attributes: `costs` by function: a model's `infer` functions and its layers."""
+    """Attributes: `costs` by function, inferences first, then layers in the order of their first
+    call, then what these call; `flash_reads` tells whether bytes read from flash were counted."""
 
-    cpu: str
-    exit_code: int
-    costs: dict[str, Cost]
-    printed: str = ""
-
-
-@dataclass(frozen=True)
-class _Symbol:
-    address: int
-    size: int
-    name: str
+    cpu: Cpu
+    wait_states: int
+    flash_reads: bool
+    exit_code: int | None
+    inferences: tuple[Inference, ...]
+    costs: Mapping[str, Cost]
+    clock_hz: int | None = None
+    dense_macs: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Image:
-    """An ELF: bytes to load at addresses, and its functions in order of address."""
-
-    segments: tuple[tuple[int, bytes, int], ...]
-    functions: tuple[_Symbol, ...]
-    symbols: dict[str, int]
-    cpu: str | None
-
-
-@dataclass
-class _Frame:
-    """A call that is under way."""
-
-    function: str
-    returns_to: int
-    stack_pointer: int
-    instructions: int
-    cycles: int
-    lowest: int
-
-
-def profile(elf: Path, *, cpu: str | None = None, folder: Path | None = None) -> Profile:
-    """Runs a firmware to its end.
+def profile(
+    elf: Path,
+    *,
+    cpu: str | None = None,
+    function: str | None = None,
+    calls: int | None = None,
+    folder: Path | None = None,
+    flash_wait_states: int = 0,
+    flash_reads: bool = False,
+    clock_hz: int | None = None,
+    dense_macs: Mapping[str, int] | None = None,
+    console: IO[bytes] | None = None,
+    instruction_limit: int = Limits.instructions,
+) -> Profile:
+    """Runs a firmware to its end and counts the calls of its inferences.
 
     Args:
-        elf: linked with newlib's semihosting, ending by exit() or a return from main().
-        cpu: such as "cortex-m4"; by default what the ELF says.
-        folder: where the firmware opens its files; by default the current one.
+        elf: linked for a virtual board; it ends by semihosting's exit.
+        cpu: such as "cortex-m4"; by default what the ELF's build attributes say.
+        function: what counts as an inference, a name or a pattern of the shell; by default
+            `*_infer_*`. An inference called by another is part of it.
+        calls: stop after so many inferences; by default when the firmware exits.
+        folder: the files that the firmware sees; by default the working directory.
+        flash_wait_states: see `simulate`.
+        flash_reads: count bytes loaded from flash, constants and literals, at a third of the speed.
+        clock_hz: to tell milliseconds.
+        dense_macs: products of each layer's function, to tell cycles a product.
+        console: where the firmware's output goes; by default nowhere.
 
     Raises:
-        UserError: not such an ELF, or it does not end, or unicorn is not installed.
+        UserError: not a firmware that can be profiled, or a package is missing.
     """
-    _check_packages()
-    image = _read_elf(elf)
-    core = find(cpu or image.cpu or "cortex-m4")
-    if core.timing is None:
-        timed = ", ".join(name for name, c in CPUS.items() if c.timing)
+    _require_packages()
+    firmware = read_firmware(elf)
+    core = _timed_cpu(cpu or firmware.cpu, elf)
+    trace = simulate(
+        firmware,
+        core,
+        inferences=_addresses(firmware, function or INFERENCE),
+        folder=folder or Path.cwd(),
+        console=console or io.BytesIO(),
+        limits=Limits(calls, instruction_limit),
+        wait_states=flash_wait_states,
+        flash_reads=flash_reads,
+        **({"clock_hz": clock_hz} if clock_hz else {}),
+    )
+    if not trace.inferences:
         raise UserError(
-            f"there is no timing of {core.name}", f"firmware {elf}", f"Timed are {timed}"
+            f"it never called {function or INFERENCE} before it ended with exit code "
+            f"{trace.exit_code}",
+            f"firmware {elf}",
+            "See that it finds its files (--directory), or name a function that runs (--function)",
         )
-    return _Machine(image, core, folder or Path.cwd(), elf).run()
+    targets = {call.function.name for call in trace.inferences}
+    targets |= {f.name for f in firmware.functions if fnmatch.fnmatchcase(f.name, INFERENCE)}
+    return Profile(
+        cpu=core,
+        wait_states=flash_wait_states,
+        flash_reads=flash_reads or flash_wait_states > 0,
+        exit_code=trace.exit_code,
+        inferences=tuple(_inference(call) for call in trace.inferences),
+        costs=_costs(trace.inferences, targets),
+        clock_hz=clock_hz,
+        dense_macs=dense_macs or {},
+    )
 
 
-def _check_packages() -> None:
-    try:
-        import capstone  # noqa: F401
-        import elftools  # noqa: F401
-        import unicorn  # noqa: F401
-    except ImportError as error:
+def _require_packages() -> None:
+    missing = [pip for name, pip in _PACKAGES.items() if importlib.util.find_spec(name) is None]
+    if missing:
         raise UserError(
-            f"the package {error.name} is not installed",
+            f"it needs {' and '.join(missing)}, which this Python does not have",
             "deepcompress profile",
-            "Install them: pip install unicorn capstone pyelftools",
-        ) from None
-
-
-def _read_elf(path: Path) -> _Image:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            if elf["e_machine"] != "EM_ARM":
-                raise UserError("it is not for Arm", f"firmware {path}", "Name the firmware.elf")
-            return _image_of(elf, path)
-    except (OSError, ELFError) as error:
-        raise UserError(
-            f"it cannot be read as an ELF ({error})",
-            f"firmware {path}",
-            "Name the firmware.elf below .pio/build",
-        ) from None
-
-
-def _image_of(elf: Any, path: Path) -> _Image:
-    segments = tuple(
-        (segment["p_paddr"], segment.data(), segment["p_vaddr"])
-        for segment in elf.iter_segments()
-        if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
-    )
-    table = elf.get_section_by_name(".symtab")
-    if table is None:
-        raise UserError("it has no symbols", f"firmware {path}", "Do not strip it")
-    entries = [
-        (s["st_value"], s["st_size"], s["st_info"]["type"], s.name) for s in table.iter_symbols()
-    ]
-    functions = sorted(
-        {_Symbol(v & ~1, size, name) for v, size, kind, name in entries if kind == "STT_FUNC"},
-        key=lambda symbol: symbol.address,
-    )
-    symbols = {name: value for value, _, _, name in entries}
-    return _Image(segments, tuple(functions), symbols, _cpu_of(elf))
-
-
-def _cpu_of(elf: Any) -> str | None:
-    """The core that the compiler was told, from the build attributes."""
-    section = elf.get_section_by_name(".ARM.attributes")
-    if section is None:
-        return None
-    names = {
-        attribute.tag: attribute.value
-        for part in section.iter_subsections()
-        for block in part.iter_subsubsections()
-        for attribute in block.iter_attributes()
-    }
-    name = str(names.get("TAG_CPU_NAME", "")).lower()
-    return name if name in CPUS else _CPU_OF_ARCHITECTURE.get(name)
-
-
-class _Machine:
-    """A core, its memory, and the counters."""
-
-    def __init__(self, image: _Image, core: Cpu, folder: Path, elf: Path) -> None:
-        import unicorn
-        import unicorn.arm_const as arm
-
-        self.arm, self.unicorn, self.core, self.image, self.elf = arm, unicorn, core, image, elf
-        self.uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        self.uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_{core.model}"))
-        self.disassembler = _disassembler()
-        self.starts = [symbol.address for symbol in image.functions]
-        self.tracked = _tracked(image)
-        self.blocks: dict[tuple[int, int], tuple[int, int]] = {}
-        self.frames: list[_Frame] = []
-        self.costs: dict[str, Cost] = defaultdict(Cost)
-        self.instructions = self.cycles = 0
-        self.block_end: int | None = None
-        self.ended: Exception | None = None
-        self.console = io.BytesIO()
-        self.semihosting = Semihosting(self, folder=folder, heap=self._load(), console=self.console)
-
-    def _load(self) -> tuple[int, int]:
-        """Memory around the segments and the stack; returns where the heap may lie."""
-        flash = min(address for address, _, _ in self.image.segments)
-        self.vectors = flash
-        content = next(data for address, data, _ in self.image.segments if address == flash)
-        stack = int.from_bytes(content[:4], "little")
-        regions = {address & -_REGION for address in (flash, stack - 1)}
-        for region in regions:
-            self.uc.mem_map(region, _REGION)
-        self.uc.mem_map(_SYSTEM, 1 << 20)
-        for address, data, _ in self.image.segments:
-            self.uc.mem_write(address, data)
-        return self.image.symbols.get("end", 0), stack
-
-    def read(self, address: int, size: int) -> bytes:
-        return bytes(self.uc.mem_read(address, size)) if size else b""
-
-    def write(self, address: int, data: bytes) -> None:
-        if data:
-            self.uc.mem_write(address, data)
-
-    def run(self) -> Profile:
-        u, arm = self.unicorn, self.arm
-        self.uc.hook_add(u.UC_HOOK_BLOCK, self._on_block)
-        self.uc.hook_add(u.UC_HOOK_INTR, self._on_interrupt)
-        stack, reset = (int.from_bytes(self.read(self.vectors + i, 4), "little") for i in (0, 4))
-        self.uc.reg_write(arm.UC_ARM_REG_SP, stack)
-        self.write(_CPACR, (0xF << 20).to_bytes(4, "little"))
-        self.uc.reg_write(arm.UC_ARM_REG_FPEXC, 0x40000000)
-        address = reset | 1
-        while self.ended is None:
-            try:
-                self.uc.emu_start(address, 0xFFFFFFFE)
-            except u.UcError as error:
-                raise self._fault(str(error)) from None
-            address = self.uc.reg_read(arm.UC_ARM_REG_PC) | 1
-        if not isinstance(self.ended, Exited):
-            raise self.ended
-        printed = self.console.getvalue().decode(errors="replace")
-        return Profile(self.core.name, self.ended.code, self._finish(), printed)
-
-    def _finish(self) -> dict[str, Cost]:
-        sizes = {symbol.name: symbol.size for symbol in self.image.functions}
-        for name, cost in self.costs.items():
-            cost.code_bytes = sizes.get(name, 0)
-        return dict(self.costs)
-
-    def _fault(self, what: str) -> UserError:
-        at = self.uc.reg_read(self.arm.UC_ARM_REG_PC)
-        return UserError(
-            f"it stopped in {self._function(at)} at {at:#x} ({what})",
-            f"firmware {self.elf}",
-            "Does it run on the virtual board? Is --cpu right?",
+            f"Install: {sys.executable} -m pip install {' '.join(missing)}",
         )
 
-    def _function(self, address: int) -> str:
-        index = bisect.bisect_right(self.starts, address) - 1
-        return self.image.functions[index].name if index >= 0 else "?"
 
-    def _on_interrupt(self, uc: Any, number: int, _: object) -> None:
-        """A breakpoint is a request; anything else is a fault."""
-        arm = self.arm
-        at = uc.reg_read(arm.UC_ARM_REG_PC)
-        if self.read(at, 2) != b"\xab\xbe":
-            self.ended = self._fault(f"exception {number}")
-        else:
-            try:
-                operation, block = (uc.reg_read(r) for r in (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1))
-                uc.reg_write(arm.UC_ARM_REG_R0, self.semihosting.call(operation, block))
-                uc.reg_write(arm.UC_ARM_REG_PC, (at + 2) | 1)
-            except Exited as end:
-                self.ended = end
-        if self.ended:
-            uc.emu_stop()
-
-    def _on_block(self, uc: Any, address: int, size: int, _: object) -> None:
-        count, cycles = self.blocks.get((address, size)) or self._measure(address, size)
-        if self.block_end is not None and self.block_end != address:
-            self.cycles += self.core.timing.taken_branch
-        self.block_end = address + size
-        if self.frames or address in self.tracked:
-            self._follow_calls(uc, address)
-        self.instructions += count
-        self.cycles += cycles
-        if self.instructions > INSTRUCTION_LIMIT:
-            self.ended = UserError(
-                f"it did not end within {INSTRUCTION_LIMIT:,} instructions",
-                f"firmware {self.elf}",
-                "Let main() return, or call exit()",
-            )
-            uc.emu_stop()
-
-    def _measure(self, address: int, size: int) -> tuple[int, int]:
-        code = list(self.disassembler.disasm(self.read(address, size), address))
-        cycles = self.core.timing.cycles([_description(i) for i in code])
-        self.blocks[address, size] = (len(code), cycles)
-        return len(code), cycles
-
-    def _follow_calls(self, uc: Any, address: int) -> None:
-        """Closes the calls that have returned here, and opens one where a tracked function begins."""
-        stack = uc.reg_read(self.arm.UC_ARM_REG_SP)
-        while (
-            self.frames
-            and self.frames[-1].returns_to == address
-            and stack >= self.frames[-1].stack_pointer
-        ):
-            self._close(self.frames.pop())
-        for frame in self.frames:
-            frame.lowest = min(frame.lowest, stack)
-        if address in self.tracked:
-            back = uc.reg_read(self.arm.UC_ARM_REG_LR) & ~1
-            counted = (self.instructions, self.cycles)
-            self.frames.append(_Frame(self.tracked[address], back, stack, *counted, stack))
-
-    def _close(self, frame: _Frame) -> None:
-        cost = self.costs[frame.function]
-        cost.calls += 1
-        cost.instructions += self.instructions - frame.instructions
-        cost.cycles += self.cycles - frame.cycles
-        cost.stack_bytes = max(cost.stack_bytes, frame.stack_pointer - frame.lowest)
+def _timed_cpu(name: str | None, elf: Path) -> Cpu:
+    timed = ", ".join(cpu.name for cpu in CPUS.values() if cpu.timing)
+    if name is None:
+        raise UserError(
+            "it does not say which CPU it was built for", f"firmware {elf}", f"Give --cpu: {timed}"
+        )
+    cpu = find(name)
+    if cpu.timing is None:
+        why = "unicorn cannot run its vector instructions" if cpu.has_mve else "it is the PC"
+        raise UserError(
+            f"{cpu.name} cannot be profiled: {why}",
+            f"firmware {elf}",
+            f"Profile a build for one of {timed}",
+        )
+    return cpu
 
 
-def _tracked(image: _Image) -> dict[int, str]:
-    """Address -> name of every model's functions that an inference runs."""
-    models = [match[1] for s in image.functions if (match := _INFER.match(s.name))]
+def _addresses(firmware: Firmware, pattern: str) -> frozenset[int]:
+    names = [f.name for f in firmware.functions]
+    found = fnmatch.filter(names, pattern)
+    if not found:
+        raise UserError(
+            f"no function in it is called {pattern}{did_you_mean(pattern, names)}",
+            f"firmware {firmware.path}",
+            "Name one with --function; a function that the compiler inlined is not there any more",
+        )
+    return frozenset(f.address for f in firmware.functions if f.name in found)
+
+
+# --- from calls to costs
+
+
+@dataclass(frozen=True)
+class _Total:
+    instructions: int
+    cycles: int
+    flash_bytes: int
+
+
+def _total(call: Call) -> _Total:
+    """A call with all below it."""
+    below = list(call.walk())
+    return _Total(
+        sum(c.instructions for c in below),
+        sum(c.cycles for c in below),
+        sum(c.flash_bytes for c in below),
+    )
+
+
+def _inference(call: Call) -> Inference:
+    total = _total(call)
+    return Inference(
+        call.function.name, total.instructions, total.cycles, call.stack_bytes, total.flash_bytes
+    )
+
+
+def _costs(inferences: tuple[Call, ...], targets: set[str]) -> dict[str, Cost]:
+    """Costs by function; what an inference calls itself is a layer."""
+    costs: dict[str, Cost] = {}
+
+    def add(call: Call, above: tuple[str, ...]) -> None:
+        name = call.function.name
+        role = "inference" if name in targets else "helper"
+        if role == "helper" and above[-1] in targets:
+            role = "layer"
+        cost = costs.setdefault(name, Cost(role, call.function.size))
+        cost.calls += call.calls
+        cost.own_instructions += call.instructions
+        cost.own_cycles += call.cycles
+        cost.stack_bytes = max(cost.stack_bytes, call.stack_bytes)
+        if name not in above:  # within itself it is counted already
+            total = _total(call)
+            cost.instructions += total.instructions
+            cost.cycles += total.cycles
+            cost.flash_bytes += total.flash_bytes
+        for callee in call.callees.values():
+            add(callee, (*above, name))
+
+    for inference in inferences:
+        add(inference, ())
+    order = ("inference", "layer", "helper")
+    return dict(sorted(costs.items(), key=lambda item: order.index(item[1].role)))
+
+
+# --- for people and programs
+
+
+def to_json(measured: Profile) -> dict[str, Any]:
+    """The profile as a JSON value; the module's text has the schema."""
     return {
-        symbol.address: symbol.name
-        for symbol in image.functions
-        if any(symbol.name.startswith(f"{model}_") for model in models)
+        "schema": SCHEMA,
+        "cpu": measured.cpu.name,
+        "source": measured.cpu.timing.source,
+        "limits": measured.cpu.timing.limits,
+        "clock_hz": measured.clock_hz,
+        "wait_states": measured.wait_states,
+        "exit_code": measured.exit_code,
+        "inferences": [
+            vars(inference) | ({} if measured.flash_reads else {"flash_bytes": None})
+            for inference in measured.inferences
+        ],
+        "functions": {name: _row(measured, name, cost) for name, cost in measured.costs.items()},
     }
 
 
-def _disassembler() -> Any:
-    import capstone
+def _row(measured: Profile, name: str, cost: Cost) -> dict[str, Any]:
+    """One call of a function on average."""
+    cycles = cost.cycles / cost.calls
+    macs = measured.dense_macs.get(name.split(".")[0])  # gcc's clones are lenet5_conv1.isra.0
+    return {
+        "role": cost.role,
+        "calls": cost.calls,
+        "instructions": cost.instructions / cost.calls,
+        "cycles": cycles,
+        "own_instructions": cost.own_instructions / cost.calls,
+        "own_cycles": cost.own_cycles / cost.calls,
+        "stack_bytes": cost.stack_bytes,
+        "flash_bytes": cost.flash_bytes / cost.calls if measured.flash_reads else None,
+        "code_bytes": cost.code_bytes,
+        "milliseconds": 1e3 * cycles / measured.clock_hz if measured.clock_hz else None,
+        "dense_macs": macs,
+        "cycles_per_dense_mac": cycles / macs if macs else None,
+    }
 
-    disassembler = capstone.Cs(
-        capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
-    )
-    disassembler.detail = True
-    return disassembler
+
+_COLUMNS = (
+    ("calls", "calls", "{:,}"),
+    ("instructions", "instructions", "{:,.0f}"),
+    ("cycles", "cycles", "{:,.0f}"),
+    ("per MAC", "cycles_per_dense_mac", "{:.2f}"),
+    ("ms", "milliseconds", "{:.3f}"),
+    ("stack B", "stack_bytes", "{:,}"),
+    ("code B", "code_bytes", "{:,}"),
+    ("flash read B", "flash_bytes", "{:,.0f}"),
+)
 
 
-def _description(instruction: Any) -> tuple[str, int, bool]:
-    """(mnemonic, registers of a multiple load or store, is 64 bits wide)."""
-    full = instruction.mnemonic
-    name = full.split(".")[0]
-    listed = len(instruction.operands)
-    registers = listed if name in ("push", "pop", "vpush", "vpop") else listed - 1
-    return name, registers, ".64" in full or " d" in f" {instruction.op_str[:1]}"
+def table(measured: Profile) -> str:
+    """The profile as a person reads it: a line an inference and a layer, what one call costs."""
+    from deepcompress.report import columns
+
+    functions = {
+        name: _row(measured, name, cost)
+        for name, cost in measured.costs.items()
+        if cost.role != "helper"
+    }
+    shown = [c for c in _COLUMNS if any(row[c[1]] is not None for row in functions.values())]
+    rows = [["function", *(title for title, _, _ in shown)]]
+    for name, row in functions.items():
+        indent = "  " if row["role"] == "layer" else ""
+        values = [(form, row[key]) for _, key, form in shown]
+        texts = ["" if value is None else form.format(value) for form, value in values]
+        rows.append([indent + name, *texts])
+    lines = columns(rows, right=tuple(range(1, len(rows[0]))))
+    return "\n".join([*lines, "", *_notes(measured)])
 
 
-# --- the face
+def _notes(measured: Profile) -> list[str]:
+    timing = measured.cpu.timing
+    cycles = [inference.cycles for inference in measured.inferences]
+    notes = [
+        f"Cycles are modelled for {measured.cpu.name}: {timing.source}.",
+        *textwrap.wrap(f"The model: {timing.limits}.", 90),
+    ]
+    if len(set(cycles)) > 1:
+        notes.append(f"Inferences took from {min(cycles):,} to {max(cycles):,} cycles.")
+    if measured.wait_states:
+        notes.append(
+            f"Flash: {measured.wait_states} wait states a line of 16 bytes, no prefetch, no cache."
+        )
+    if measured.exit_code:
+        notes.append(f"The firmware ended with exit code {measured.exit_code}.")
+    return notes
+
+
+# --- the command line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `deepcompress profile`."""
     parser.add_argument("elf", type=Path, help="firmware.elf, built for a virtual board")
     parser.add_argument("--cpu", help="such as cortex-m4; by default what the ELF says")
+    parser.add_argument(
+        "--function",
+        metavar="NAME",
+        help=f"what counts as an inference; may have * (default {INFERENCE})",
+    )
+    parser.add_argument(
+        "--calls", type=int, metavar="N", help="stop after N inferences, for a sketch that loops"
+    )
     parser.add_argument("--report", type=Path, help="the model's report.json, for cycles a product")
     parser.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
-    parser.add_argument("--directory", type=Path, help="where the firmware opens its files")
+    parser.add_argument(
+        "--wait-states", type=int, default=0, metavar="N", help="of the flash (default 0)"
+    )
+    parser.add_argument(
+        "--flash-reads", action="store_true", help="count the bytes loaded from flash; slower"
+    )
+    parser.add_argument(
+        "--directory", type=Path, help="the firmware's files (default: the working directory)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(parsed: argparse.Namespace) -> int:
-    measured = profile(parsed.elf, cpu=parsed.cpu, folder=parsed.directory)
-    macs = _macs(parsed.report) if parsed.report else {}
-    if parsed.json:
-        print(json.dumps(to_json(measured), indent=1))
-    else:
-        print(table(measured, macs, parsed.clock_hz))
+    """Profiles, and prints the table or JSON; what the firmware prints goes before the table."""
+    for name, least in (("calls", 1), ("clock_hz", 1), ("wait_states", 0)):
+        value = getattr(parsed, name)
+        if value is not None and value < least:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{value} is below {least}", flag, f"Give {least} or more")
+    dense_macs, clock_hz = _read_report(parsed.report) if parsed.report else ({}, None)
+    measured = profile(
+        parsed.elf,
+        cpu=parsed.cpu,
+        function=parsed.function,
+        calls=parsed.calls,
+        folder=parsed.directory,
+        flash_wait_states=parsed.wait_states,
+        flash_reads=parsed.flash_reads,
+        clock_hz=parsed.clock_hz or clock_hz,
+        dense_macs=dense_macs,
+        console=sys.stderr.buffer if parsed.json else sys.stdout.buffer,
+    )
+    print(json.dumps(to_json(measured), indent=1) if parsed.json else table(measured))
     return 0
 
 
-def _macs(path: Path) -> dict[str, int]:
+def _read_report(path: Path) -> tuple[dict[str, int], int | None]:
+    """Products by function, those of the whole model by its inference, and the board's clock."""
     try:
-        facts = json.loads(path.read_text())
-        return {layer["function"]: layer["dense_macs"] for layer in facts["layers"]}
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"it cannot be read ({error})", f"report {path}", "Name the report.json of the model"
-        ) from None
-
-
-def to_json(measured: Profile) -> dict[str, Any]:
-    """{"schema", "cpu", "exit_code", "functions": {name: what one call costs}}; stable."""
-    return {
-        "schema": 1,
-        "cpu": measured.cpu,
-        "exit_code": measured.exit_code,
-        "functions": {
-            name: {
-                "calls": cost.calls,
-                "instructions": cost.instructions / cost.calls,
-                "cycles": cost.cycles / cost.calls,
-                "stack_bytes": cost.stack_bytes,
-                "code_bytes": cost.code_bytes,
-            }
-            for name, cost in measured.costs.items()
-            if cost.calls
-        },
-    }
-
-
-def table(measured: Profile, macs: dict[str, int], clock_hz: int | None) -> str:
-    """A line a function, what one call costs on average, in the order in which they first end."""
-    rows = [["function", "calls", "instructions", "cycles", "per MAC", "ms", "stack B", "code B"]]
-    for name, cost in measured.costs.items():
-        cycles = cost.cycles / cost.calls
-        rows.append(
-            [
-                name,
-                f"{cost.calls:,}",
-                f"{cost.instructions / cost.calls:,.0f}",
-                f"{cycles:,.0f}",
-                f"{cycles / macs[name]:.2f}" if macs.get(name) else "",
-                f"{1e3 * cycles / clock_hz:.2f}" if clock_hz else "",
-                f"{cost.stack_bytes:,}",
-                f"{cost.code_bytes:,}",
-            ]
-        )
-    lines = columns(rows, right=(1, 2, 3, 4, 5, 6, 7))
-    return "\n".join(
-        [*lines, "", f"modelled for {measured.cpu}: {find(measured.cpu).timing.source}"]
-    )
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        macs = {layer["function"]: layer["dense_macs"] for layer in facts["layers"]}
+        for kind in ("int8", "uint8", "float"):
+            macs[f"{facts['name']}_infer_{kind}"] = sum(
+                layer["dense_macs"] for layer in facts["layers"]
+            )
+        return macs, facts.get("clock_hz")
+    except OSError as error:
+        what = f"it cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        what = "it is not a report of deepcompress"
+    raise UserError(what, f"report {path}", "Name the report.json beside the generated C")

@@ -1,0 +1,104 @@
+"""What a CPU file states: which instructions the core has, and how many cycles code takes on it.
+
+Timing looks at one basic block at a time, so a firmware's cycles are a sum over blocks that is
+looked up, not computed, while it runs. What cannot be seen within a block (caches, interrupts,
+other bus masters, a result still in flight at the end of the block) is outside every model here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One Thumb instruction, as far as timing needs to know it.
+
+    Attributes:
+        name: Arm's mnemonic without condition, flags and width: "ldr" for `ldrne.w`.
+        words: 32-bit words that a load or store moves, 0 otherwise.
+        reads, writes: registers, such as "r3", "sp", "s0".
+        addresses: the registers of `reads` that form an address.
+        shifts: whether an operand is shifted on its way, as in `add r0, r1, r2, lsl #4`.
+        pushed: bytes by which it certainly lowers the stack pointer.
+    """
+
+    name: str
+    words: int = 0
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+    shifts: bool = False
+    pushed: int = 0
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """Cycles of a block that runs on into the next address, and what leaving it by a jump adds."""
+
+    cycles: int
+    taken: int
+
+
+class Timing(Protocol):
+    """The cycle model of a core at zero wait states."""
+
+    source: str  # where the numbers are from
+    limits: str  # what the model does not know, as a sentence
+
+    def cost(self, block: Sequence[Instruction]) -> BlockCost: ...
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """A core: `name` is what gcc's -mcpu calls it, `timing` is None where none is modelled.
+
+    An optional unit (the FPU of an M4, the DSP extension of an M33) counts as present.
+    """
+
+    name: str
+    family: str
+    has_dsp: bool = False
+    has_mve: bool = False
+    has_fpu: bool = False
+    timing: Timing | None = None
+
+
+SINGLE = frozenset({"ldr", "ldrb", "ldrh", "ldrsb", "ldrsh", "str", "strb", "strh"})
+MULTIPLE = frozenset(
+    {"ldm", "ldmdb", "stm", "stmdb", "push", "pop", "ldrd", "strd"}
+    | {"vldr", "vstr", "vldmia", "vldmdb", "vstmia", "vstmdb", "vpush", "vpop"}
+)
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """A core that issues one instruction at a time: a table, and two rules for memory.
+
+    Attributes:
+        table: cycles by instruction name; a name that is absent takes 1, a multiple transfer
+            1 and 1 for each word.
+        taken: cycles that a jump adds, by the name of the jump; "" for all others.
+        pipelined: whether a single load right after a single load or store takes 1 cycle.
+    """
+
+    source: str
+    limits: str
+    table: Mapping[str, int]
+    taken: Mapping[str, int]
+    pipelined: bool = False
+
+    def cost(self, block: Sequence[Instruction]) -> BlockCost:
+        cycles = 0
+        after_single = False
+        for instruction in block:
+            name = instruction.name
+            default = 1 + instruction.words if name in MULTIPLE else 1
+            single = name in SINGLE
+            hidden = self.pipelined and single and after_single
+            cycles += 1 if hidden else self.table.get(name, default)
+            after_single = single
+        last = block[-1].name if block else ""
+        return BlockCost(cycles, self.taken.get(last, self.taken[""]))

@@ -1,0 +1,457 @@
+"""Runs a firmware in unicorn from reset to exit, and counts each call of the functions asked for.
+
+Counting is by basic block: what a block costs is worked out when it is first met, and added each
+time it runs. Calls are told from jumps: a `bl` opens one, arriving at its return address with its
+stack pointer closes it, and a jump to the beginning of another function is a call in tail position.
+
+Outside the model: interrupts, and peripherals, whose registers read as zero and swallow writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from deepcompress.cpus.core import Cpu, Instruction
+from deepcompress.errors import UserError
+from deepcompress.firmware import Firmware, Function
+from deepcompress.semihosting import Semihosting
+
+# Unicorn's model of each family. It has no separate M0+, whose instructions are the M0's.
+_MODELS = {"m0": "M0", "m3": "M3", "m4": "M4", "m7": "M7", "m33": "M33"}
+
+_PAGE = 0x1000
+_HEAP = 16 << 20  # writable memory less than this apart is one RAM: heap or stack lie between
+_STACK = 64 << 10  # RAM below the first stack pointer, where no segment tells of it
+_PERIPHERALS = range(0x40000000, 0x60000000)
+_SYSTEM = range(0xE0000000, 0xE0100000)
+_FPEXC_ENABLED = 1 << 30
+_NEVER = 0xFFFFFFFE
+_BREAKPOINT = 7
+_EXCEPTIONS = {1: "an undefined instruction", 2: "an SVC", 17: "an FPU instruction it lacks"}
+_SEMIHOSTING = b"\xab\xbe"  # bkpt 0xab
+
+# Flash as it is read with wait states: lines of 128 bits, one kept for code and one for data.
+_LINE_SHIFT = 4
+
+_CALLS = frozenset({"bl", "blx"})
+_BRANCHES = frozenset({"b", "cbz", "cbnz"})
+
+
+@dataclass(eq=False)  # one call equals no other
+class Call:
+    """A function as it was called at one place of the call tree; counts are its own work.
+
+    Attributes:
+        calls: how many times; a call of an inference is never merged with another.
+        stack_bytes: the deepest that it and all it calls go below its stack pointer at entry.
+        flash_bytes: bytes it loads from flash, where that was asked for.
+    """
+
+    function: Function
+    calls: int = 0
+    instructions: int = 0
+    cycles: int = 0
+    stack_bytes: int = 0
+    flash_bytes: int = 0
+    callees: dict[int, Call] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[Call]:
+        """This call and all below it."""
+        yield self
+        for callee in self.callees.values():
+            yield from callee.walk()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Attributes: `inferences` in order of time; `exit_code` is None if `Limits` stopped it."""
+
+    inferences: tuple[Call, ...]
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: after so many inferences, or with an error after so many instructions."""
+
+    inferences: int | None = None
+    instructions: int = 2_000_000_000
+
+
+def simulate(
+    firmware: Firmware,
+    cpu: Cpu,
+    *,
+    inferences: frozenset[int],
+    folder: Path,
+    console: IO[bytes],
+    limits: Limits,
+    wait_states: int = 0,
+    flash_reads: bool = False,
+    clock_hz: int = 100_000_000,
+) -> Trace:
+    """Runs a firmware to its end.
+
+    Args:
+        cpu: one with a timing.
+        inferences: addresses of the functions whose calls are kept apart.
+        folder, console: see `Semihosting`.
+        wait_states: cycles that flash takes beyond the first for a line of 16 bytes. There is no
+            prefetch and no cache: a chip that has them does better.
+        flash_reads: count the bytes loaded from flash too, which is slow.
+
+    Raises:
+        UserError: it faults, sleeps, or does not end within the limit.
+    """
+    machine = _Machine(firmware, cpu, inferences, limits, wait_states)
+    if flash_reads or wait_states:
+        machine.watch_flash()
+    host = Semihosting(
+        machine, folder=folder, console=console, elapsed=machine.elapsed, clock_hz=clock_hz
+    )
+    try:
+        machine.run(host)
+    finally:
+        host.close()
+    return Trace(tuple(machine.inferences), host.exit_code)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A basic block: its cost, and what following calls needs to know of it."""
+
+    function: Function
+    instructions: int
+    cycles: int
+    taken: int
+    end: int
+    starts_function: bool
+    leaves_by: str  # name of its last instruction
+    pushed: int
+    moves_stack: bool
+    lines: range  # of flash
+
+
+@dataclass(eq=False)
+class _Frame:
+    """A call under way."""
+
+    call: Call
+    returns_to: int
+    stack_pointer: int
+    lowest: int
+
+
+class _Machine:
+    """A core with its memory, its counters and the calls under way."""
+
+    def __init__(
+        self,
+        firmware: Firmware,
+        cpu: Cpu,
+        targets: frozenset[int],
+        limits: Limits,
+        wait_states: int,
+    ) -> None:
+        import unicorn
+        from unicorn import arm_const as arm
+
+        self.unicorn, self.arm = unicorn, arm
+        self.firmware, self.cpu, self.limits = firmware, cpu, limits
+        self.wait_states, self.targets = wait_states, targets
+        self.inferences: list[Call] = []
+        self.root = Call(Function(0, 0, "reset"))
+        self.here = self.root
+        self.frames: list[_Frame] = []
+        self.blocks: dict[int, _Block] = {}
+        self.last: _Block | None = None
+        self.instructions_left = limits.instructions
+        self.code_line = self.data_line = -1
+        self.interrupt: int | None = None
+        self.bad_access: int | None = None
+        self.uc = self._core()
+
+    def _core(self) -> Any:
+        unicorn, arm = self.unicorn, self.arm
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_MODELS[self.cpu.family]}"))
+        stack, self.reset = self.firmware.vectors
+        for region in _memory(self.firmware, stack):
+            uc.mem_map(region.start, len(region))
+        uc.mem_map(_SYSTEM.start, len(_SYSTEM))
+        for segment in self.firmware.segments:
+            if segment.data:
+                uc.mem_write(segment.load_address, segment.data)
+        uc.reg_write(arm.UC_ARM_REG_SP, stack)
+        uc.reg_write(arm.UC_ARM_REG_FPEXC, _FPEXC_ENABLED)
+        uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
+        uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
+        return uc
+
+    def watch_flash(self) -> None:
+        flash = self.firmware.flash
+        hook = self.unicorn.UC_HOOK_MEM_READ
+        self.uc.hook_add(hook, self._on_flash_read, begin=flash.start, end=flash.stop - 1)
+
+    def elapsed(self) -> int:
+        """Cycles since reset."""
+        roots = (self.root, *self.inferences)
+        return sum(call.cycles for root in roots for call in root.walk())
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self.uc.mem_read(address, size)) if size else b""
+
+    def write(self, address: int, data: bytes) -> None:
+        if data:
+            self.uc.mem_write(address, data)
+
+    # --- running
+
+    def run(self, host: Semihosting) -> None:
+        """Until the firmware exits or enough inferences have run."""
+        address = self.reset
+        while host.exit_code is None and not self._enough():
+            self.interrupt = None
+            try:
+                self.uc.emu_start(address | 1, _NEVER)
+                if self._enough():
+                    break
+                address = self._answer(host)
+            except self.unicorn.UcError as error:
+                raise self._fault(error) from None
+        while self.frames:
+            self._close()
+
+    def _enough(self) -> bool:
+        if self.instructions_left < 0:
+            raise UserError(
+                f"it did not end within {self.limits.instructions:,} instructions; it was in "
+                f"{self.here.function.name}",
+                f"firmware {self.firmware.path}",
+                "End it by returning from main() or by exit(), or stop it after so many "
+                "inferences with --calls. Peripherals are not modelled: a loop that waits for one "
+                "never ends",
+            )
+        wanted = self.limits.inferences
+        return wanted is not None and self._finished_inferences() >= wanted
+
+    def _finished_inferences(self) -> int:
+        under_way = any(frame.call in self.inferences[-1:] for frame in self.frames)
+        return len(self.inferences) - under_way
+
+    def _answer(self, host: Semihosting) -> int:
+        """Carries out the request that the core stopped for; returns where it goes on."""
+        arm = self.arm
+        at = self.uc.reg_read(arm.UC_ARM_REG_PC)
+        if self.interrupt is None:
+            raise self._stopped(
+                at, "sleeps there for an interrupt, and interrupts are not modelled"
+            )
+        if self.interrupt != _BREAKPOINT or self.read(at, 2) != _SEMIHOSTING:
+            what = _EXCEPTIONS.get(self.interrupt, f"exception {self.interrupt} of unicorn")
+            what = "a breakpoint" if self.interrupt == _BREAKPOINT else what
+            raise self._stopped(at, f"meets {what} there")
+        operation, block = (self.uc.reg_read(r) for r in (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1))
+        self.uc.reg_write(arm.UC_ARM_REG_R0, host.call(operation, block))
+        return at + len(_SEMIHOSTING)
+
+    def _fault(self, error: Exception) -> UserError:
+        at = self.uc.reg_read(self.arm.UC_ARM_REG_PC)
+        if self.bad_access is not None:
+            return self._stopped(
+                at, f"accesses {self.bad_access:#010x}, where there is neither flash nor RAM"
+            )
+        if error.errno == self.unicorn.UC_ERR_INSN_INVALID:
+            return self._stopped(
+                at, f"meets an instruction that unicorn's {self.cpu.name} does not have"
+            )
+        return self._stopped(at, f"faults ({error})")
+
+    def _stopped(self, at: int, what: str) -> UserError:
+        name = self.firmware.function_at(at).name
+        return UserError(
+            f"{name}, at {at:#010x}, {what}",
+            f"firmware {self.firmware.path}",
+            f"See that it runs on a {self.cpu.name} in QEMU, and that --cpu is what it was built "
+            "for; a Cortex-M7 runs with -mfpu=fpv5-sp-d16, unicorn has no double precision",
+        )
+
+    # --- what unicorn calls
+
+    def _on_interrupt(self, uc: Any, number: int, _: object) -> None:
+        self.interrupt = number
+        uc.emu_stop()
+
+    def _on_bad_access(
+        self, uc: Any, access: int, address: int, size: int, value: int, _: object
+    ) -> bool:
+        """Maps a page of registers where a peripheral would be."""
+        if address not in _PERIPHERALS:
+            self.bad_access = address
+            return False
+        uc.mem_map(address & -_PAGE, _PAGE)
+        return True
+
+    def _on_flash_read(
+        self, uc: Any, access: int, address: int, size: int, value: int, _: object
+    ) -> None:
+        self.here.flash_bytes += size
+        line = address >> _LINE_SHIFT
+        if line != self.data_line:
+            self.data_line = line
+            self.here.cycles += self.wait_states
+
+    def _on_block(self, uc: Any, address: int, size: int, _: object) -> None:
+        block = self.blocks.get(address << 12 | size) or self._learn(address, size)
+        last = self.last
+        if last is not None:
+            if last.end != address:
+                self.here.cycles += last.taken
+                self._follow(last, block, address)
+            if last.moves_stack or block.moves_stack:
+                self._note_stack(block)
+        here = self.here
+        here.instructions += block.instructions
+        here.cycles += block.cycles
+        if self.wait_states:
+            self._fetch(block)
+        self.instructions_left -= block.instructions
+        if self.instructions_left < 0:
+            uc.emu_stop()
+        self.last = block
+
+    def _learn(self, address: int, size: int) -> _Block:
+        from deepcompress.cpus.decode import decode
+
+        code = decode(self.read(address, size), address)
+        cost = self.cpu.timing.cost(code)
+        function = self.firmware.function_at(address)
+        in_flash = address in self.firmware.flash
+        block = _Block(
+            function=function,
+            instructions=len(code),
+            cycles=cost.cycles,
+            taken=cost.taken,
+            end=address + size,
+            starts_function=address == function.address,
+            leaves_by=code[-1].name if code else "",
+            pushed=_pushed(code),
+            moves_stack=any("sp" in instruction.writes for instruction in code),
+            lines=range(address >> _LINE_SHIFT, (address + size - 1 >> _LINE_SHIFT) + 1)
+            if in_flash
+            else range(0),
+        )
+        self.blocks[address << 12 | size] = block
+        return block
+
+    def _fetch(self, block: _Block) -> None:
+        if block.lines:
+            kept = block.lines.start == self.code_line
+            self.here.cycles += self.wait_states * (len(block.lines) - kept)
+            self.code_line = block.lines[-1]
+
+    # --- calls
+
+    def _follow(self, last: _Block, block: _Block, address: int) -> None:
+        """Opens or closes calls where control went from the end of `last` to `address`."""
+        if last.leaves_by in _CALLS:
+            self._open(block.function, last.end)
+            return
+        returned = last.leaves_by not in _BRANCHES and self._return_to(address)
+        if not returned and block.starts_function and block.function is not self.here.function:
+            self._open_tail(block.function)
+
+    def _return_to(self, address: int) -> bool:
+        """Closes the calls that a jump to `address` ends; whether there were any."""
+        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
+        depth = len(self.frames)
+        while self.frames:
+            frame = self.frames[-1]
+            exact = stack == frame.stack_pointer and address == frame.returns_to
+            if not exact and stack <= frame.stack_pointer:  # above: left by longjmp
+                break
+            self._close()
+        return len(self.frames) < depth
+
+    def _open_tail(self, function: Function) -> None:
+        """A jump to another function: it returns for the one it left, or goes back to it."""
+        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
+        returns_to = self.frames[-1].returns_to if self.frames else 0
+        for frame in reversed(self.frames):
+            if frame.stack_pointer != stack or frame.returns_to != returns_to:
+                break
+            if frame.call.function is function:
+                while self.frames[-1] is not frame:
+                    self._close()
+                return
+        self._open(function, returns_to)
+
+    def _open(self, function: Function, returns_to: int) -> None:
+        inside = bool(self.frames) and any(f.call in self.inferences[-1:] for f in self.frames)
+        if function.address in self.targets and not inside:
+            call = Call(function)
+            self.inferences.append(call)
+        else:
+            call = self.here.callees.setdefault(function.address, Call(function))
+        call.calls += 1
+        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
+        self.frames.append(_Frame(call, returns_to, stack, stack))
+        self.here = call
+
+    def _close(self) -> None:
+        frame = self.frames.pop()
+        depth = frame.stack_pointer - frame.lowest
+        frame.call.stack_bytes = max(frame.call.stack_bytes, depth)
+        if self.frames:
+            self.frames[-1].lowest = min(self.frames[-1].lowest, frame.lowest)
+        self.here = self.frames[-1].call if self.frames else self.root
+        wanted = self.limits.inferences
+        if wanted is not None and self._finished_inferences() >= wanted:
+            self.uc.emu_stop()
+
+    def _note_stack(self, block: _Block) -> None:
+        if self.frames:
+            lowest = self.uc.reg_read(self.arm.UC_ARM_REG_SP) - block.pushed
+            self.frames[-1].lowest = min(self.frames[-1].lowest, lowest)
+
+
+def _pushed(code: list[Instruction]) -> int:
+    """Bytes by which a block certainly lowers the stack pointer before it raises it again."""
+    pushed = 0
+    for instruction in code:
+        if "sp" in instruction.writes and not instruction.pushed:
+            break
+        pushed += instruction.pushed
+    return pushed
+
+
+def _memory(firmware: Firmware, stack: int) -> list[range]:
+    """Whole pages for flash, and for RAM with the heap and stack that no segment tells of."""
+    flash = [
+        range(s.load_address, s.load_address + len(s.data)) for s in firmware.segments if s.data
+    ]
+    used = [
+        range(s.run_address, s.run_address + s.run_size) for s in firmware.segments if s.writable
+    ]
+    ram = _join([*used, range(max(0, stack - _STACK), stack)], gap=_HEAP)
+    code = [
+        range(s.run_address, s.run_address + s.run_size)
+        for s in firmware.segments
+        if not s.writable
+    ]
+    return _join([*flash, *code, *ram], gap=0)
+
+
+def _join(ranges: list[range], gap: int) -> list[range]:
+    """The ranges in whole pages; those less than `gap` bytes apart as one."""
+    joined: list[range] = []
+    for start, stop in sorted((r.start & -_PAGE, -(-r.stop // _PAGE) * _PAGE) for r in ranges):
+        if joined and start <= joined[-1].stop + gap:
+            joined[-1] = range(joined[-1].start, max(joined[-1].stop, stop))
+        else:
+            joined.append(range(start, stop))
+    return joined
