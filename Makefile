@@ -20,12 +20,12 @@ test: setup ## all tests
 lint: setup ## ruff and clang-format, nothing is changed
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m clang_format --dry-run -Werror $(C_FILES)
+	@.venv/bin/clang-format --dry-run -Werror $(C_FILES)
 
 format: setup ## ruff and clang-format, in place
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
-	@$(PYTHON) -m clang_format -i $(C_FILES)
+	@.venv/bin/clang-format -i $(C_FILES)
 
 docs: setup ## the pages that are written by the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
