@@ -15,6 +15,7 @@ Cycles and code bytes are estimates (`cost.py`); weights, arena and accuracy are
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
