@@ -2,193 +2,131 @@
 
 SCons runs this once for every library folder in which it finds DeepCompress, also for a project
 that uses none of it, and when an IDE indexes. It must then do nothing, or nothing twice, quickly.
+It writes nothing into the library's own folder: an IDE would index that again, and again.
 """
 
-import os
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 Import("env", "pio_lib_builder")
 
 LIBRARY = Path(pio_lib_builder.path)
-PLUGIN = LIBRARY / "platformio_plugin"
-sys.path.insert(0, str(PLUGIN))
+sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
+sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
-from deepcompress import __version__
-from deepcompress.cache import fetch, key_of, mirror
-from deepcompress.errors import UserError, did_you_mean, draw
-from deepcompress.ini import read_models
-from deepcompress.interpreter import clean_environment, find_python
-from platformio.package.lockfile import LockFile
+from deepcompress.cache import mirror
+from deepcompress.errors import UserError, draw
+from deepcompress.generate import CompilerFailed, Project, generate, timed
+from deepcompress.ini import PREFIX, read_models
+from SCons.Errors import UserError as NotExported
 from SCons.Script import DefaultEnvironment
 
-PROJECT = Path(env.subst("$PROJECT_DIR"))
-VERBOSE = int(ARGUMENTS.get("PIOVERBOSE", 0))
-# Options that name files, whose contents decide the result.
-FILE_OPTIONS = ("calibration", "labels", "architecture")
+sys.dont_write_bytecode = remembered
+sys.path.pop(0)
+
+GENERATED = Path(env.subst("$BUILD_DIR")) / "deepcompress" / "generated"
+
+
+def main():
+    default = DefaultEnvironment()
+    if "DEEPCOMPRESS" not in default:
+        default["DEEPCOMPRESS"] = build_models()
+    if default["DEEPCOMPRESS"] is None:
+        return
+    # The sketch's too: it finds the headers also where the LDF is off.
+    for environment in filter(None, (env, project_environment())):
+        environment.AppendUnique(CPPPATH=[str(GENERATED)])
+    env.Prepend(LIBS=default["DEEPCOMPRESS"])
+
+
+def project_environment():
+    """That of the sketch; None where ESP-IDF looks at the libraries before there is one."""
+    try:
+        Import("projenv")
+    except NotExported:
+        return None
+    return projenv
+
+
+def build_models():
+    """What to link: an archive; nothing where an IDE indexes broken models; None for no models.
+
+    An error is shown and ends the build. It does not end indexing.
+    """
+    if pio_lib_builder.name in env.GetProjectOption("lib_ignore", []):
+        return None
+    try:
+        project = describe_project()
+        models = read_models(our_options(), where=project.where)
+        if not models:
+            return None
+        contents = generate(models, project)
+        with timed(f"copy to {GENERATED}", project):
+            mirror(contents, GENERATED)
+        return [build_archive(models)]
+    except UserError as error:
+        text = draw(error)
+    except CompilerFailed as error:
+        text = str(error)
+    except OSError as error:
+        what = f"it cannot be read or written ({error.strerror or error})"
+        place = str(error.filename or "the build folder")
+        text = draw(UserError(what, place, "Make room, or mend its permissions"))
+    sys.stderr.write(f"\n{text}\n\n")
+    if not env.IsIntegrationDump():
+        env.Exit(1)
+    return []
+
+
+def describe_project():
+    return Project(
+        folder=Path(env.subst("$PROJECT_DIR")),
+        where=f"platformio.ini [env:{env['PIOENV']}]",
+        store=Path(env.subst("$PROJECT_WORKSPACE_DIR")) / "deepcompress",
+        target=target_flags(),
+        python=env.subst("$PYTHONEXE"),
+        verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
+        say=say,
+    )
+
+
+def say(line):
+    """Prints at once, on any terminal."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def target_flags():
-    """The board, from its manifest, as flags of the command line."""
-    if "BOARD" not in env:
-        return ["--cpu", "host"]
-    board = env.BoardConfig()
+    """The board, from its manifest, as flags of the command line. A PC has no limits."""
+    board = env.BoardConfig() if "BOARD" in env else {}
+    cpu = board.get("build.cpu", "")
+    if not board or cpu == "host":
+        return ("--cpu", "host")
     numbers = {
         "--flash-limit": board.get("upload.maximum_size", 0),
         "--ram-limit": board.get("upload.maximum_ram_size", 0),
         "--clock-hz": str(board.get("build.f_cpu", 0)).rstrip("UL"),
     }
-    flags = ["--cpu", board.get("build.cpu", "host")]
-    for flag, number in numbers.items():
-        flags += [flag, str(int(number))] if int(number or 0) else []
-    return flags
+    known = [(flag, str(int(number))) for flag, number in numbers.items() if int(number or 0)]
+    return ("--cpu", cpu or "host", *(text for pair in known for text in pair))
 
 
-def inputs_of(model):
-    """The files that decide a model's code: its own, those its options name, the compiler's."""
-    files = [PROJECT / model.path]
-    for name in FILE_OPTIONS:
-        text = model.texts.get(name, "").strip()
-        path = PROJECT / (text.rpartition(":")[0] if name == "architecture" else text)
-        if text and path.is_file():
-            # An architecture may import its neighbours.
-            files += path.parent.glob("*.py") if name == "architecture" else [path]
-    compiler = PLUGIN / "deepcompress"
-    return files + [p for p in compiler.rglob("*") if p.suffix in (".py", ".j2")]
+def our_options():
+    """The options custom_deepcompress_... of this environment, with variables put in."""
+    options = dict(env.GetProjectOptions())
+    return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(PREFIX)}
 
 
-def compile_model(model, flags, folder):
-    """Runs the compiler in a Python that has torch; its progress appears line by line."""
-    python = find_python(
-        model.texts.get("python", "").strip() or None,
-        project=PROJECT,
-        own=env.subst("$PYTHONEXE"),
-        environment=os.environ,
-    )
-    command = [python, "-u", "-m", "deepcompress", "compile", model.path, "-o", str(folder)]
-    command += ["--name", model.name, *flags, *(["--verbose"] if VERBOSE else [])]
-    for name, text in model.texts.items():
-        if text.strip() and name != "python":
-            command.append(f"--{name.replace('_', '-')}={text.strip()}")
-    environment = {
-        **clean_environment(os.environ),
-        "PYTHONPATH": str(PLUGIN),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-        process = subprocess.Popen(
-            command,
-            cwd=str(PROJECT),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            encoding="utf-8",
-            errors="replace",
-        )
-        for line in process.stdout:
-            print(line.rstrip(), flush=True)
-        if process.wait():
-            complaints.seek(0)
-            raise Failed(complaints.read().strip())
-
-
-class Failed(Exception):
-    """The compiler said why."""
-
-
-def generate(models):
-    """The folder with all models' sources, each compiled or taken from the cache."""
-    flags = target_flags()
-    store = Path(env.subst("$PROJECT_WORKSPACE_DIR")) / "deepcompress"
-    store.mkdir(parents=True, exist_ok=True)
-    contents, umbrella = {}, []
-    for model in models:
-        started = time.perf_counter()
-        key = key_of(inputs_of(model), [__version__, model.name, dict(model.texts), flags])
-        with LockFile(str(store / "compile"), timeout=3600):
-            made = fetch(
-                store, key, lambda folder, model=model: compile_model(model, flags, folder)
-            )
-            files = {p.name: p.read_bytes() for p in made.iterdir() if p.name != "report.json"}
-        contents.update(files)
-        umbrella.append(f'#include "{model.name}.hpp"\n')
-        if VERBOSE:
-            spent = 1e3 * (time.perf_counter() - started)
-            print(f"deepcompress: {model.name} ready in {spent:.0f} ms", flush=True)
-    contents["DeepCompressModels.h"] = "".join(umbrella).encode()
-    generated = Path(env.subst("$BUILD_DIR")) / "deepcompress" / "generated"
-    mirror(contents, generated)
-    return generated
-
-
-def build_archive(models, generated):
+def build_archive(models):
     """The generated sources as an archive of their own, optimised whatever the framework does."""
     kernels = env.Clone()
-    small = all(m.texts.get("optimize", "").strip().lower() == "size" for m in models)
     for variable in ("CCFLAGS", "CFLAGS"):
-        flags = [f for f in kernels.get(variable, []) if not str(f).startswith("-O")]
-        kernels[variable] = flags
+        inherited = kernels.get(variable, [])
+        kernels[variable] = [flag for flag in inherited if not str(flag).startswith("-O")]
+    small = all(model.texts.get("optimize", "").strip().lower() == "size" for model in models)
     kernels.Append(CCFLAGS=["-Os" if small else "-O2"])
-    kernels.Prepend(CPPPATH=[str(generated), str(LIBRARY / "include")])
-    return kernels.BuildLibrary("$BUILD_DIR/deepcompress/models", str(generated))
-
-
-def stop(text):
-    """Shows an error and ends the build; an IDE that is indexing goes on without the models."""
-    sys.stderr.write(f"\n{text}\n\n")
-    sys.stderr.flush()
-    if not env.IsIntegrationDump():
-        env.Exit(1)
-
-
-def build_models():
-    """(folder of the headers, archive), or None where no model is named or an IDE indexes."""
-    where = f"platformio.ini [env:{env['PIOENV']}]"
-    try:
-        models = read_models(dict(env.GetProjectOptions()), where=where)
-        if not models:
-            return None
-        for model in models:
-            check_model_file(model, where)
-        generated = generate(models)
-    except UserError as error:
-        return stop(draw(error))
-    except Failed as error:
-        return stop(str(error))
-    except OSError as error:
-        place = error.filename or "the build folder"
-        what = f"it cannot be written ({error.strerror or error})"
-        return stop(draw(UserError(what, str(place), "Make room, or mend its permissions")))
-    return generated, build_archive(models, generated)
-
-
-def check_model_file(model, where):
-    """Said here, before a Python with torch is looked for."""
-    if (PROJECT / model.path).is_file():
-        return
-    found = [p for p in PROJECT.glob("**/*.pt*") if ".pio" not in p.parts]
-    near = [p.relative_to(PROJECT).as_posix() for p in found]
-    holds = f"; it holds {', '.join(near[:5])}" if near else ""
-    raise UserError(
-        f"there is no model file {model.path}{did_you_mean(model.path, near)}",
-        where,
-        f"Paths are relative to the project's folder{holds}",
-    )
-
-
-def main():
-    default = DefaultEnvironment()
-    if "DEEPCOMPRESS_BUILT" not in default:
-        default["DEEPCOMPRESS_BUILT"] = build_models()
-    if default["DEEPCOMPRESS_BUILT"]:
-        generated, archive = default["DEEPCOMPRESS_BUILT"]
-        env.Append(CPPPATH=[str(generated)])
-        env.Prepend(LIBS=[archive])
+    kernels.Prepend(CPPPATH=[str(GENERATED), str(LIBRARY / "include")])
+    return kernels.BuildLibrary("$BUILD_DIR/deepcompress/models", str(GENERATED))
 
 
 main()

@@ -11,11 +11,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-KEPT = 8
+# More than a project has environments times models, or each build would sweep what the next needs.
+KEPT = 32
 _TEMPORARY = "making-"
 
 
@@ -27,24 +30,38 @@ def key_of(files: Iterable[Path], facts: Any) -> str:
         facts: whatever else the result depends on, as JSON can say it.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for path in sorted(files, key=lambda path: (path.name, str(path))):
-        content = hashlib.sha256(path.read_bytes()).digest()
-        digest.update(path.name.encode() + b"\0" + content)
+    for name, content in sorted((path.name, _digest(path)) for path in files):
+        digest.update(name.encode() + b"\0" + content)
     return digest.hexdigest()[:32]
 
 
+def _digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.digest()
+
+
 def fetch(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder of a key, made now if it is not there. Call it under a lock.
+    """The folder of a key, made now if it is not there; other processes wait for it.
 
     Args:
         make: fills a new, empty folder. If it raises or is killed, the cache stays as it was.
     """
     finished = folder / key
-    if finished.is_dir():
-        os.utime(finished)
-        return finished
-    sweep(folder)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=str(folder)))
+    if not finished.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock"):
+            if not finished.is_dir():
+                sweep(folder)
+                _make(finished, make)
+    os.utime(str(finished))  # used now: swept last
+    return finished
+
+
+def _make(finished: Path, make: Callable[[Path], None]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=str(finished.parent)))
     try:
         make(temporary)
         temporary.chmod(0o755)
@@ -52,20 +69,45 @@ def fetch(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     except BaseException:
         shutil.rmtree(str(temporary), ignore_errors=True)
         raise
-    return finished
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Held by one process at a time. The system frees it when its holder ends, however it ends."""
+    with path.open("a") as file:
+        while not _lock(file):
+            time.sleep(0.1)
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether the lock is now ours. Closing the file frees it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # another holds it: on POSIX, on Windows
+        return False
+    return True
 
 
 def sweep(folder: Path, *, kept: int = KEPT) -> None:
-    """Removes what killed builds left, and all but the results used last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Removes what killed builds left, and all but the results used last. Needs the lock."""
+    finished = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(_TEMPORARY)]
+    finished.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in finished[kept:]:
+        # Renamed first, so that a sweep that is killed leaves no half of a result under its key.
+        old.rename(folder / (_TEMPORARY + old.name))
     for leftover in folder.glob(_TEMPORARY + "*"):
         shutil.rmtree(str(leftover), ignore_errors=True)
-    finished = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-    for old in finished[: max(0, len(finished) - kept)]:
-        shutil.rmtree(str(old), ignore_errors=True)
 
 
-def mirror(contents: dict[str, bytes], folder: Path) -> bool:
+def mirror(contents: Mapping[str, bytes], folder: Path) -> bool:
     """Makes a folder hold just these files; those that are right already are not touched.
 
     Returns whether anything changed.
