@@ -33,7 +33,7 @@ from typing import IO, Any
 from deepcompress.cpus import CPUS, Cpu, find
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.firmware import Firmware, read_firmware
-from deepcompress.simulate import Call, Limits, simulate
+from deepcompress.simulate import CLOCK_HZ, Call, Limits, simulate
 
 SCHEMA = 1
 INFERENCE = "*_infer_*"
@@ -105,7 +105,7 @@ def profile(
         calls: stop after so many inferences; by default when the firmware exits.
         folder: the files that the firmware sees; by default the working directory.
         flash_wait_states: see `simulate`.
-        flash_reads: count bytes loaded from flash, constants and literals, at a third of the speed.
+        flash_reads: count bytes loaded from flash, constants and literals; slower.
         clock_hz: to tell milliseconds.
         dense_macs: products of each layer's function, to tell cycles a product.
         console: where the firmware's output goes; by default nowhere.
@@ -125,7 +125,7 @@ def profile(
         limits=Limits(calls, instruction_limit),
         wait_states=flash_wait_states,
         flash_reads=flash_reads,
-        **({"clock_hz": clock_hz} if clock_hz else {}),
+        clock_hz=clock_hz or CLOCK_HZ,
     )
     if not trace.inferences:
         raise UserError(

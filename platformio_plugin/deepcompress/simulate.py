@@ -22,6 +22,8 @@ from deepcompress.semihosting import Semihosting
 # Unicorn's model of each family. It has no separate M0+, whose instructions are the M0's.
 _MODELS = {"m0": "M0", "m3": "M3", "m4": "M4", "m7": "M7", "m33": "M33"}
 
+CLOCK_HZ = 100_000_000  # of the firmware's clock() where the board's is not known
+
 _PAGE = 0x1000
 _HEAP = 16 << 20  # writable memory less than this apart is one RAM: heap or stack lie between
 _STACK = 64 << 10  # RAM below the first stack pointer, where no segment tells of it
@@ -31,6 +33,7 @@ _FPEXC_ENABLED = 1 << 30
 _NEVER = 0xFFFFFFFE
 _BREAKPOINT = 7
 _EXCEPTIONS = {1: "an undefined instruction", 2: "an SVC", 17: "an FPU instruction it lacks"}
+_DOUBLE = " (it has no double precision; a Cortex-M7 can be built with -mfpu=fpv5-sp-d16)"
 _SEMIHOSTING = b"\xab\xbe"  # bkpt 0xab
 
 # Flash as it is read with wait states: lines of 128 bits, one kept for code and one for data.
@@ -91,7 +94,7 @@ def simulate(
     limits: Limits,
     wait_states: int = 0,
     flash_reads: bool = False,
-    clock_hz: int = 100_000_000,
+    clock_hz: int = CLOCK_HZ,
 ) -> Trace:
     """Runs a firmware to its end.
 
@@ -259,25 +262,22 @@ class _Machine:
         self.uc.reg_write(arm.UC_ARM_REG_R0, host.call(operation, block))
         return at + len(_SEMIHOSTING)
 
-    def _fault(self, error: Exception) -> UserError:
+    def _fault(self, error: Any) -> UserError:
         at = self.uc.reg_read(self.arm.UC_ARM_REG_PC)
         if self.bad_access is not None:
-            return self._stopped(
-                at, f"accesses {self.bad_access:#010x}, where there is neither flash nor RAM"
-            )
-        if error.errno == self.unicorn.UC_ERR_INSN_INVALID:
-            return self._stopped(
-                at, f"meets an instruction that unicorn's {self.cpu.name} does not have"
-            )
-        return self._stopped(at, f"faults ({error})")
+            what = f"accesses {self.bad_access:#010x}, where there is neither flash nor RAM"
+        elif error.errno == self.unicorn.UC_ERR_INSN_INVALID:
+            what = f"meets an instruction that unicorn's {self.cpu.name} does not have{_DOUBLE}"
+        else:
+            what = f"faults ({error})"
+        return self._stopped(at, what)
 
     def _stopped(self, at: int, what: str) -> UserError:
-        name = self.firmware.function_at(at).name
         return UserError(
-            f"{name}, at {at:#010x}, {what}",
+            f"{self.firmware.function_at(at).name}, at {at:#010x}, {what}",
             f"firmware {self.firmware.path}",
             f"See that it runs on a {self.cpu.name} in QEMU, and that --cpu is what it was built "
-            "for; a Cortex-M7 runs with -mfpu=fpv5-sp-d16, unicorn has no double precision",
+            "for",
         )
 
     # --- what unicorn calls
