@@ -171,9 +171,11 @@ def _totals(facts: dict[str, Any]) -> list[str]:
         f"{ram['stack_bytes']:,}{_share(ram)}",
         f"cycles    about {facts['cycles']:,} on {facts['cpu']}{_time(facts)}",
     ]
-    return (
-        lines + _accuracy_lines(facts["accuracy"]) + [f"warning   {w}" for w in facts["warnings"]]
-    )
+    warnings = [
+        textwrap.fill(f"warning   {warning}", 100, subsequent_indent=" " * 10)
+        for warning in facts["warnings"]
+    ]
+    return [*lines, *_accuracy_lines(facts["accuracy"]), *warnings]
 
 
 def _share(memory: dict[str, Any]) -> str:
