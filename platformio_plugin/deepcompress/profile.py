@@ -30,10 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from deepcompress.calls import Call
 from deepcompress.cpus import CPUS, Cpu, find
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.firmware import Firmware, read_firmware
-from deepcompress.simulate import CLOCK_HZ, Call, Limits, simulate
+from deepcompress.simulate import CLOCK_HZ, Limits, simulate
 
 SCHEMA = 1
 INFERENCE = "*_infer_*"

@@ -1,19 +1,19 @@
 """Runs a firmware in unicorn from reset to exit, and counts each call of the functions asked for.
 
 Counting is by basic block: what a block costs is worked out when it is first met, and added each
-time it runs. Calls are told from jumps: a `bl` opens one, arriving at its return address with its
-stack pointer closes it, and a jump to the beginning of another function is a call in tail position.
+time it runs, to the call that `calls.py` says is running.
 
-Outside the model: interrupts, and peripherals, whose registers read as zero and swallow writes.
+Outside the model: interrupts, a second stack (threads), and peripherals, whose registers read as
+zero and swallow writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from deepcompress.calls import Call, Calls
 from deepcompress.cpus.core import Cpu, Instruction
 from deepcompress.errors import UserError
 from deepcompress.firmware import Firmware, Function
@@ -38,34 +38,6 @@ _SEMIHOSTING = b"\xab\xbe"  # bkpt 0xab
 
 # Flash as it is read with wait states: lines of 128 bits, one kept for code and one for data.
 _LINE_SHIFT = 4
-
-_CALLS = frozenset({"bl", "blx"})
-_BRANCHES = frozenset({"b", "cbz", "cbnz"})
-
-
-@dataclass(eq=False)  # one call equals no other
-class Call:
-    """A function as it was called at one place of the call tree; counts are its own work.
-
-    Attributes:
-        calls: how many times; a call of an inference is never merged with another.
-        stack_bytes: the deepest that it and all it calls go below its stack pointer at entry.
-        flash_bytes: bytes it loads from flash, where that was asked for.
-    """
-
-    function: Function
-    calls: int = 0
-    instructions: int = 0
-    cycles: int = 0
-    stack_bytes: int = 0
-    flash_bytes: int = 0
-    callees: dict[int, Call] = field(default_factory=dict)
-
-    def walk(self) -> Iterator[Call]:
-        """This call and all below it."""
-        yield self
-        for callee in self.callees.values():
-            yield from callee.walk()
 
 
 @dataclass(frozen=True)
@@ -113,13 +85,13 @@ def simulate(
     if flash_reads or wait_states:
         machine.watch_flash()
     host = Semihosting(
-        machine, folder=folder, console=console, elapsed=machine.elapsed, clock_hz=clock_hz
+        machine, folder=folder, console=console, elapsed=machine.calls.cycles, clock_hz=clock_hz
     )
     try:
         machine.run(host)
     finally:
         host.close()
-    return Trace(tuple(machine.inferences), host.exit_code)
+    return Trace(tuple(machine.calls.inferences), host.exit_code)
 
 
 @dataclass(frozen=True)
@@ -131,21 +103,10 @@ class _Block:
     cycles: int
     taken: int
     end: int
-    starts_function: bool
     leaves_by: str  # name of its last instruction
     pushed: int
     moves_stack: bool
     lines: range  # of flash
-
-
-@dataclass(eq=False)
-class _Frame:
-    """A call under way."""
-
-    call: Call
-    returns_to: int
-    stack_pointer: int
-    lowest: int
 
 
 class _Machine:
@@ -164,11 +125,8 @@ class _Machine:
 
         self.unicorn, self.arm = unicorn, arm
         self.firmware, self.cpu, self.limits = firmware, cpu, limits
-        self.wait_states, self.targets = wait_states, targets
-        self.inferences: list[Call] = []
-        self.root = Call(Function(0, 0, "reset"))
-        self.here = self.root
-        self.frames: list[_Frame] = []
+        self.wait_states = wait_states
+        self.calls = Calls(targets, lambda: self.uc.reg_read(arm.UC_ARM_REG_SP))
         self.blocks: dict[int, _Block] = {}
         self.last: _Block | None = None
         self.instructions_left = limits.instructions
@@ -200,11 +158,6 @@ class _Machine:
         hook = self.unicorn.UC_HOOK_MEM_READ
         self.uc.hook_add(hook, self._on_flash_read, begin=flash.start, end=flash.stop - 1)
 
-    def elapsed(self) -> int:
-        """Cycles since reset."""
-        roots = (self.root, *self.inferences)
-        return sum(call.cycles for root in roots for call in root.walk())
-
     def read(self, address: int, size: int) -> bytes:
         return bytes(self.uc.mem_read(address, size)) if size else b""
 
@@ -226,25 +179,23 @@ class _Machine:
                 address = self._answer(host)
             except self.unicorn.UcError as error:
                 raise self._fault(error) from None
-        while self.frames:
-            self._close()
+        self.calls.close_all()
 
     def _enough(self) -> bool:
         if self.instructions_left < 0:
             raise UserError(
                 f"it did not end within {self.limits.instructions:,} instructions; it was in "
-                f"{self.here.function.name}",
+                f"{self.calls.here.function.name}",
                 f"firmware {self.firmware.path}",
                 "End it by returning from main() or by exit(), or stop it after so many "
                 "inferences with --calls. Peripherals are not modelled: a loop that waits for one "
                 "never ends",
             )
-        wanted = self.limits.inferences
-        return wanted is not None and self._finished_inferences() >= wanted
+        return self._inferences_are_enough()
 
-    def _finished_inferences(self) -> int:
-        under_way = any(frame.call in self.inferences[-1:] for frame in self.frames)
-        return len(self.inferences) - under_way
+    def _inferences_are_enough(self) -> bool:
+        wanted = self.limits.inferences
+        return wanted is not None and self.calls.finished() >= wanted
 
     def _answer(self, host: Semihosting) -> int:
         """Carries out the request that the core stopped for; returns where it goes on."""
@@ -299,22 +250,21 @@ class _Machine:
     def _on_flash_read(
         self, uc: Any, access: int, address: int, size: int, value: int, _: object
     ) -> None:
-        self.here.flash_bytes += size
+        self.calls.here.flash_bytes += size
         line = address >> _LINE_SHIFT
         if line != self.data_line:
             self.data_line = line
-            self.here.cycles += self.wait_states
+            self.calls.here.cycles += self.wait_states
 
     def _on_block(self, uc: Any, address: int, size: int, _: object) -> None:
         block = self.blocks.get(address << 12 | size) or self._learn(address, size)
-        last = self.last
+        last, calls = self.last, self.calls
         if last is not None:
             if last.end != address:
-                self.here.cycles += last.taken
-                self._follow(last, block, address)
+                self._jump(last, block, address)
             if last.moves_stack or block.moves_stack:
-                self._note_stack(block)
-        here = self.here
+                calls.note_stack(block.pushed)
+        here = calls.here
         here.instructions += block.instructions
         here.cycles += block.cycles
         if self.wait_states:
@@ -323,6 +273,13 @@ class _Machine:
         if self.instructions_left < 0:
             uc.emu_stop()
         self.last = block
+
+    def _jump(self, last: _Block, block: _Block, address: int) -> None:
+        self.calls.here.cycles += last.taken
+        if last.leaves_by != "b" or address == block.function.address:  # else within a function
+            self.calls.follow(last.leaves_by, last.end, address, block.function)
+            if self._inferences_are_enough():
+                self.uc.emu_stop()
 
     def _learn(self, address: int, size: int) -> _Block:
         from deepcompress.cpus.decode import decode
@@ -337,7 +294,6 @@ class _Machine:
             cycles=cost.cycles,
             taken=cost.taken,
             end=address + size,
-            starts_function=address == function.address,
             leaves_by=code[-1].name if code else "",
             pushed=_pushed(code),
             moves_stack=any("sp" in instruction.writes for instruction in code),
@@ -351,72 +307,8 @@ class _Machine:
     def _fetch(self, block: _Block) -> None:
         if block.lines:
             kept = block.lines.start == self.code_line
-            self.here.cycles += self.wait_states * (len(block.lines) - kept)
+            self.calls.here.cycles += self.wait_states * (len(block.lines) - kept)
             self.code_line = block.lines[-1]
-
-    # --- calls
-
-    def _follow(self, last: _Block, block: _Block, address: int) -> None:
-        """Opens or closes calls where control went from the end of `last` to `address`."""
-        if last.leaves_by in _CALLS:
-            self._open(block.function, last.end)
-            return
-        returned = last.leaves_by not in _BRANCHES and self._return_to(address)
-        if not returned and block.starts_function and block.function is not self.here.function:
-            self._open_tail(block.function)
-
-    def _return_to(self, address: int) -> bool:
-        """Closes the calls that a jump to `address` ends; whether there were any."""
-        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
-        depth = len(self.frames)
-        while self.frames:
-            frame = self.frames[-1]
-            exact = stack == frame.stack_pointer and address == frame.returns_to
-            if not exact and stack <= frame.stack_pointer:  # above: left by longjmp
-                break
-            self._close()
-        return len(self.frames) < depth
-
-    def _open_tail(self, function: Function) -> None:
-        """A jump to another function: it returns for the one it left, or goes back to it."""
-        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
-        returns_to = self.frames[-1].returns_to if self.frames else 0
-        for frame in reversed(self.frames):
-            if frame.stack_pointer != stack or frame.returns_to != returns_to:
-                break
-            if frame.call.function is function:
-                while self.frames[-1] is not frame:
-                    self._close()
-                return
-        self._open(function, returns_to)
-
-    def _open(self, function: Function, returns_to: int) -> None:
-        inside = bool(self.frames) and any(f.call in self.inferences[-1:] for f in self.frames)
-        if function.address in self.targets and not inside:
-            call = Call(function)
-            self.inferences.append(call)
-        else:
-            call = self.here.callees.setdefault(function.address, Call(function))
-        call.calls += 1
-        stack = self.uc.reg_read(self.arm.UC_ARM_REG_SP)
-        self.frames.append(_Frame(call, returns_to, stack, stack))
-        self.here = call
-
-    def _close(self) -> None:
-        frame = self.frames.pop()
-        depth = frame.stack_pointer - frame.lowest
-        frame.call.stack_bytes = max(frame.call.stack_bytes, depth)
-        if self.frames:
-            self.frames[-1].lowest = min(self.frames[-1].lowest, frame.lowest)
-        self.here = self.frames[-1].call if self.frames else self.root
-        wanted = self.limits.inferences
-        if wanted is not None and self._finished_inferences() >= wanted:
-            self.uc.emu_stop()
-
-    def _note_stack(self, block: _Block) -> None:
-        if self.frames:
-            lowest = self.uc.reg_read(self.arm.UC_ARM_REG_SP) - block.pushed
-            self.frames[-1].lowest = min(self.frames[-1].lowest, lowest)
 
 
 def _pushed(code: list[Instruction]) -> int:
