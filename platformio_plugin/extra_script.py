@@ -15,6 +15,7 @@ sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
 sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
 from deepcompress.cache import mirror
+from deepcompress.cpus import CPUS
 from deepcompress.errors import UserError, draw
 from deepcompress.generate import CompilerFailed, Project, generate, timed
 from deepcompress.ini import PREFIX, read_models
@@ -108,7 +109,8 @@ def target_flags():
         "--clock-hz": str(board.get("build.f_cpu", 0)).rstrip("UL"),
     }
     known = [(flag, str(int(number))) for flag, number in numbers.items() if int(number or 0)]
-    return ("--cpu", cpu or "host", *(text for pair in known for text in pair))
+    known_cpu = cpu if cpu.lower() in CPUS else "generic"
+    return ("--cpu", known_cpu, *(text for pair in known for text in pair))
 
 
 def our_options():

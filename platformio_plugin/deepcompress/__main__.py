@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import traceback
@@ -37,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("deepcompress: interrupted; nothing was written", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python would complain again while closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         return _defect(error, verbose=getattr(parsed, "verbose", False))
 

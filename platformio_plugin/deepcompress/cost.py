@@ -8,7 +8,9 @@ loads scale by their family's factor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
+from deepcompress.cpus import find
 from deepcompress.graph import EncodedWeight, IntegerNode
 from deepcompress.ops import OPERATORS, Shape
 
@@ -62,9 +64,6 @@ def estimate(
     """
     kernel = KERNELS[kernel_name(node, weight.encoding if weight else None)]
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
-    outputs = 1
-    for size in output:
-        outputs *= size
-    cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
-    family = cpu.removeprefix("cortex-").rstrip("+plus")
-    return Cost(round(cycles * _FAMILY_FACTOR.get(family, 1.0)), kernel.code_bytes, macs)
+    cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * prod(output)
+    factor = _FAMILY_FACTOR.get(find(cpu).family, 1.0)
+    return Cost(round(cycles * factor), kernel.code_bytes, macs)

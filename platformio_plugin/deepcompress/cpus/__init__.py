@@ -7,9 +7,11 @@ from deepcompress.cpus.core import Cpu
 from deepcompress.errors import UserError, did_you_mean
 
 HOST = Cpu("host", "host")
+GENERIC = Cpu("generic", "generic")  # a board whose CPU is not known here: portable C
 
 CPUS: dict[str, Cpu] = {
-    cpu.name: cpu for cpu in (*m0.CPUS, *m3.CPUS, *m4.CPUS, *m7.CPUS, *m33.CPUS, *m55.CPUS, HOST)
+    cpu.name: cpu
+    for cpu in (*m0.CPUS, *m3.CPUS, *m4.CPUS, *m7.CPUS, *m33.CPUS, *m55.CPUS, HOST, GENERIC)
 }
 
 
