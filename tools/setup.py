@@ -146,6 +146,8 @@ def install_platformio_core() -> bool:
     (package / "scons.py").write_text("from SCons.Script import main\n\nmain()\n")
     (package / "package.json").write_text(json.dumps({**facts, "system": "*"}))
     (package / ".piopm").write_text(json.dumps({**facts, "type": "tool", "spec": spec}))
+    # PlatformIO's very first start prints a page of greetings: let that be now, and unseen.
+    subprocess.run([ROOT / "tools" / "pio", "settings", "get"], capture_output=True)
     return True
 
 
