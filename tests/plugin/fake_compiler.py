@@ -1,0 +1,59 @@
+"""Stands in for a Python with torch: notes how it is called, and "compiles" a .pt that is a number.
+
+The model `name` gets the C function `name_value()`, which returns the number. The file `mood`
+beside this one makes it fail in some way.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main(arguments):
+    if arguments[0] == "-c":  # asked which of torch, numpy and jinja2 it lacks
+        print([])
+    elif arguments[:4] == ["-u", "-m", "deepcompress", "compile"]:
+        compile_model(arguments[4:])
+    else:
+        sys.exit(f"not the command line of the compiler: {arguments}")
+
+
+def compile_model(arguments):
+    note(arguments)
+    mood = (HERE / "mood").read_text()
+    model, folder = Path(arguments[0]), Path(arguments[arguments.index("-o") + 1])
+    name = arguments[arguments.index("--name") + 1]
+    print(f"{name}: compressing é {model.name}", flush=True)
+    (folder / f"{name}.h").write_text(
+        f'#include <deepcompress/model.h>\n#ifdef __cplusplus\nextern "C"\n#endif\n'
+        f"int {name}_value(void);\n"
+    )
+    if mood == "slow":
+        time.sleep(1)
+    if mood == "killed":
+        os.kill(os.getppid(), signal.SIGKILL)
+        sys.exit(1)
+    if mood == "mistaken":
+        sys.exit("a warning of torch\ndeepcompress: error: net.pt: it is not\n  a network.")
+    if mood == "crashing":
+        raise RuntimeError("no such thing")
+    (folder / f"{name}.hpp").write_text(f'#include "{name}.h"\n')
+    (folder / f"{name}_weights.h").write_text(f"#define {name.upper()}_VALUE {model.read_text()}\n")
+    (folder / f"{name}.c").write_text(
+        f'#include "{name}.h"\n#include "{name}_weights.h"\n'
+        f"int {name}_value(void) {{ return {name.upper()}_VALUE; }}\n"
+    )
+    (folder / "report.json").write_text("{}\n")
+
+
+def note(arguments):
+    with (HERE / "calls").open("a") as file:
+        file.write(json.dumps(arguments) + "\n")
+
+
+main(sys.argv[1:])

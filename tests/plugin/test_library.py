@@ -1,0 +1,116 @@
+"""The library as it is published, and the real compiler behind PlatformIO."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import tarfile
+
+import deepcompress
+import pytest
+import tomllib
+from user_project import ROOT
+
+EXAMPLE = ROOT / "examples" / "lenet5_mnist"
+# What PlatformIO's own Python reads, which may be old.
+OLD_PYTHON = ["extra_script.py"] + [
+    f"deepcompress/{name}.py"
+    for name in ("__init__", "cache", "errors", "generate", "ini", "interpreter", "options")
+]
+
+
+@pytest.mark.parametrize("name", OLD_PYTHON)
+def test_what_platformios_python_reads_is_python_3_8(name):
+    text = (ROOT / "platformio_plugin" / name).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 8))
+    assert "from __future__ import annotations" in text or "->" not in text
+
+
+def test_one_version_everywhere():
+    manifest = json.loads((ROOT / "library.json").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert manifest["version"] == project["version"] == deepcompress.__version__
+
+
+def test_the_package_holds_what_users_need_and_no_more(pio, library, tmp_path):
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "tests", "mnist")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    manifest = json.loads((source / "library.json").read_text())
+    del manifest["license"]  # PlatformIO downloads a list to check it
+    (source / "library.json").write_text(json.dumps(manifest))
+    packed = pio("pkg", "pack", source, "-o", tmp_path / "package.tar.gz", cwd=tmp_path)
+    assert packed.returncode == 0, packed.stderr
+    with tarfile.open(tmp_path / "package.tar.gz") as package:
+        names = set(package.getnames())
+    for path in library.rglob("*"):
+        assert path.is_dir() or str(path.relative_to(library)) in names
+    assert "examples/lenet5_mnist/models/lenet5.pt" in names
+    assert not any("__pycache__" in name or "egg-info" in name for name in names)
+    assert not any(name.startswith(("tests", "tools", "benchmarks")) for name in names)
+
+
+SKETCH = """\
+#include <DeepCompress.h>
+#include <stdio.h>
+DeepCompress::Lenet5 network;
+static const uint8_t black[32][32] = {};
+int main() {
+    const char *test = network.selfTest() == DC_OK ? "passed" : "failed";
+    printf("%d scores, self test %s\\n", network.infer(black).size(), test);
+}
+"""
+REAL = f"""\
+custom_deepcompress_model = {EXAMPLE / "models" / "lenet5.pt"}
+custom_deepcompress_calibration = {EXAMPLE / "data" / "calibration.npz"}
+custom_deepcompress_input_mean = 0.1307
+custom_deepcompress_input_std = 0.3081
+custom_deepcompress_self_test = 1
+"""
+
+
+@pytest.fixture
+def real_project(project):
+    """A project whose Python with torch is PlatformIO's own."""
+    project.write("src/main.cpp", SKETCH)
+    project.configure(REAL)
+    ini = (project.folder / "platformio.ini").read_text()
+    project.write("platformio.ini", ini.replace("custom_deepcompress_python = fake/python\n", ""))
+    return project
+
+
+def test_a_pt_file_becomes_firmware(real_project):
+    output = real_project.build()
+    assert "conv1" in output
+    assert "weights" in output
+    assert real_project.value() == "10 scores, self test passed"
+
+
+def test_a_file_that_is_no_model_is_told_in_one_paragraph(real_project):
+    real_project.write("models/lenet5.pt", "")
+    ini = (real_project.folder / "platformio.ini").read_text()
+    broken = ini.replace(str(EXAMPLE / "models" / "lenet5.pt"), "models/lenet5.pt")
+    real_project.write("platformio.ini", broken)
+    said = real_project.fail()
+    assert said.startswith("deepcompress: error: model file models/lenet5.pt: it is empty.")
+    assert not any(real_project.cache().glob("*/"))
+
+
+def test_pio_test_builds_with_the_models(project, pio):
+    firmware = ROOT / "tests" / "firmware"
+    shutil.copytree(firmware / "Unity", project.folder / "Unity")
+    project.write(
+        "test/test_custom_runner.py", (firmware / "test/test_custom_runner.py").read_text()
+    )
+    project.write(
+        "test/test_net/main.cpp",
+        "#include <DeepCompress.h>\n#include <unity.h>\n"
+        'extern "C" void setUp() {}\nextern "C" void tearDown() {}\n'
+        "void test_value() { TEST_ASSERT_EQUAL(7, net_value()); }\n"
+        "int main() { UNITY_BEGIN(); RUN_TEST(test_value); UNITY_END(); return 0; }\n",
+    )
+    project.configure("custom_deepcompress_model = models/net.pt\ntest_framework = custom")
+    tested = project.pio("test")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "1 succeeded" in tested.stdout
