@@ -1,4 +1,4 @@
-"""PlatformIO's runner for Unity, with the Unity beside this folder instead of the registry's."""
+"""PlatformIO's runner for Unity, with the MiniUnity beside this folder instead of the registry's."""
 
 from pathlib import Path
 
@@ -6,4 +6,4 @@ from platformio.test.runners.unity import UnityTestRunner
 
 
 class CustomTestRunner(UnityTestRunner):
-    EXTRA_LIB_DEPS = (f"symlink://{Path(__file__).resolve().parents[1]}/Unity",)
+    EXTRA_LIB_DEPS = (f"symlink://{Path(__file__).resolve().parents[1]}/MiniUnity",)
