@@ -5,6 +5,7 @@ that uses none of it, and when an IDE indexes. It must then do nothing, or nothi
 It writes nothing into the library's own folder: an IDE would index that again, and again.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from deepcompress.cpus import CPUS
 from deepcompress.errors import UserError, draw
 from deepcompress.generate import CompilerFailed, Project, generate, timed
 from deepcompress.ini import PREFIX, read_models
-from SCons.Errors import UserError as NotExported
 from SCons.Script import DefaultEnvironment
 
 sys.dont_write_bytecode = remembered
@@ -34,19 +34,8 @@ def main():
         default["DEEPCOMPRESS"] = build_models()
     if default["DEEPCOMPRESS"] is None:
         return
-    # The sketch's too: it finds the headers also where the LDF is off.
-    for environment in filter(None, (env, project_environment())):
-        environment.AppendUnique(CPPPATH=[str(GENERATED)])
+    env.AppendUnique(CPPPATH=[str(GENERATED)])
     env.Prepend(LIBS=default["DEEPCOMPRESS"])
-
-
-def project_environment():
-    """That of the sketch; None where ESP-IDF looks at the libraries before there is one."""
-    try:
-        Import("projenv")
-    except NotExported:
-        return None
-    return projenv
 
 
 def build_models():
@@ -87,14 +76,8 @@ def describe_project():
         target=target_flags(),
         python=env.subst("$PYTHONEXE"),
         verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
-        say=say,
+        say=functools.partial(print, flush=True),
     )
-
-
-def say(line):
-    """Prints at once, on any terminal."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def target_flags():

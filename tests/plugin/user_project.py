@@ -64,8 +64,9 @@ class Project:
             f"custom_deepcompress_python = fake/python\n{text}\n{sections}\n",
         )
 
-    def pio(self, *arguments: str, **keywords) -> subprocess.CompletedProcess:
-        return self._pio(*arguments, cwd=self.folder, **keywords)
+    def pio(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
+        """Runs pio in the project; Python may write its bytecode wherever it likes."""
+        return self._pio(*arguments, cwd=self.folder, env={"PYTHONDONTWRITEBYTECODE": "", **env})
 
     def build(self, *arguments: str) -> str:
         """`pio run`, which must succeed; its standard output."""
