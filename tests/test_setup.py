@@ -98,7 +98,9 @@ def test_pip_saying_no_is_passed_on(setup, monkeypatch, capfd):
 
 def test_make_help_has_a_sentence_for_every_task():
     tasks = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert set(lines) == set(tasks)
 
