@@ -42,20 +42,13 @@ def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
         UserError: an unknown key, a name that cannot stand in C, a text that does not parse.
     """
     ours = {key[len(PREFIX) :]: text for key, text in section.items() if key.startswith(PREFIX)}
+    _check_keys(ours, where)  # also where no model is named: `model` may be the one misspelt
     named = ours.pop("model", "").strip()
     if not named:
         return []
-    _check_keys(ours, where)
-    files = _lines(named) or {_identifier(Path(named).stem): named}
-    for name in files:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise UserError(
-                f"{name!r} cannot be the name of a model",
-                where,
-                "Write name = path with a name of letters, digits and underscores",
-            )
+    files = _model_files(named, where)
     models = [
-        Model(name, path, {key: _for_model(text, name, files) for key, text in ours.items()})
+        Model(name, path, {k: _for_model(k, text, name, files, where) for k, text in ours.items()})
         for name, path in files.items()
     ]
     for model in models:
@@ -74,20 +67,51 @@ def _check_keys(ours: Mapping[str, str], where: str) -> None:
             )
 
 
-def _lines(text: str) -> dict[str, str]:
-    """`name = value` lines; empty where the text is not made of such."""
+def _model_files(text: str, where: str) -> dict[str, str]:
+    """Model name -> path, of one path or of lines `name = path`."""
+    if len(text.splitlines()) == 1 and "=" not in text:
+        return {_identifier(Path(text).stem): text}
+    lines = [line.partition("=") for line in text.splitlines() if line.strip()]
+    for name, equals, _ in lines:
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name.strip()):
+            raise UserError(
+                f"{name.strip()!r} cannot be the name of a model",
+                where,
+                "Write name = path with a name of letters, digits and underscores",
+            )
+    _check_distinct([name.strip() for name, _, _ in lines], where)
+    return {name.strip(): path.strip() for name, _, path in lines}
+
+
+def _check_distinct(names: list[str], where: str) -> None:
+    """Names become names of files, also name_weights.h, and of C++ classes, without underscores."""
+    taken: dict[str, str] = {}
+    for name in names:
+        folded = name.replace("_", "").lower()
+        for word in (folded, folded + "weights"):
+            if word in taken:
+                raise UserError(
+                    f"the models {taken[word]} and {name} differ too little in name",
+                    where,
+                    "Give each a name that differs in more than case, underscores and _weights",
+                )
+            taken[word] = name
+
+
+def _for_model(key: str, text: str, name: str, files: Mapping[str, str], where: str) -> str:
+    """An option's text for one model: its own line `name = text`, or what is said for all."""
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
-    if not all(equals for _, equals, _ in pairs):
-        return {}
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _for_model(text: str, name: str, files: Mapping[str, str]) -> str:
-    """An option's text for one model: its own line, or what is said for all."""
-    lines = _lines(text)
-    if lines and all(key in files for key in lines):
-        return lines.get(name, "")
-    return text
+    lines = {model.strip(): value.strip() for model, _, value in pairs}
+    if not any(model in files for model in lines):
+        return text
+    for model in lines:
+        if model not in files:
+            raise UserError(
+                f"{key} names {model!r}, which is no model{did_you_mean(model, files)}",
+                where,
+                f"The models are {', '.join(files)}",
+            )
+    return lines.get(name, "")
 
 
 def _identifier(stem: str) -> str:

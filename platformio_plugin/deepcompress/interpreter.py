@@ -14,7 +14,10 @@ from pathlib import Path
 from deepcompress.errors import UserError
 
 NEEDED = ("torch", "numpy", "jinja2")
-_PROBE = "import importlib.util as u, sys; print([m for m in sys.argv[1:] if not u.find_spec(m)])"
+_PROBE = (
+    "import importlib.util as u, sys; sys.version_info >= (3, 10) or sys.exit(1); "
+    "print([m for m in sys.argv[1:] if not u.find_spec(m)])"
+)
 # These would make one interpreter look for its modules in another's folders.
 _LEAKS = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXEPATH", "__PYVENV_LAUNCHER__")
 
@@ -66,7 +69,11 @@ def _candidates(project: Path, own: str, environment: Mapping[str, str]) -> list
 def _checked(python: str, where: str) -> str:
     lacking = missing(python)
     if lacking is None:
-        raise UserError(f"{python} is not a Python that starts", where, "Name its executable")
+        raise UserError(
+            f"{python} is not a Python of version 3.10 or newer that starts",
+            where,
+            "Name the executable of one that has torch",
+        )
     if lacking:
         raise UserError(
             f"{python} has no {', '.join(lacking)}",

@@ -50,7 +50,10 @@ def test_a_named_python_without_torch_is_told_what_to_install(project):
 def test_a_named_python_that_does_not_exist_is_told(project):
     project.configure(MODEL)
     (project.fake / "python").unlink()
-    assert "option python: fake/python is not a Python that starts" in project.fail()
+    assert (
+        "option python: fake/python is not a Python of version 3.10 or newer that starts"
+        in project.fail()
+    )
 
 
 @pytest.mark.parametrize("silent", [[], ["-s"]])
