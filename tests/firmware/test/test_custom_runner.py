@@ -1,4 +1,4 @@
-"""PlatformIO's runner for Unity, with the MiniUnity beside this folder instead of the registry's."""
+"""PlatformIO's runner for Unity, with the MiniUnity beside this folder, not the registry's."""
 
 from pathlib import Path
 
