@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs clean
+.PHONY: help setup demo test lint format docs results clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -29,6 +29,9 @@ format: setup ## ruff and clang-format, in place
 
 docs: setup ## the pages that are written by the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
+
+results: setup ## the tables of README.md, measured anew
+	@$(PYTHON) benchmarks/lenet5.py
 
 clean: ## all that was built, not the tools
 	@rm -rf build out .pytest_cache .hypothesis .ruff_cache

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import configparser
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,11 +97,16 @@ def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
 
 def build(environment: str) -> None:
     """Builds a firmware; raises RuntimeError with the build's last words if that fails."""
-    pio = str(PIO) if PIO.is_file() else shutil.which("pio")
-    command = [pio, "run", "--silent", "-d", str(HERE), "-e", environment]
+    command = [*pio_run(environment), "--silent"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{environment} does not build:\n{done.stderr[-2000:]}")
+
+
+def pio_run(environment: str) -> list[str]:
+    """The command that builds an environment, by this checkout's PlatformIO or the one on PATH."""
+    pio = str(PIO) if PIO.is_file() else "pio"
+    return [pio, "run", "-d", str(HERE), "-e", environment]
 
 
 def firmware_scores(environment: str, images: np.ndarray) -> np.ndarray:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import evaluate
 import mnist
-import model
 import numpy as np
-import torch
 
 HERE = Path(__file__).parent
 CALIBRATION = 512
@@ -33,12 +32,9 @@ def main() -> None:
 
 
 def choose_digits(images: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Places in the test set: the first of every class, and the first that the network misreads."""
+    """Places in the test set: the first of every class, and the first that is misread."""
     firsts = [int(np.argmax(labels == digit)) for digit in range(10)]
-    network = model.load(HERE / "models/lenet5.pt")
-    with torch.no_grad():
-        scores = network(torch.from_numpy(mnist.normalise(mnist.pad(images))))
-    read = scores.argmax(1).numpy()
+    read = evaluate.reference_scores(mnist.pad(images)).argmax(axis=1)
     return [*firsts, int(np.argmax(read != labels))]
 
 
@@ -58,7 +54,7 @@ def pixel_rows(image: np.ndarray) -> str:
 
 HEADER = """\
 /*
- * digits.h - the first test image of each digit, and the first that the network misreads.
+ * digits.h - the first test image of each digit, and the first that this firmware misreads.
  * Written by prepare.py from MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0).
  */
 #ifndef DIGITS_H

@@ -8,14 +8,15 @@
 enum { KERNEL = 5 };
 
 /* (u / 255 - mean) / std */
-static void normalise(const uint8_t *pixels, float *out) {
+static void lenet5_float_normalise(const uint8_t *pixels, float *out) {
     for (int i = 0; i < 32 * 32; ++i) {
         out[i] = ((float)pixels[i] / 255.0f - 0.1307f) / 0.3081f;
     }
 }
 
 /* One output of a convolution; `in` points at the top left of its window. */
-static float convolve(const float *weight, const float *in, int in_channels, int in_size) {
+static float lenet5_float_convolve(const float *weight, const float *in, int in_channels,
+                                   int in_size) {
     float sum = 0.0f;
     for (int channel = 0; channel < in_channels; ++channel) {
         for (int y = 0; y < KERNEL; ++y) {
@@ -28,8 +29,9 @@ static float convolve(const float *weight, const float *in, int in_channels, int
 }
 
 /* Convolution, ReLU and 2 x 2 maximum. Weights [out][in][5][5], activations [channel][y][x]. */
-static void convolve_and_pool(const float *weight, const float *bias, const float *in,
-                              int in_channels, int in_size, float *out, int out_channels) {
+static void lenet5_float_convolve_and_pool(const float *weight, const float *bias, const float *in,
+                                           int in_channels, int in_size, float *out,
+                                           int out_channels) {
     const int out_size = (in_size - KERNEL + 1) / 2;
     for (int channel = 0; channel < out_channels; ++channel) {
         for (int y = 0; y < out_size; ++y) {
@@ -38,7 +40,7 @@ static void convolve_and_pool(const float *weight, const float *bias, const floa
                 for (int corner = 0; corner < 4; ++corner) {
                     const float *window = in + (2 * y + corner / 2) * in_size + 2 * x + corner % 2;
                     const float sum =
-                        bias[channel] + convolve(weight, window, in_channels, in_size);
+                        bias[channel] + lenet5_float_convolve(weight, window, in_channels, in_size);
                     best = sum > best ? sum : best;
                 }
                 *out++ = best;
@@ -49,8 +51,8 @@ static void convolve_and_pool(const float *weight, const float *bias, const floa
 }
 
 /* Weights [out][in]. */
-static void linear(const float *weight, const float *bias, const float *in, int in_size, float *out,
-                   int out_size) {
+static void lenet5_float_linear(const float *weight, const float *bias, const float *in,
+                                int in_size, float *out, int out_size) {
     for (int o = 0; o < out_size; ++o) {
         float sum = bias[o];
         for (int i = 0; i < in_size; ++i) {
@@ -60,21 +62,23 @@ static void linear(const float *weight, const float *bias, const float *in, int 
     }
 }
 
-static void relu(float *values, int size) {
+static void lenet5_float_relu(float *values, int size) {
     for (int i = 0; i < size; ++i) {
         values[i] = values[i] > 0.0f ? values[i] : 0.0f;
     }
 }
 
-const float *lenet5_float_infer(lenet5_float_arena *arena, const uint8_t *pixels) {
+const float *lenet5_float_infer_uint8(lenet5_float_arena *arena, const uint8_t *pixels) {
     float *const even = arena->even, *const odd = arena->odd;
-    normalise(pixels, even);
-    convolve_and_pool(conv1_weight, conv1_bias, even, 1, 32, odd, 6);
-    convolve_and_pool(conv2_weight, conv2_bias, odd, 6, 14, even, 16);
-    linear(fc1_weight, fc1_bias, even, 400, odd, 120);
-    relu(odd, 120);
-    linear(fc2_weight, fc2_bias, odd, 120, even, 84);
-    relu(even, 84);
-    linear(fc3_weight, fc3_bias, even, 84, odd, 10);
+    lenet5_float_normalise(pixels, even);
+    lenet5_float_convolve_and_pool(lenet5_float_conv1_weight, lenet5_float_conv1_bias, even, 1, 32,
+                                   odd, 6);
+    lenet5_float_convolve_and_pool(lenet5_float_conv2_weight, lenet5_float_conv2_bias, odd, 6, 14,
+                                   even, 16);
+    lenet5_float_linear(lenet5_float_fc1_weight, lenet5_float_fc1_bias, even, 400, odd, 120);
+    lenet5_float_relu(odd, 120);
+    lenet5_float_linear(lenet5_float_fc2_weight, lenet5_float_fc2_bias, odd, 120, even, 84);
+    lenet5_float_relu(even, 84);
+    lenet5_float_linear(lenet5_float_fc3_weight, lenet5_float_fc3_bias, even, 84, odd, 10);
     return odd;
 }

@@ -17,7 +17,7 @@ typedef struct {
 } lenet5_float_arena;
 
 /* Runs the network on 32 x 32 raw bytes. Returns 10 scores, which lie in the arena. */
-const float *lenet5_float_infer(lenet5_float_arena *arena, const uint8_t *pixels);
+const float *lenet5_float_infer_uint8(lenet5_float_arena *arena, const uint8_t *pixels);
 
 #ifdef __cplusplus
 }
@@ -49,7 +49,7 @@ class FloatLenet5 {
     };
 
     Result infer(const uint8_t *pixels) {
-        return Result(lenet5_float_infer(&arena_, pixels));
+        return Result(lenet5_float_infer_uint8(&arena_, pixels));
     }
 
   private:

@@ -16,7 +16,9 @@ def main(model: str, header: str) -> None:
         numbers = [f"{number:.9g}" for number in value.flatten().tolist()]
         numbers = [n if "." in n or "e" in n else n + ".0" for n in numbers]
         lines = (", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8))
-        text += f"static const float {name.replace('.', '_')}[{value.numel()}] = {{\n    "
+        text += (
+            f"static const float lenet5_float_{name.replace('.', '_')}[{value.numel()}] = {{\n    "
+        )
         text += "f,\n    ".join(line.replace(",", "f,") for line in lines) + "f\n};\n\n"
     Path(header).write_text(text)
 
