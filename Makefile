@@ -15,7 +15,7 @@ demo: setup ## LeNet-5 reads handwritten digits on a virtual Cortex-M4
 	@PYTHONUNBUFFERED=1 $(PYTHON) examples/lenet5_mnist/demo.py
 
 test: setup ## all tests
-	@$(PYTHON) -m pytest -n 2
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup
 
 lint: setup ## ruff and clang-format, nothing is changed
 	@$(PYTHON) -m ruff check .

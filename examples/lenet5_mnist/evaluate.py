@@ -20,6 +20,9 @@ import mnist
 import model
 import numpy as np
 import torch
+from deepcompress import reference
+from deepcompress.compile import Compiled, compile_model
+from deepcompress.options import parse
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -79,20 +82,21 @@ def compiler_options() -> dict[str, str]:
     }
 
 
-def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
-    """What the specification of the arithmetic says of uint8 images: int8 [n, 10].
+def compile_network(**changes: str) -> Compiled:
+    """What the compiler makes of the network.
 
     Args:
         changes: options that differ from platformio.ini.
     """
-    from deepcompress.compile import compile_model
-    from deepcompress.options import parse
-    from deepcompress.reference import quantize_bytes, run
-
     options = compiler_options() | changes
     path = Path(options.pop("model"))
-    integer = compile_model(path, name="lenet5", options=parse(options, where="evaluate")).integer
-    return run(integer, quantize_bytes(images, integer))
+    return compile_model(path, name="lenet5", options=parse(options, where="evaluate"))
+
+
+def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
+    """What the specification of the arithmetic says of uint8 images: int8 [n, 10]."""
+    integer = compile_network(**changes).integer
+    return reference.run(integer, reference.quantize_bytes(images, integer))
 
 
 def build(environment: str) -> None:

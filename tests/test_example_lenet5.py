@@ -1,0 +1,95 @@
+"""examples/lenet5_mnist, built and run by real `pio run`: the same scores on every CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "lenet5_mnist"
+sys.path.insert(0, str(EXAMPLE))
+
+import evaluate  # noqa: E402
+import measure  # noqa: E402
+import mnist  # noqa: E402
+
+BOARDS = ["virtual_m0", "virtual_m3", "virtual_m4", "virtual_m7", "virtual_m33", "virtual_m55"]
+IMAGES = 100
+# One process: PlatformIO does not build one environment in two at once.
+pytestmark = pytest.mark.xdist_group("examples/lenet5_mnist")
+SUBSET = 2_000
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return evaluate.test_set()[0]
+
+
+@pytest.fixture(scope="module")
+def expected(images: np.ndarray) -> np.ndarray:
+    """The scores of the specification for the first images, int8 [SUBSET, 10]."""
+    return evaluate.reference_scores(images[:SUBSET])
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_cpu_gives_the_scores_of_the_reference(
+    board: str, arm_tools: None, images: np.ndarray, expected: np.ndarray
+) -> None:
+    evaluate.build(board)
+    scores = evaluate.firmware_scores(board, images[:IMAGES])
+    np.testing.assert_array_equal(scores, expected[:IMAGES])
+
+
+def test_the_generated_c_reads_the_test_set_as_the_float_network_does(
+    images: np.ndarray, expected: np.ndarray
+) -> None:
+    evaluate.build("native")
+    labels = evaluate.test_set()[1][:SUBSET]
+    scores = evaluate.firmware_scores("native", images[:SUBSET])
+    np.testing.assert_array_equal(scores, expected)
+    in_float = evaluate.percent_right(evaluate.float_scores(images[:SUBSET]), labels)
+    assert in_float >= 98.8
+    assert evaluate.percent_right(scores, labels) >= in_float - 0.5
+
+
+def test_int8_without_pruning_costs_at_most_a_tenth_of_a_point(images: np.ndarray) -> None:
+    labels = evaluate.test_set()[1][:SUBSET]
+    in_float = evaluate.percent_right(evaluate.float_scores(images[:SUBSET]), labels)
+    scores = evaluate.reference_scores(images[:SUBSET], sparsity="none")
+    assert evaluate.percent_right(scores, labels) >= in_float - 0.1
+
+
+def test_the_firmware_needs_what_the_readme_says(arm_tools: None) -> None:
+    rows = json.loads((EXAMPLE.parents[1] / "benchmarks/results/lenet5.json").read_text())
+    said = next(row for row in rows if row["name"].startswith("int8, 80%"))
+    evaluate.build("virtual_m4")
+    needs = measure.measure(EXAMPLE / ".pio/build/virtual_m4/firmware.elf")
+    # Another release of the compiler may move these by a few percent.
+    assert needs.network_flash_bytes == pytest.approx(said["flash_bytes"], rel=0.05)
+    assert needs.cycles == pytest.approx(said["cycles"], rel=0.05)
+
+
+def test_images_are_padded_with_black(tmp_path: Path) -> None:
+    padded = mnist.pad(np.full((2, 28, 28), 255, np.uint8))
+    assert padded.shape == (2, 1, 32, 32)
+    assert padded[:, :, 2:30, 2:30].min() == 255
+    assert padded.sum() == 255 * 2 * 28 * 28
+
+
+def test_the_demo_draws_every_digit_and_compares(arm_tools: None) -> None:
+    command = [sys.executable, EXAMPLE / "demo.py"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(" read as ") == 11
+    assert "accuracy, 10,000 images" in done.stdout
+    assert "fewer" in done.stdout
+
+
+def test_the_float_firmware_agrees_with_torch(arm_tools: None, images: np.ndarray) -> None:
+    evaluate.build("virtual_m4_float")
+    scores = evaluate.firmware_scores("virtual_m4_float", images[:20])
+    np.testing.assert_allclose(scores, evaluate.float_scores(images[:20]), atol=1e-3)
