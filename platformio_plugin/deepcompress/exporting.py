@@ -1,0 +1,93 @@
+"""What all kinds of `.pt` share: a module becomes an exported program; mistakes are told alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.errors import UserError
+from deepcompress.options import Options
+
+if TYPE_CHECKING:
+    import torch
+
+EXPORT_HINT = (
+    "save it with torch.export: program = torch.export.export(model.eval(), (example,)); "
+    "torch.export.save(program, 'model.pt')"
+)
+
+
+def export(module: torch.nn.Module, path: Path, options: Options) -> torch.export.ExportedProgram:
+    import torch
+
+    inputs = example(path, options)
+    module = module.eval()
+    try:
+        with torch.no_grad():
+            module(inputs)
+    except Exception as error:
+        raise UserError(
+            f"the network does not take an input of {shape_text(options)} ({first_line(error)})",
+            where(path),
+            "Set input_shape to the shape of one input, channels first",
+        ) from None
+    try:
+        return torch.export.export(module, (inputs,), strict=False)
+    except Exception as error:
+        raise UserError(
+            f"torch.export cannot follow it{_user_line(error)} ({first_line(error)})",
+            where(path),
+            "A microcontroller needs a fixed graph: no `if` or loop that depends on data",
+        ) from None
+
+
+def example(path: Path, options: Options) -> torch.Tensor:
+    import torch
+
+    if options.input_shape is None:
+        raise UserError(
+            "the shape of its input is not known",
+            where(path),
+            "Set input_shape (such as 1,32,32, without the batch) or name calibration data",
+        )
+    return torch.zeros(1, *options.input_shape)
+
+
+def shape_text(options: Options) -> str:
+    return ",".join(map(str, options.input_shape or ()))
+
+
+def attempt(path: Path, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except Exception as error:
+        raise not_whole(path, error) from None
+
+
+def where(path: Path) -> str:
+    return f"model file {path}"
+
+
+def not_whole(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"torch cannot open it ({first_line(error)})",
+        where(path),
+        "It may be truncated, or saved by a newer torch: copy or save it again",
+    )
+
+
+def first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:160].rstrip(". ")
+
+
+def _user_line(error: Exception) -> str:
+    """ " at net.py:12" of the user's code, where the traceback has it."""
+    at, found = error.__traceback__, ""
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if "/torch/" not in file and "/deepcompress/" not in file and not file.startswith("<"):
+            found = f" at {Path(file).name}:{at.tb_lineno}"
+        at = at.tb_next
+    return found

@@ -1,0 +1,177 @@
+"""Pickled `.pt` files: a state_dict, which needs the file that builds it, or a whole module.
+
+Nothing in the file is run: only tensors and plain torch.nn layers are unpickled, unless the user
+says that the file is trusted.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.errors import UserError, did_you_mean
+from deepcompress.exporting import EXPORT_HINT, export, first_line, not_whole, where
+from deepcompress.options import Options
+
+if TYPE_CHECKING:
+    import torch
+
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+
+
+def open_pickle(path: Path, options: Options) -> torch.export.ExportedProgram:
+    import torch
+
+    content = _unpickle(path, options)
+    if isinstance(content, torch.nn.Module):
+        return export(content.float(), path, options)
+    state = _state_dict(content, path)
+    if options.architecture is None:
+        raise UserError(
+            f"it holds weights ({', '.join(list(state)[:3])}, ...) but not how they are connected",
+            where(path),
+            "Name the class that builds the network: architecture = file.py:Class. Or "
+            + EXPORT_HINT,
+        )
+    module = _build(options.architecture)
+    _fill(module, state, path, options.architecture)
+    return export(module.float(), path, options)
+
+
+def _unpickle(path: Path, options: Options) -> Any:
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_plain_layers()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        if refused and not options.trust_pickle:
+            raise UserError(
+                f"it holds {refused[1]}, and unpickling that would run code from the file",
+                where(path),
+                f"If you made the file: trust_pickle = yes. Better, {EXPORT_HINT}",
+            ) from None
+        if not refused:
+            raise not_whole(path, error) from None
+    except Exception as error:
+        raise not_whole(path, error) from None
+    return _unpickle_trusted(path)
+
+
+def _unpickle_trusted(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"the class it was saved from is not to be found ({first_line(error)})",
+            where(path),
+            f"Put its module into the project's folder; or save a state_dict; or {EXPORT_HINT}",
+        ) from None
+    except Exception as error:
+        raise not_whole(path, error) from None
+
+
+def _plain_layers() -> list[Any]:
+    """Classes of torch.nn whose unpickling only sets attributes."""
+    import torch
+
+    layers = [c for c in vars(torch.nn).values() if isinstance(c, type)]
+    return [set, *(c for c in layers if issubclass(c, torch.nn.Module))]
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors by name, also where a training loop put them under a key or a prefix."""
+    import torch
+
+    for key in _STATE_DICT_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = isinstance(content, dict) and all(torch.is_tensor(v) for v in content.values())
+    if not tensors or not content:
+        held = f"a {type(content).__name__}"
+        if isinstance(content, dict):
+            held = f"a dict of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
+        raise UserError(
+            f"it holds {held}, not a network", where(path), f"To save one, {EXPORT_HINT}"
+        )
+    prefix = "module."
+    if all(str(name).startswith(prefix) for name in content):
+        content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
+    return dict(content)
+
+
+def _build(architecture: str) -> torch.nn.Module:
+    """The module that the user's file builds. This runs the user's file."""
+    import torch
+
+    place = f"option architecture = {architecture}"
+    file, _, name = architecture.rpartition(":")
+    path = Path(file)
+    if not file or not path.is_file():
+        raise UserError(
+            "there is no such file", place, "Write file.py:Class, relative to the project"
+        )
+    try:
+        namespace = _run_file(path)
+    except Exception as error:
+        raise UserError(
+            f"running {path} failed ({type(error).__name__}: {first_line(error)})",
+            place,
+            "Mend it",
+        ) from None
+    if name not in namespace:
+        known = [key for key, value in namespace.items() if callable(value)]
+        raise UserError(
+            f"{path} has no {name}{did_you_mean(name, known)}", place, "Name the class in the file"
+        )
+    try:
+        module = namespace[name]()
+    except Exception as error:
+        raise UserError(
+            f"{name}() failed ({type(error).__name__}: {first_line(error)})",
+            place,
+            "It is called without arguments: name a function that builds the network with them",
+        ) from None
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(f"{name}() gave a {type(module).__name__}", place, "Return an nn.Module")
+    return module
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    spec = importlib.util.spec_from_file_location("deepcompress_architecture", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    return vars(module)
+
+
+def _fill(
+    module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, architecture: str
+) -> None:
+    wanted = module.state_dict()
+    problems = [f"{name} is missing" for name in wanted if name not in state]
+    problems += [f"{name} is not in the network" for name in state if name not in wanted]
+    problems += [
+        f"{name} is {list(state[name].shape)}, the network has {list(wanted[name].shape)}"
+        for name in wanted
+        if name in state and state[name].shape != wanted[name].shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise UserError(
+            f"its weights are not those of {architecture}: {', '.join(problems[:4])}{more}",
+            where(path),
+            "Name the class that the weights were saved from",
+        )
+    module.load_state_dict(state)
