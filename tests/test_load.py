@@ -198,6 +198,18 @@ def test_an_expression_inside_an_exported_program_is_not_evaluated(
         load(path, options=Options())
 
 
+def test_a_module_named_inside_an_exported_program_is_not_imported(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    bad = {"in_spec": json.dumps({"__enum__": True, "fqn": "antigravity:A", "name": "B"})}
+    replace_member(path, "models/model.json", json.dumps(bad).encode())
+    with pytest.raises(UserError, match="could run code from the file"):
+        load(path, options=Options())
+    assert "antigravity" not in sys.modules
+
+
 def write_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/readme.txt", "hello")

@@ -27,6 +27,10 @@ _SIZE_NAMES = re.compile(
 )
 
 
+# What makes torch import a module that the file names.
+_IMPORTING = (b"__enum__", b"default_factory_module")
+
+
 def open_exported(path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch
 
@@ -44,7 +48,11 @@ def _check_archive(path: Path) -> None:
             if "/data/constants/" in member and re.search(r"/(custom|opaque)_obj_", member):
                 raise _refused(path, f"the member {member}, a pickled object")
             if member.endswith(".json"):
-                _check_sizes(path, json.loads(archive.read(member)))
+                text = archive.read(member)
+                for name in _IMPORTING:
+                    if name in text:
+                        raise _refused(path, f"{name.decode()} in {member}")
+                _check_sizes(path, json.loads(text))
 
 
 def _check_sizes(path: Path, value: Any) -> None:

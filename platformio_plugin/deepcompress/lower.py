@@ -31,6 +31,9 @@ _IDENTITY = {
     "to",
     "_to_copy",
 }
+# Calls that are computed here where all their tensors are constants. No others: what a file says is
+# not run.
+_ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
 # Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
 _BOOKKEEPING = {"sym_size", "sym_constrain_range_for_size", "_assert_scalar", "_assert_async"}
 
@@ -177,6 +180,8 @@ class _Lowering:
     def fold_constant(self, fx: torch.fx.Node) -> bool:
         """Computes a call whose tensors are all constants, such as a weight's transpose."""
         tensors = _tensor_arguments(fx)
+        if _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY:
+            return False
         if not tensors or any(argument.name not in self.constants for argument in tensors):
             return False
         import torch
