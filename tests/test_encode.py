@@ -7,9 +7,7 @@ import pytest
 import strategies
 from deepcompress.encode import encode
 from deepcompress.encodings import ENCODINGS, delta
-from deepcompress.errors import UserError
 from deepcompress.graph import IntegerGraph, IntegerNode, Quantization, Tensor
-from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from hypothesis import given
 
@@ -66,14 +64,3 @@ def test_auto_takes_the_cheaper_encoding(density: float, expected: str) -> None:
     )
     encoded = encode(linear_graph(weight), cpu="cortex-m4")
     assert encoded.weights["fc"].encoding == expected
-
-
-def test_a_padded_window_larger_than_its_input_is_stored_dense() -> None:
-    attributes = Conv2d(1, 1, (3, 3), padding=(1, 1, 1, 1))
-    weight = np.zeros((1, 9), np.int8)
-    node = IntegerNode("conv", "conv2d", ("x",), "y", attributes, weight, np.zeros(1, np.int32))
-    tensors = {"x": Tensor("x", (1, 2, 2)), "y": Tensor("y", (1, 2, 2))}
-    graph = IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
-    assert encode(graph, cpu="cortex-m4").weights["conv"].encoding == "dense"
-    with pytest.raises(UserError, match=r"layer conv: .*Use encoding = auto or dense"):
-        encode(graph, encoding="delta", cpu="cortex-m4")

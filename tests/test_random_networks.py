@@ -13,7 +13,6 @@ from deepcompress import check
 from deepcompress.calibration import Calibration
 from deepcompress.emit import Provenance, emit
 from deepcompress.encode import encode
-from deepcompress.errors import UserError
 from deepcompress.fold import fold
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph, Node, Plan, Tensor
@@ -37,10 +36,7 @@ def through_the_stages(graph: Graph, inputs: np.ndarray, encoding: str, optimize
     check.same_function(graph, folded, inputs)
     integer = quantize(folded, Calibration(inputs))
     check.accumulators_fit(integer)
-    try:
-        encoded = encode(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
-    except UserError:
-        encoded = encode(integer, encoding="auto", optimize=optimize, cpu="cortex-m4")
+    encoded = encode(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
     check.encodings_are_lossless(encoded)
     planned = plan(encoded, cpu="cortex-m4")
     check.buffers_do_not_collide(planned)

@@ -1,6 +1,6 @@
 """LeNet-5 reads handwritten digits on a virtual Cortex-M4: built, run, drawn and compared.
 
-python demo.py         # or `make demo` in the folder of DeepCompress
+`make demo` in the folder of DeepCompress runs this.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def show_firmware(environment: str) -> None:
 
 
 def ink_of_terminal() -> Ink:
-    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or "CI" in os.environ
-    return PLAIN if plain else COLOUR
+    blocks = sys.stdout.encoding.lower().startswith("utf")
+    colour = sys.stdout.isatty() and not {"NO_COLOR", "CI"} & os.environ.keys()
+    return COLOUR if colour and blocks else PLAIN
 
 
 def upload(environment: str) -> Iterator[str]:
@@ -70,7 +71,8 @@ def upload(environment: str) -> Iterator[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -96,7 +98,7 @@ def comparison(has_board: bool) -> str:
     in_float = evaluate.percent_right(evaluate.float_scores(images), labels)
     compressed = evaluate.percent_right(evaluate.firmware_scores(PC, images), labels)
     rows = [
-        ["LeNet-5 on MNIST", "float", "DeepCompress", ""],
+        ["LeNet-5 on MNIST", "plain float C", "DeepCompress", ""],
         [
             "accuracy, 10,000 images",
             f"{in_float:.2f}%",

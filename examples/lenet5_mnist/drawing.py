@@ -42,7 +42,7 @@ class Reading:
 def draw_row(readings: Sequence[Reading], images: np.ndarray, ink: Ink) -> str:
     """Readings side by side; images is uint8 [test set, 1, 32, 32]."""
     cells = [draw(reading, images[reading.number, 0], ink) for reading in readings]
-    return "\n".join(GAP.join(lines) for lines in zip(*cells, strict=True)) + "\n"
+    return "\n".join(GAP.join(lines).rstrip() for lines in zip(*cells, strict=True)) + "\n"
 
 
 def draw(reading: Reading, image: np.ndarray, ink: Ink) -> list[str]:

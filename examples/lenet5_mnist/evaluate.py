@@ -131,4 +131,7 @@ def firmware_scores(environment: str, images: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except RuntimeError as error:
+        sys.exit(f"evaluate: error: {error}")

@@ -11,6 +11,7 @@ import numpy as np
 from deepcompress import __version__
 from deepcompress.graph import Array, Plan, Step
 from deepcompress.ops import OPERATORS
+from deepcompress.plan import entries
 from deepcompress.reference import run
 
 C_TYPES = {
@@ -165,13 +166,15 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "describe": operator.describe(node.attributes),
         "kernel": step.kernel,
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
-        "fields": operator.c_parameters(node, scales, inputs, output),
+        "fields": operator.c_parameters(node, scales, inputs, output)
+        | ({"entries": entries(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
         "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
         "input_shape": brackets(inputs[0]),
         "output_shape": brackets(output),
         "input": step.inputs[0] if node.inputs[0] != graph.inputs[0] else None,
         "output": step.output,
+        "takes_scratch": node.op == "conv2d",
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,

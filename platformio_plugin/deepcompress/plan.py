@@ -13,6 +13,7 @@ from deepcompress.cost import estimate, kernel_name
 from deepcompress.encode import stored_weights
 from deepcompress.encodings import ENCODINGS
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
+from deepcompress.ops.conv2d import padded_bytes
 
 ALIGNMENT = 4
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
@@ -47,11 +48,19 @@ def scratch_name(node: IntegerNode) -> str:
     return f"{node.name} scratch"
 
 
-def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+def entries(encoded: EncodedGraph, node: IntegerNode) -> int:
+    """4-byte words that a convolution's kernel decodes an output channel into."""
     weight = encoded.weights.get(node.name)
     if node.op != "conv2d" or weight is None:
         return 0
-    return ENCODINGS[weight.encoding].scratch_bytes(node.weight)
+    return ENCODINGS[weight.encoding].entries(node.weight)
+
+
+def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+    if node.op != "conv2d":
+        return 0
+    shape = encoded.integer.tensors[node.inputs[0]].shape
+    return 4 * entries(encoded, node) + padded_bytes(node.attributes, shape)
 
 
 def _buffers(encoded: EncodedGraph) -> list[_Buffer]:

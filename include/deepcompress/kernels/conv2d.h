@@ -6,7 +6,8 @@
  *                                bias[o] + sum over i, ky, kx of weight[o][i][ky][kx] *
  *                                input[i][y * stride - pad + ky * dilation][...])
  *
- * A position outside the input reads as its zero point. Four neighbouring results are accumulated
+ * A padded layer first copies its input to scratch with the zero point around it, so that no window
+ * reaches outside and all positions run the same loop. Four neighbouring results are accumulated
  * at a time, so that a weight is fetched once for four products: the 2x2 pooling window, or four
  * columns of a row where there is no pooling.
  *
@@ -20,24 +21,27 @@
 #define DEEPCOMPRESS_KERNELS_CONV2D_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "../encodings/delta.h"
 #include "../requantize.h"
 #include "../weights.h"
 
 typedef struct {
-    int32_t in_channels, in_height, in_width;    /* in_channels of one group */
+    int32_t in_channels, in_height, in_width;    /* in_channels of one group; padding included */
     int32_t out_channels, out_height, out_width; /* after pooling */
     int32_t groups;
     int32_t kernel_height, kernel_width;
     int32_t stride_height, stride_width;
     int32_t dilation_height, dilation_width;
-    int32_t pad_top, pad_left;
-    int32_t padded;    /* whether any window reaches outside */
+    int32_t padded; /* whether any of the next four is above 0 */
+    int32_t pad_top, pad_left, pad_bottom, pad_right;
     int32_t pad_value; /* zero point of the input */
     int32_t pooled;    /* whether the next four mean anything */
     int32_t pool_height, pool_width;
     int32_t pool_stride_height, pool_stride_width;
+    int32_t
+        entries; /* 4-byte words of scratch before the padded input: those of the decoded channel */
     dc_requantize requantize;
 } dc_conv2d;
 
@@ -123,97 +127,50 @@ DC_INLINE void dc_conv2d_quad(const dc_conv2d *layer, const dc_conv2d_channel *w
     quad->sum[3] = sum3;
 }
 
-/* Input at a row and column of a plane, which may lie outside. */
-DC_INLINE int32_t dc_conv2d_padded(const dc_conv2d *layer, const int8_t *plane, int32_t row,
-                                   int32_t column) {
-    const int inside = !layer->padded || (row >= 0 && row < layer->in_height && column >= 0 &&
-                                          column < layer->in_width);
-    return inside ? plane[row * layer->in_width + column] : layer->pad_value;
-}
-
-/*
- * One accumulator whose window may reach outside the input: its first row and column are given.
- * An entry's offset says its position only where a window is no larger than the input, and the
- * compiler stores other layers dense.
- */
+/* Adds one accumulator whose window begins at x[0]. */
 DC_INLINE int32_t dc_conv2d_single(const dc_conv2d *layer, const dc_conv2d_channel *weights,
-                                   const int8_t *input, int32_t row, int32_t column, int32_t sum) {
-    const int32_t plane = layer->in_height * layer->in_width;
+                                   const int8_t *x, int32_t sum) {
     if (weights->dense) {
         const int8_t *weight = weights->dense;
         for (int32_t channel = 0; channel < layer->in_channels; ++channel) {
             for (int32_t ky = 0; ky < layer->kernel_height; ++ky) {
+                const int8_t *row = x + dc_conv2d_offset(layer, channel, ky, 0);
                 for (int32_t kx = 0; kx < layer->kernel_width; ++kx) {
-                    sum += *weight++ * dc_conv2d_padded(layer, input + channel * plane,
-                                                        row + ky * layer->dilation_height,
-                                                        column + kx * layer->dilation_width);
+                    sum += *weight++ * row[kx * layer->dilation_width];
                 }
             }
         }
         return sum;
     }
     for (int32_t i = 0; i < weights->count; ++i) {
-        const int32_t offset = weights->entries[i] >> 8;
-        const int32_t within = layer->padded ? offset % plane : offset;
-        const int32_t down = layer->padded ? within / layer->in_width : 0;
-        sum += (int8_t)weights->entries[i] *
-               dc_conv2d_padded(layer, input + (offset - within), row + down,
-                                column + (within - down * layer->in_width));
+        sum += (int8_t)weights->entries[i] * x[weights->entries[i] >> 8];
     }
     return sum;
 }
 
-/*
- * The four accumulators of convolution outputs (y, x), (y + dy1, x + dx1) ...: together where all
- * windows lie inside the input, else one by one.
- */
-DC_INLINE dc_quad dc_conv2d_four(const dc_conv2d *layer, const dc_conv2d_channel *weights,
-                                 const int8_t *input, int32_t bias, int32_t y, int32_t x,
-                                 int32_t columns) {
-    const int32_t row = y * layer->stride_height - layer->pad_top;
-    const int32_t column = x * layer->stride_width - layer->pad_left;
-    const int32_t below = (4 / columns - 1) * layer->stride_height;
-    const int32_t beside = (columns - 1) * layer->stride_width;
-    const int32_t height = (layer->kernel_height - 1) * layer->dilation_height + 1 + below;
-    const int32_t width = (layer->kernel_width - 1) * layer->dilation_width + 1 + beside;
-    dc_quad quad = {{bias, bias, bias, bias}};
-    if (!layer->padded || (row >= 0 && row + height <= layer->in_height && column >= 0 &&
-                           column + width <= layer->in_width)) {
-        const int32_t next = layer->stride_width;
-        const int32_t third = columns == 2 ? layer->stride_height * layer->in_width : 2 * next;
-        dc_conv2d_quad(layer, weights, input + row * layer->in_width + column, next, third,
-                       third + next, &quad);
-        return quad;
-    }
-    for (int32_t i = 0; i < 4; ++i) {
-        quad.sum[i] =
-            dc_conv2d_single(layer, weights, input, row + i / columns * layer->stride_height,
-                             column + i % columns * layer->stride_width, bias);
-    }
-    return quad;
-}
-
-/* The accumulator of one convolution output. */
-DC_INLINE int32_t dc_conv2d_one(const dc_conv2d *layer, const dc_conv2d_channel *weights,
-                                const int8_t *input, int32_t bias, int32_t y, int32_t x) {
-    return dc_conv2d_single(layer, weights, input, y * layer->stride_height - layer->pad_top,
-                            x * layer->stride_width - layer->pad_left, bias);
+/* The first input of the window of convolution output (y, x). */
+DC_INLINE const int8_t *dc_conv2d_at(const dc_conv2d *layer, const int8_t *input, int32_t y,
+                                     int32_t x) {
+    return input + y * layer->stride_height * layer->in_width + x * layer->stride_width;
 }
 
 /* One output channel without pooling: rows of four columns at a time, and what is left over. */
 DC_INLINE int8_t *dc_conv2d_plane(const dc_conv2d *layer, const dc_conv2d_channel *weights,
                                   const int8_t *input, int32_t bias, int32_t multiplier,
                                   int8_t *output) {
+    const int32_t next = layer->stride_width;
     for (int32_t y = 0; y < layer->out_height; ++y) {
+        const int8_t *at = dc_conv2d_at(layer, input, y, 0);
         int32_t x = 0;
-        for (; x + 4 <= layer->out_width; x += 4) {
-            const dc_quad quad = dc_conv2d_four(layer, weights, input, bias, y, x, 4);
+        for (; x + 4 <= layer->out_width; x += 4, at += 4 * next) {
+            dc_quad quad = {{bias, bias, bias, bias}};
+            dc_conv2d_quad(layer, weights, at, next, 2 * next, 3 * next, &quad);
             for (int32_t i = 0; i < 4; ++i) {
                 *output++ = dc_requantize_int8(quad.sum[i], multiplier, &layer->requantize);
             }
         }
-        for (; x < layer->out_width; ++x) {
-            const int32_t sum = dc_conv2d_one(layer, weights, input, bias, y, x);
+        for (; x < layer->out_width; ++x, at += next) {
+            const int32_t sum = dc_conv2d_single(layer, weights, at, bias);
             *output++ = dc_requantize_int8(sum, multiplier, &layer->requantize);
         }
     }
@@ -229,15 +186,18 @@ DC_INLINE int32_t dc_conv2d_window(const dc_conv2d *layer, const dc_conv2d_chann
                                    const int8_t *input, int32_t bias, int32_t y, int32_t x) {
     const int32_t row = y * layer->pool_stride_height, column = x * layer->pool_stride_width;
     if (layer->pool_height == 2 && layer->pool_width == 2) {
-        const dc_quad quad = dc_conv2d_four(layer, weights, input, bias, row, column, 2);
+        const int32_t beside = layer->stride_width, below = layer->stride_height * layer->in_width;
+        dc_quad quad = {{bias, bias, bias, bias}};
+        dc_conv2d_quad(layer, weights, dc_conv2d_at(layer, input, row, column), beside, below,
+                       below + beside, &quad);
         return dc_maximum(dc_maximum(quad.sum[0], quad.sum[1]),
                           dc_maximum(quad.sum[2], quad.sum[3]));
     }
     int32_t greatest = INT32_MIN;
     for (int32_t i = 0; i < layer->pool_height; ++i) {
         for (int32_t j = 0; j < layer->pool_width; ++j) {
-            greatest = dc_maximum(greatest,
-                                  dc_conv2d_one(layer, weights, input, bias, row + i, column + j));
+            const int8_t *at = dc_conv2d_at(layer, input, row + i, column + j);
+            greatest = dc_maximum(greatest, dc_conv2d_single(layer, weights, at, bias));
         }
     }
     return greatest;
@@ -269,30 +229,56 @@ DC_INLINE int8_t *dc_conv2d_channel_output(const dc_conv2d *layer, const dc_weig
     return dc_conv2d_pooled_plane(layer, channel_weights, x, bias, multiplier, output);
 }
 
+/* The input of a padded layer, copied to scratch with its zero point around it. */
+DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *input,
+                                      int32_t *scratch) {
+    if (!layer->padded) {
+        return input;
+    }
+    int8_t *const padded = (int8_t *)(scratch + layer->entries);
+    const int32_t channels = layer->in_channels * layer->groups;
+    const int32_t height = layer->in_height - layer->pad_top - layer->pad_bottom;
+    const int32_t width = layer->in_width - layer->pad_left - layer->pad_right;
+    int8_t *plane = padded;
+    memset(padded, layer->pad_value, (size_t)(channels * layer->in_height * layer->in_width));
+    for (int32_t channel = 0; channel < channels; ++channel) {
+        int8_t *row = plane + layer->pad_top * layer->in_width + layer->pad_left;
+        for (int32_t y = 0; y < height; ++y, row += layer->in_width, input += width) {
+            memcpy(row, input, (size_t)width);
+        }
+        plane += layer->in_height * layer->in_width;
+    }
+    return padded;
+}
+
 /*
  * weights->data: int8_t [out_channels][in_channels of a group][kernel_height][kernel_width]
- * input [channels][in_height][in_width] -> output [out_channels][out_height][out_width]
+ * input [channels][height][width] -> output [out_channels][out_height][out_width]
+ * scratch: room for the padded input, NULL where the layer is not padded
  */
 DC_INLINE void dc_conv2d_dense(const dc_conv2d *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output) {
+                               const int8_t *input, int8_t *output, int32_t *scratch) {
+    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
     const int32_t size = layer->in_channels * layer->kernel_height * layer->kernel_width;
     dc_conv2d_channel row = {(const int8_t *)weights->data, (const dc_entry *)0, 0};
     for (int32_t channel = 0; channel < layer->out_channels; ++channel, row.dense += size) {
-        output = dc_conv2d_channel_output(layer, weights, &row, channel, input, output);
+        output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
     }
 }
 
 /*
  * weights->data: the stream of encodings/delta.h
- * scratch: room for the entries of the output channel that has the most
+ * scratch: layer->entries words, as many as the output channel with the most weights has, and
+ * behind them room for the padded input
  */
 DC_INLINE void dc_conv2d_delta(const dc_conv2d *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output, dc_entry *scratch) {
+                               const int8_t *input, int8_t *output, int32_t *scratch) {
+    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
     const uint8_t *stream = (const uint8_t *)weights->data;
     for (int32_t channel = 0; channel < layer->out_channels; ++channel) {
         const dc_conv2d_channel row = {(const int8_t *)0, scratch,
                                        dc_conv2d_decode(layer, &stream, scratch)};
-        output = dc_conv2d_channel_output(layer, weights, &row, channel, input, output);
+        output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
     }
 }
 

@@ -23,8 +23,8 @@ class Encoding(Protocol):
     def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
         """The matrix again, int8 [rows, columns]."""
 
-    def scratch_bytes(self, weight: np.ndarray) -> int:
-        """RAM that a convolution needs to hold one decoded output channel."""
+    def entries(self, weight: np.ndarray) -> int:
+        """4-byte words of RAM in which a convolution holds one decoded output channel."""
 
 
 ENCODINGS: dict[str, Encoding] = {"dense": dense, "delta": delta}

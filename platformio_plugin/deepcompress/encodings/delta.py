@@ -17,7 +17,6 @@ import numpy as np
 from deepcompress.graph import Array
 
 LARGEST_GAP = 255
-ENTRY_BYTES = 4
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:
@@ -39,8 +38,8 @@ def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
     return weight
 
 
-def scratch_bytes(weight: np.ndarray) -> int:
-    return ENTRY_BYTES * max(1, *(len(pairs(row)) for row in weight))
+def entries(weight: np.ndarray) -> int:
+    return max(1, *(len(pairs(row)) for row in weight))
 
 
 def pairs(row: np.ndarray) -> np.ndarray:

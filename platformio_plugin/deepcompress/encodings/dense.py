@@ -15,5 +15,5 @@ def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
     return arrays[0].values.reshape(shape)
 
 
-def scratch_bytes(weight: np.ndarray) -> int:
+def entries(weight: np.ndarray) -> int:
     return 0

@@ -155,11 +155,12 @@ def c_parameters(
 ) -> dict[str, int]:
     """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
     a, (_, height, width) = node.attributes, inputs[0]
+    top, left, bottom, right = a.padding
     pool = a.pool or MaxPool2d((1, 1), (1, 1))
     return {
         "in_channels": a.in_channels // a.groups,
-        "in_height": height,
-        "in_width": width,
+        "in_height": height + top + bottom,
+        "in_width": width + left + right,
         "out_channels": a.out_channels,
         "out_height": output[1],
         "out_width": output[2],
@@ -167,14 +168,23 @@ def c_parameters(
         **_height_width("kernel", a.kernel),
         **_height_width("stride", a.stride),
         **_height_width("dilation", a.dilation),
-        "pad_top": a.padding[0],
-        "pad_left": a.padding[1],
         "padded": int(any(a.padding)),
+        "pad_top": top,
+        "pad_left": left,
+        "pad_bottom": bottom,
+        "pad_right": right,
         "pad_value": quantization[0].zero_point,
         "pooled": int(a.pool is not None),
         **_height_width("pool", pool.kernel),
         **_height_width("pool_stride", pool.stride),
     }
+
+
+def padded_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
+    """Scratch for the copy of the input with its padding; 0 where there is none."""
+    channels, height, width = shape
+    top, left, bottom, right = a.padding
+    return channels * (height + top + bottom) * (width + left + right) if any(a.padding) else 0
 
 
 def _height_width(name: str, pair: Pair) -> dict[str, int]:

@@ -1,0 +1,84 @@
+"""The cost model against the profiler: what is estimated is near what the compiler makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import arm_runner
+import numpy as np
+import pytest
+from deepcompress.calibration import Calibration
+from deepcompress.emit import emit
+from deepcompress.encode import encode
+from deepcompress.fold import fold
+from deepcompress.graph import Graph, Node, Tensor
+from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import Limits
+from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.linear import Linear
+from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.plan import Plan, plan
+from deepcompress.profile import profile
+from deepcompress.prune import prune
+from deepcompress.quantize import quantize
+from test_random_networks import NOWHERE
+
+POOL = MaxPool2d((2, 2), (2, 2))
+SAME = (1, 1, 1, 1)
+LAYERS = {
+    "5x5 pooled": ((6, 14, 14), "conv2d", Conv2d(6, 16, (5, 5), pool=POOL)),
+    "5x5 pooled, one channel": ((1, 32, 32), "conv2d", Conv2d(1, 6, (5, 5), pool=POOL)),
+    "3x3 padded": ((8, 16, 16), "conv2d", Conv2d(8, 8, (3, 3), padding=SAME)),
+    "3x3 padded, pooled": ((8, 12, 12), "conv2d", Conv2d(8, 8, (3, 3), padding=SAME, pool=POOL)),
+    "1x1": ((32, 8, 8), "conv2d", Conv2d(32, 16, (1, 1))),
+    "3x3 stride 2": ((8, 17, 17), "conv2d", Conv2d(8, 8, (3, 3), stride=(2, 2))),
+    "linear": ((200,), "linear", Linear(200, 50)),
+    "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
+    "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
+}
+
+
+def planned(layer: str, encoding: str, sparsity: float) -> Plan:
+    """One layer on its own, with random weights of which a share is cut."""
+    shape, op, attributes = LAYERS[layer]
+    random = np.random.default_rng(0)
+    parameters = {}
+    if op == "conv2d":
+        size = (attributes.out_channels, attributes.in_channels // attributes.groups)
+        parameters["weight"] = random.standard_normal((*size, *attributes.kernel))
+    if op == "linear":
+        parameters["weight"] = random.standard_normal(
+            (attributes.out_features, attributes.in_features)
+        )
+    if parameters:
+        parameters["bias"] = random.standard_normal(len(parameters["weight"]))
+    arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
+    output = OPERATORS[op].output_shape(attributes, arrays, [shape])
+    node = Node("layer", op, ("x",), "y", attributes, arrays)
+    graph = Graph(
+        "net", {"x": Tensor("x", shape), "y": Tensor("y", output)}, (node,), ("x",), ("y",)
+    )
+    if parameters:
+        graph = prune(graph, sparsity=sparsity)
+    inputs = Calibration(random.standard_normal((4, *shape)).astype(np.float32))
+    return plan(
+        encode(quantize(fold(graph), inputs), encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4"
+    )
+
+
+WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear")]
+CASES = [(layer, *how) for layer in WEIGHTED for how in (("dense", 0.0), ("delta", 0.8))]
+CASES += [(layer, "auto", 0.0) for layer in LAYERS if layer not in WEIGHTED]
+
+
+@pytest.mark.parametrize(("layer", "encoding", "sparsity"), CASES)
+def test_estimates_are_within_a_third_of_the_profile(
+    layer: str, encoding: str, sparsity: float, arm_tools: None, tmp_path: Path
+) -> None:
+    made = planned(layer, encoding, sparsity)
+    elf = arm_runner.build(emit(made, provenance=NOWHERE), name="net", folder=tmp_path)
+    measured = profile(elf, cpu="cortex-m4")
+    cost = next(c for name, c in measured.costs.items() if name == "net_layer")
+    step = made.steps[0]
+    assert step.cycles == pytest.approx(cost.cycles, rel=1 / 3)
+    assert step.code_bytes == pytest.approx(cost.code_bytes, rel=1 / 3)
