@@ -13,6 +13,7 @@ import pytest
 EXAMPLE = Path(__file__).parent.parent / "examples" / "lenet5_mnist"
 sys.path.insert(0, str(EXAMPLE))
 
+import drawing  # noqa: E402
 import evaluate  # noqa: E402
 import measure  # noqa: E402
 import mnist  # noqa: E402
@@ -22,6 +23,21 @@ IMAGES = 100
 # One process: PlatformIO does not build one environment in two at once.
 pytestmark = pytest.mark.xdist_group("examples/lenet5_mnist")
 SUBSET = 2_000
+
+# What the sketch uses of Arduino.
+ARDUINO = """\
+#include <stdint.h>
+struct Port {
+    void begin(long);
+    void print(const char *);
+    void print(int);
+    void print(unsigned long);
+    void println(const char *);
+};
+extern Port Serial;
+unsigned long micros();
+void delay(unsigned long);
+"""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +94,43 @@ def test_images_are_padded_with_black(tmp_path: Path) -> None:
     assert padded.shape == (2, 1, 32, 32)
     assert padded[:, :, 2:30, 2:30].min() == 255
     assert padded.sum() == 255 * 2 * 28 * 28
+
+
+def test_a_file_that_is_no_idx_file_or_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images"
+    header = np.array([0x803, 2, 28, 28], ">u4").tobytes()
+    path.write_bytes(header + bytes(range(256)) * 6 + bytes(2 * 28 * 28 - 256 * 6))
+    images = mnist.read_images(path)
+    assert images.shape == (2, 28, 28)
+    assert images[0, 0, :3].tolist() == [0, 1, 2]
+    path.write_bytes(header + bytes(2 * 28 * 28 - 1))
+    with pytest.raises(ValueError, match="cut short: 1567 bytes"):
+        mnist.read_images(path)
+    with pytest.raises(ValueError, match="not an idx file of 1 dimensions"):
+        mnist.read_labels(path)
+
+
+def test_the_picture_holds_the_whole_digit(images: np.ndarray) -> None:
+    for image in images[:200, 0]:
+        assert drawing.crop(image).sum() == image.sum()
+
+
+def test_a_bar_is_as_long_as_its_share() -> None:
+    assert drawing.bar(0.0, drawing.PLAIN.levels) == "   "
+    assert drawing.bar(0.7, drawing.PLAIN.levels) == "## "
+    assert drawing.bar(1.0, drawing.COLOUR.levels) == "███"
+    assert drawing.bar(0.5, drawing.COLOUR.levels) == "█▌ "
+
+
+def test_the_sketch_for_arduino_boards_compiles(tmp_path: Path) -> None:
+    evaluate.build("native")
+    (tmp_path / "Arduino.h").write_text(ARDUINO)
+    generated = EXAMPLE / ".pio/build/native/deepcompress/generated"
+    folders = [tmp_path, generated, EXAMPLE.parents[1] / "include"]
+    command = ["g++", "-std=gnu++11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    command += [f"-I{folder}" for folder in folders]
+    done = subprocess.run([*command, EXAMPLE / "src/main.cpp"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_demo_draws_every_digit_and_compares(arm_tools: None) -> None:
