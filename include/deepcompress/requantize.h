@@ -15,6 +15,14 @@ typedef struct {
     int32_t maximum;
 } dc_requantize;
 
+DC_INLINE int32_t dc_maximum(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+
+DC_INLINE int32_t dc_minimum(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+
 DC_INLINE int32_t dc_clamp(int32_t value, int32_t minimum, int32_t maximum) {
     return value < minimum ? minimum : value > maximum ? maximum : value;
 }

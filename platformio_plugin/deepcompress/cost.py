@@ -24,7 +24,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class KernelCost:
-    """Cycles per product, per stored weight decoded, per output; bytes of one instance."""
+    """Cycles per product, per stored weight decoded, per output; bytes of one instance.
+
+    The output of a pooling layer counts once for each value of its window.
+    """
 
     mac: float
     weight: float
@@ -37,7 +40,7 @@ KERNELS: dict[str, KernelCost] = {
     "conv2d_delta": KernelCost(mac=5.1, weight=18, output=35, code_bytes=400),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
-    "max_pool2d_int8": KernelCost(mac=0, weight=0, output=28, code_bytes=130),
+    "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
 }
 
@@ -67,7 +70,8 @@ def estimate(
     """
     kernel = KERNELS[kernel_name(node, weight.encoding if weight else None)]
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
-    cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * prod(output)
+    outputs = prod(output) * (prod(node.attributes.kernel) if node.op == "max_pool2d" else 1)
+    cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
     code_bytes = kernel.code_bytes + (PADDING_CODE_BYTES if _is_padded(node) else 0)
     factor = _FAMILY_FACTOR.get(find(cpu).family, 1.0)
     return Cost(round(cycles * factor), code_bytes, macs)

@@ -177,10 +177,6 @@ DC_INLINE int8_t *dc_conv2d_plane(const dc_conv2d *layer, const dc_conv2d_channe
     return output;
 }
 
-DC_INLINE int32_t dc_maximum(int32_t a, int32_t b) {
-    return a > b ? a : b;
-}
-
 /* The greatest accumulator of the pooling window at (y, x) of the pooled output. */
 DC_INLINE int32_t dc_conv2d_window(const dc_conv2d *layer, const dc_conv2d_channel *weights,
                                    const int8_t *input, int32_t bias, int32_t y, int32_t x) {

@@ -14,17 +14,15 @@ typedef struct {
     int32_t minimum, maximum; /* of the activation function behind it */
 } dc_max_pool2d;
 
-/* Maximum of the window whose first row and column (which may lie outside) are given. */
-DC_INLINE int32_t dc_max_pool2d_window(const dc_max_pool2d *layer, const int8_t *plane,
-                                       int32_t first_row, int32_t first_column) {
+/* Maximum of the part of a window that lies inside; its first row and column may lie outside. */
+DC_INLINE int32_t dc_max_pool2d_window(const dc_max_pool2d *layer, const int8_t *plane, int32_t row,
+                                       int32_t column) {
+    const int32_t last_row = dc_minimum(row + layer->kernel_height, layer->in_height);
+    const int32_t last_column = dc_minimum(column + layer->kernel_width, layer->in_width);
     int32_t greatest = -128;
-    for (int32_t i = 0; i < layer->kernel_height; ++i) {
-        for (int32_t j = 0; j < layer->kernel_width; ++j) {
-            const int32_t row = first_row + i, column = first_column + j;
-            if (row >= 0 && row < layer->in_height && column >= 0 && column < layer->in_width) {
-                const int32_t value = plane[row * layer->in_width + column];
-                greatest = value > greatest ? value : greatest;
-            }
+    for (int32_t y = dc_maximum(row, 0); y < last_row; ++y) {
+        for (int32_t x = dc_maximum(column, 0); x < last_column; ++x) {
+            greatest = dc_maximum(greatest, plane[y * layer->in_width + x]);
         }
     }
     return greatest;
