@@ -69,6 +69,12 @@ class Call:
     def get(self, argument: str, default: Any) -> Any:
         return self.arguments.get(argument, default)
 
+    def pair(self, argument: str, default: Any = 0) -> tuple[int, int]:
+        """What PyTorch takes as one number for both or as (height, width)."""
+        value = self.get(argument, default)
+        values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        return values * 2 if len(values) == 1 else values
+
     def constant(self, argument: str, *, optional: bool = False) -> np.ndarray | None:
         """A parameter as float32. Raises UserError where it is computed at run time."""
         if argument in self.constants:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -59,20 +59,15 @@ def read(call: Call) -> tuple[Conv2d, dict[str, np.ndarray]]:
         in_channels=weight.shape[1] * call["groups"],
         out_channels=weight.shape[0],
         kernel=weight.shape[2:],
-        stride=_pair(call["stride"]),
-        padding=_padding(call, weight.shape[2:], _pair(call["dilation"])),
-        dilation=_pair(call["dilation"]),
+        stride=call.pair("stride"),
+        padding=_padding(call, weight.shape[2:], call.pair("dilation")),
+        dilation=call.pair("dilation"),
         groups=call["groups"],
     )
     bias = call.constant("bias", optional=True)
     if bias is None:
         bias = np.zeros(weight.shape[0], np.float32)
     return attributes, {"weight": weight, "bias": bias}
-
-
-def _pair(value: Any) -> Pair:
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    return values * 2 if len(values) == 1 else values
 
 
 def _padding(call: Call, kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
@@ -84,7 +79,7 @@ def _padding(call: Call, kernel: Pair, dilation: Pair) -> tuple[int, int, int, i
         total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
         top, left = total[0] // 2, total[1] // 2
         return (top, left, total[0] - top, total[1] - left)
-    return _pair(padding) * 2
+    return call.pair("padding") * 2
 
 
 def output_shape(attributes: Conv2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,21 +34,16 @@ class MaxPool2d:
 
 
 def read(call: Call) -> tuple[MaxPool2d, dict[str, np.ndarray]]:
-    kernel = _pair(call["kernel_size"])
-    if _pair(call.get("dilation", 1)) != (1, 1) or call.get("ceil_mode", False):
+    kernel = call.pair("kernel_size")
+    if call.pair("dilation", 1) != (1, 1) or call.get("ceil_mode", False):
         raise call.unsupported(
             "MaxPool2d with dilation or ceil_mode is not supported",
             "Use dilation=1 and ceil_mode=False",
         )
     if call.input_rank != 3:
         raise call.unsupported("MaxPool2d wants [batch, channels, height, width]", "Reshape first")
-    stride = call.get("stride", [])
-    return MaxPool2d(kernel, _pair(stride) if stride else kernel, _pair(call.get("padding", 0))), {}
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    return values * 2 if len(values) == 1 else values
+    stride = call.pair("stride") if call.get("stride", []) else kernel
+    return MaxPool2d(kernel, stride, call.pair("padding")), {}
 
 
 def output_shape(attributes: MaxPool2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
