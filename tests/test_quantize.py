@@ -59,6 +59,13 @@ def test_all_zero_weights_and_constant_outputs_are_fine() -> None:
     assert dequantize(run(integer, np.zeros((1, 2), np.int8)), integer.quantization["y"]) == 0
 
 
+def test_a_pruned_channel_with_a_bias_keeps_it_and_leaves_the_shift_alone() -> None:
+    integer = quantize(linear([[1.0, 1.0], [0, 0]], [0, 0.5]), calibration([1, 1], [0, 0]))
+    assert integer.nodes[0].requantize.shift == 32
+    found = dequantize(run(integer, np.zeros((1, 2), np.int8)), integer.quantization["y"])
+    assert abs(found[0, 1] - 0.5) <= integer.quantization["y"].scale
+
+
 def test_raw_bytes_are_the_input_less_128_and_lose_nothing_to_the_rounded_zero_point() -> None:
     scaling = ByteScaling(np.array([1 / (255 * 0.3081)]), np.array([255 * 0.1307]))
     images = np.random.default_rng(0).integers(0, 256, (50, 400), dtype=np.uint8)

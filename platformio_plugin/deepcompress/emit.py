@@ -85,9 +85,10 @@ def _facts(
         "input": source,
         "output": result,
         "input_quantization": graph.quantization[graph.inputs[0]],
-        "output_quantization": output,
         "input_scale": c_float(graph.quantization[graph.inputs[0]].scale),
         "output_scale": c_float(output.scale),
+        "input_offset": c_offset(graph.quantization[graph.inputs[0]].zero_point),
+        "output_offset": c_offset(output.zero_point),
         "byte_input": _byte_input(plan),
         "arena_bytes": plan.arena_bytes,
         "arena_words": -(-plan.arena_bytes // 4),
@@ -116,6 +117,11 @@ def c_float(value: float) -> str:
     """A C float literal that reads back as the same float32."""
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
     return f"{text}f"
+
+
+def c_offset(zero_point: int) -> str:
+    """ "- 83" or "+ 95": what is written behind a quantized value to take its zero point away."""
+    return f"{'-' if zero_point >= 0 else '+'} {abs(zero_point)}"
 
 
 def c_string(text: str) -> str:

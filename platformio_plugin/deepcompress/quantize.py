@@ -152,10 +152,14 @@ def _quantize_weighted(
 
 
 def _weight_scale(weight: np.ndarray, bias: np.ndarray, input_scale: float) -> np.ndarray:
-    """One a row of weight [rows, k]; wide enough for the row's weights and for its bias."""
+    """One a row of weight [rows, k]; wide enough for the row's weights and for its bias.
+
+    A row without weights takes the widest scale of the others, so that it asks for no finer shift.
+    """
     scale = np.abs(weight).max(axis=1) / 127
-    scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT))
-    return np.where(scale > 0, scale, scale.max() if scale.max() > 0 else 1.0)
+    widest = scale.max() if scale.max() > 0 else 1.0
+    scale = np.where(scale > 0, scale, widest)
+    return np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT))
 
 
 def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
