@@ -141,8 +141,8 @@ def test_the_self_test_passes_and_finds_a_broken_weight(model: tuple, tmp_path: 
     body = 'DeepCompress::TinyNet model; printf("%s", dc_status_text(model.selfTest()));'
     assert output_of(folder, body) == "ok"
     header = folder / "tiny_net_weights.h"
-    head, numbers = header.read_text().split("_weight[24] = {\n")
-    header.write_text(f"{head}_weight[24] = {{ 1 -\n{numbers}")
+    head, numbers = header.read_text().split("_values[24] = {\n")
+    header.write_text(f"{head}_values[24] = {{ 1 -\n{numbers}")
     assert output_of(folder, body).startswith("self test failed")
 
 

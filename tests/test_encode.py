@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strategies
 from deepcompress.encode import encode
-from deepcompress.encodings import ENCODINGS, delta
+from deepcompress.encodings import ENCODINGS, bitmap, delta, delta4
 from deepcompress.graph import IntegerGraph, IntegerNode, Quantization, Tensor
 from deepcompress.ops.linear import Linear
 from hypothesis import given
@@ -47,6 +47,24 @@ def test_the_delta_stream_is_the_one_drawn_in_its_documentation() -> None:
     assert array.values.tolist() == [2, 2, 5, 0, 255, 2, 255, 0, 44, 7]
 
 
+def test_half_byte_gaps_are_the_ones_drawn_in_the_documentation() -> None:
+    weight = np.zeros((2, 400), np.int8)
+    weight[0, [2, 3]] = 5, -1
+    weight[1, 300] = 7
+    values, index = delta4.encode(weight)
+    assert values.values.tobytes().hex(" ") == "02 05 ff 01 07"
+    assert index.values.tobytes().hex(" ") == "02 " + 10 * "ff " + "00"
+
+
+def test_a_bitmap_begins_each_channel_with_a_byte() -> None:
+    weight = np.zeros((2, 10), np.int8)
+    weight[0, [0, 9]] = 1, 2
+    weight[1, 3] = -3
+    values, index = bitmap.encode(weight)
+    assert values.values.tobytes().hex(" ") == "02 01 02 01 fd"
+    assert index.values.tobytes().hex(" ") == "01 02 08 00"
+
+
 def linear_graph(weight: np.ndarray) -> IntegerGraph:
     rows, columns = weight.shape
     node = IntegerNode(
@@ -56,11 +74,20 @@ def linear_graph(weight: np.ndarray) -> IntegerGraph:
     return IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
 
 
-@pytest.mark.parametrize(("density", "expected"), [(1.0, "dense"), (0.05, "delta")])
-def test_auto_takes_the_cheaper_encoding(density: float, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("density", "optimize", "expected"),
+    [
+        (1.0, "balanced", "dense"),
+        (0.05, "balanced", "delta"),
+        (0.2, "size", "delta4"),
+        (0.5, "size", "bitmap"),
+        (0.2, "speed", "delta"),
+    ],
+)
+def test_auto_takes_the_cheapest_encoding(density: float, optimize: str, expected: str) -> None:
     random = np.random.default_rng(0)
     weight = (random.integers(1, 100, (20, 200)) * (random.random((20, 200)) < density)).astype(
         np.int8
     )
-    encoded = encode(linear_graph(weight), cpu="cortex-m4")
+    encoded = encode(linear_graph(weight), optimize=optimize, cpu="cortex-m4")
     assert encoded.weights["fc"].encoding == expected

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pytest
@@ -210,9 +212,86 @@ def test_a_module_named_inside_an_exported_program_is_not_imported(
     assert "antigravity" not in sys.modules
 
 
+class Flattens(nn.Module):
+    """Scripted, it is one member of code that is easily replaced."""
+
+    def forward(self, x: torch.Tensor, start: int = 1) -> torch.Tensor:
+        return torch.flatten(x, start)
+
+
+SCRIPT = Template("""class Flattens(Module):
+  __parameters__ = []
+  __buffers__ = []
+  training : bool
+  def forward(self: __torch__.$module.Flattens,
+    x: Tensor$default) -> Tensor:
+    return $result
+$more""")
+HARMLESS = {"default": "", "result": "torch.flatten(x, 1)", "more": ""}
+CREATE = 'torch.from_file("$evidence", True, 4)'
+EVIL_SCRIPTS = {
+    "in forward": {"result": f"torch.add(torch.flatten(x, 1), torch.sum({CREATE}))"},
+    "in a default": {"default": f", y: Tensor={CREATE}"},
+    "when it is opened": {
+        "more": f"""  def __setstate__(self: __torch__.$module.Flattens, state: bool) -> NoneType:
+    made = {CREATE}
+    self.training = state
+    return None
+"""
+    },
+    "that saves": {"result": 'torch.flatten(torch.save(x, "$evidence"), 1)'},
+    "that computes when it is opened": {"default": ", y: Tensor=torch.ones([1])"},
+    "that calls another library": {"result": "ops.profiler._record_function_enter(x)"},
+}
+
+
+@pytest.mark.parametrize("case", EVIL_SCRIPTS)
+def test_a_script_that_does_more_than_compute_is_not_run(case: str, tmp_path: Path) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    torch.jit.script(Flattens()).save(str(path))
+    script = Template(SCRIPT.safe_substitute({**HARMLESS, **EVIL_SCRIPTS[case]}))
+    text = script.substitute(module=__name__, evidence=evidence)
+    replace_member(path, ".py", text.encode())
+    with pytest.raises(
+        UserError, match=r"its script .* could run code from the file.*torch\.export"
+    ):
+        load(path, options=Options(input_shape=SHAPE))
+    assert not evidence.exists()
+
+
+def test_a_script_with_two_members_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.jit.script(Flattens()).save(str(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".py")]
+        archive.writestr(name.upper().replace("MODEL/", "model/", 1), "")
+    with pytest.raises(UserError, match="it holds two members of one name"):
+        load(path, options=Options(input_shape=SHAPE))
+
+
+def test_scripted_layers_without_names_open(plain: nn.Module, tmp_path: Path) -> None:
+    unnamed = nn.Sequential(*plain)
+    torch.jit.script(unnamed).save(str(tmp_path / "model.pt"))
+    given = Options(input_shape=SHAPE)
+    assert assert_same_function(tmp_path / "model.pt", given, unnamed, 1e-5) == ["0", "4"]
+
+
+def test_frozen_scripts_keep_their_weights_as_constants(net: nn.Module, tmp_path: Path) -> None:
+    torch.jit.freeze(torch.jit.script(net)).save(str(tmp_path / "model.pt"))
+    given = Options(input_shape=SHAPE)
+    assert_same_function(tmp_path / "model.pt", given, net, 1e-5)
+    assert not load(tmp_path / "model.pt", options=given).state_dict
+
+
 def write_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/readme.txt", "hello")
+
+
+def without_a_directory(path: Path) -> None:
+    """Still ends as a zip does, but what it lists is not to be found."""
+    torch.save({"a": torch.zeros(9)}, path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK??"))
 
 
 def truncated(path: Path) -> None:
@@ -227,6 +306,12 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         "not a PyTorch file.*torch.export",
     ),
     "truncated": (truncated, "it is truncated"),
+    "a damaged zip": (without_a_directory, "cannot open it.*save it again"),
+    "ONNX": (lambda path: path.write_bytes(b"\x08\x07\x12\x07pytorch"), "like ONNX"),
+    "TensorFlow Lite": (
+        lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 99),
+        "like TensorFlow Lite",
+    ),
     "a truncated old pickle": (lambda path: path.write_bytes(b"\x80\x02}q"), "cannot open it"),
     "a folder": (Path.mkdir, "it is a folder"),
     "a zip of something else": (write_zip, "not one of PyTorch's"),
@@ -254,6 +339,31 @@ def test_a_missing_file_suggests_its_neighbour(net: nn.Module, tmp_path: Path) -
     SAVERS["state_dict"](net, tmp_path / "lenet5.pt")
     with pytest.raises(UserError, match=r"no such file \(did you mean lenet5\.pt\?\)"):
         kind(tmp_path / "lenet.pt")
+
+
+def test_a_name_that_cannot_be_a_file_is_told() -> None:
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        kind(Path("a" * 300))
+
+
+def test_the_module_is_imported_without_torch() -> None:
+    program = "import sys, deepcompress.load; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+KINDS = {"exported program": "exported program", "traced TorchScript": "TorchScript"}
+
+
+@pytest.mark.parametrize("saver", SAVERS)
+def test_torch_says_nothing_and_the_kind_is_known_unopened(
+    saver: str, net: nn.Module, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "model.pt"
+    SAVERS[saver](net, path)
+    capfd.readouterr()
+    load(path, options=options(folder))
+    assert capfd.readouterr() == ("", "")
+    assert kind(path) == KINDS.get(saver.replace("scripted", "traced"), "pickle")
 
 
 def test_weights_that_hold_nan_are_named(net: nn.Module, folder: Path, tmp_path: Path) -> None:

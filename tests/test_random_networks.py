@@ -13,6 +13,7 @@ from deepcompress import check
 from deepcompress.calibration import Calibration
 from deepcompress.emit import Provenance, emit
 from deepcompress.encode import encode
+from deepcompress.encodings import ENCODINGS
 from deepcompress.fold import fold
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph, Node, Plan, Tensor
@@ -57,7 +58,7 @@ def inputs_for(graph: Graph, seed: int) -> np.ndarray:
 @given(
     graph=strategies.graphs(),
     seed=st.integers(0, 1000),
-    encoding=st.sampled_from(["auto", "dense", "delta"]),
+    encoding=st.sampled_from(["auto", *ENCODINGS]),
     optimize=st.sampled_from(["size", "speed", "balanced"]),
 )
 def test_generated_c_equals_the_reference_under_sanitizers(

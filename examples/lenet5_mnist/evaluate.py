@@ -115,7 +115,7 @@ def build(environment: str) -> None:
     command = [*pio_run(environment), "--silent"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{environment} does not build:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{environment} does not build:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 def pio_run(environment: str) -> list[str]:

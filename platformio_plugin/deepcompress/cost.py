@@ -38,8 +38,12 @@ class KernelCost:
 KERNELS: dict[str, KernelCost] = {
     "conv2d_dense": KernelCost(mac=4.6, weight=0, output=35, code_bytes=330),
     "conv2d_delta": KernelCost(mac=5.1, weight=18, output=35, code_bytes=400),
+    "conv2d_delta4": KernelCost(mac=5.1, weight=28, output=35, code_bytes=440),
+    "conv2d_bitmap": KernelCost(mac=5.1, weight=34, output=35, code_bytes=460),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
+    "linear_delta4": KernelCost(mac=19.5, weight=0, output=32, code_bytes=200),
+    "linear_bitmap": KernelCost(mac=28.5, weight=0, output=32, code_bytes=220),
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
 }
@@ -55,7 +59,7 @@ MODEL_CODE_BYTES = 420
 
 
 def kernel_name(node: IntegerNode, encoding: str | None) -> str:
-    """The C kernel of a node, without its prefix `dc_`."""
+    """The row of `KERNELS` that a node with weights in this encoding runs."""
     return f"{node.op}_{encoding or 'int8'}"
 
 

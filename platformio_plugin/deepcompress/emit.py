@@ -166,11 +166,13 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
     output = graph.tensors[node.output].shape
     scales = [graph.quantization[tensor] for tensor in node.inputs]
     operator = OPERATORS[node.op]
+    weight = plan.encoded.weights.get(node.name)
     return {
         "function": f"{graph.name}_{name}",
         "user_name": node.name,
         "describe": operator.describe(node.attributes),
-        "kernel": step.kernel,
+        "kernel": f"{node.op}_int8",
+        "encoding": weight.encoding.upper() if weight else None,
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
         | ({"entries": entries(plan.encoded, node)} if node.op == "conv2d" else {}),
@@ -202,6 +204,7 @@ def brackets(shape: tuple[int, ...]) -> str:
 def _array(model: str, layer: str, array: Array) -> dict[str, Any]:
     return {
         "name": f"{model}_{layer}_{array.name}",
+        "field": array.name,
         "type": C_TYPES[array.values.dtype],
         "size": array.values.size,
         "bytes": array.values.nbytes,

@@ -1,7 +1,7 @@
 """Which kind of `.pt` a file is, and how to open it without running code from it. Its only reader.
 
     exported program   torch.export.save: JSON and raw tensors
-    TorchScript        torch.jit.save: opened by torch's own interpreter, converted, never called
+    TorchScript        torch.jit.save: converted, if all that it can do is compute
     state_dict         torch.save of tensors; the user names the file that builds the network
     pickled module     torch.save of a whole nn.Module; plain torch.nn layers are on an allow-list
 
@@ -10,7 +10,10 @@ Whatever it was, what is handed on is an ExportedProgram in aten operators that 
 
 from __future__ import annotations
 
+import ast
+import io
 import logging
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -27,11 +30,33 @@ from deepcompress.pickled import open_pickle
 if TYPE_CHECKING:
     import torch
 
-_OTHER_FORMATS = {b"\x08": "ONNX", b"\x89HDF": "Keras", b"\x18\0\0\0TFL3": "TensorFlow Lite"}
+_OTHER_FORMATS = {
+    "ONNX": re.compile(rb"\x08[\x01-\x20]"),
+    "Keras": re.compile(rb"\x89HDF"),
+    "TensorFlow Lite": re.compile(rb".{4}TFL3", re.DOTALL),
+    "safetensors": re.compile(rb".{8}\{", re.DOTALL),
+}
+
+# What a script could do besides computing: write files, run while it is opened, and call operators
+# that are not PyTorch's own.
+_SIDE_EFFECT = re.compile(rb"\b(?:save|from_file|__setstate__)\b|\bops\.(?!prim\b|aten\b)\w+")
+# How a script declares a member whose name is not an identifier, such as a layer of a Sequential.
+_MEMBER_TYPE = re.compile(r"__annotations__\['\w+'\] = ")
 
 
 def load(path: Path, *, options: Options) -> torch.export.ExportedProgram:
     """The network of a file as an exported program.
+
+    Parameters and buffers are in `state_dict`, those of frozen TorchScript in `constants`;
+    `graph_signature` says which placeholder is which. Its aten calls are as they were exported:
+
+        from a Python module or scripted    conv2d, linear, max_pool2d, flatten
+        from traced TorchScript             convolution instead of conv2d
+        from a program that was decomposed  convolution, addmm of a permuted weight,
+        before it was saved                 max_pool2d_with_indices and getitem, view
+
+    The layer of a call is in its meta["nn_module_stack"], the user's line in meta["stack_trace"];
+    TorchScript has neither: there only the names of the parameters say which layer it is.
 
     Args:
         options: `input_shape` (without the batch), `architecture` and `trust_pickle` are read.
@@ -56,12 +81,7 @@ def kind(path: Path) -> str:
     Raises:
         UserError: no such file, or none of these.
     """
-    if not path.is_file():
-        raise _missing(path)
-    try:
-        head = path.open("rb").read(16)
-    except OSError as error:
-        raise UserError(f"it cannot be read ({error.strerror})", where(path), "") from None
+    head = _head(path)
     if not head:
         raise UserError("it is empty", where(path), "Save the model again")
     if zipfile.is_zipfile(path):
@@ -75,9 +95,21 @@ def kind(path: Path) -> str:
     )
 
 
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise _missing(path)
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise UserError(
+            f"it cannot be read ({error.strerror})", where(path), "Check its name and permissions"
+        ) from None
+
+
 def _kind_of_archive(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.partition("/")[2] for name in archive.namelist()]
+    names = attempt(path, lambda: zipfile.ZipFile(path).namelist())
+    names = [name.partition("/")[2] for name in names]
     if any(name.startswith("models/") for name in names) or "archive_format" in names:
         return "exported program"
     if "constants.pkl" in names and any(name.startswith("code/") for name in names):
@@ -102,9 +134,7 @@ def _missing(path: Path) -> UserError:
 
 
 def _guess(head: bytes) -> str:
-    if head[8:9] == b"{":
-        return " but looks like safetensors"
-    found = [name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)]
+    found = [name for name, magic in _OTHER_FORMATS.items() if magic.match(head)]
     return f" but looks like {found[0]}" if found else ""
 
 
@@ -112,7 +142,11 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
     import torch
     from torch._export.converter import TS2EPConverter
 
-    module = attempt(path, lambda: torch.jit.load(path, map_location="cpu")).eval()
+    members = attempt(path, lambda: _members(path))
+    for name, content in members.items():
+        if name.lower().endswith(".py"):
+            _check_script(content, path)
+    module = attempt(path, lambda: torch.jit.load(_packed(members), map_location="cpu")).eval()
     inputs = example(path, options)
     try:
         converted = TS2EPConverter(module.float(), (inputs,)).convert().module()
@@ -125,6 +159,64 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
             f"Is input_shape = {shape_text(options)} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """What an archive holds, by name without the archive's folder.
+
+    torch looks members up without regard to case: of two that differ only in case, which one it
+    opens is not known, so they are refused.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+        if len({name.lower() for name in entries}) < len(archive.infolist()):
+            raise ValueError("it holds two members of one name")
+        return {name: archive.read(entry) for name, entry in entries.items()}
+
+
+def _packed(members: dict[str, bytes]) -> io.BytesIO:
+    """An archive of these members: torch opens nothing but what was checked."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"model/{name}", content)
+    packed.seek(0)
+    return packed
+
+
+def _check_script(content: bytes, path: Path) -> None:
+    """Refuses a script that can do more than compute, or computes anything while it is opened."""
+    effect = _SIDE_EFFECT.search(content)
+    if effect:
+        raise _script_refused(f"uses {effect[0].decode()}", path)
+    for node in ast.walk(attempt(path, lambda: ast.parse(content))):
+        for value in _evaluated_on_opening(node):
+            try:
+                ast.literal_eval(value)
+            except ValueError:
+                raise _script_refused(f"evaluates {ast.unparse(value)[:60]}", path) from None
+
+
+def _evaluated_on_opening(node: ast.AST) -> list[ast.expr]:
+    """Defaults of arguments and values of a class; not the types of its members."""
+    if isinstance(node, ast.FunctionDef):
+        return [value for value in node.args.defaults + node.args.kw_defaults if value is not None]
+    if isinstance(node, ast.ClassDef):
+        assignments = [line for line in node.body if isinstance(line, ast.Assign | ast.AnnAssign)]
+        return [
+            line.value
+            for line in assignments
+            if line.value and not _MEMBER_TYPE.match(ast.unparse(line))
+        ]
+    return []
+
+
+def _script_refused(what: str, path: Path) -> UserError:
+    return UserError(
+        f"its script {what}: opening it could run code from the file",
+        where(path),
+        f"From the Python model, {EXPORT_HINT}",
+    )
 
 
 def _check_finite(program: torch.export.ExportedProgram, path: Path) -> None:

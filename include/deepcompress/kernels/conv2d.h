@@ -1,5 +1,5 @@
 /*
- * Conv2d, dense and delta-encoded, with requantization, activation and max-pooling fused on the
+ * Conv2d, dense and sparse, with requantization, activation and max-pooling fused on the
  * accumulators: the convolution's own output never exists in memory.
  *
  *   output[o][y][x] = requantize(max over the pooling window of
@@ -11,7 +11,7 @@
  * at a time, so that a weight is fetched once for four products: the 2x2 pooling window, or four
  * columns of a row where there is no pooling.
  *
- * A delta-encoded output channel is first decoded to a list of entries (offset of the input from
+ * A sparse output channel is first decoded to a list of entries (offset of the input from
  * the window's first, weight), which then serves all positions.
  *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does
@@ -23,9 +23,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../encodings/delta.h"
+#include "../encodings/sparse.h"
 #include "../requantize.h"
-#include "../weights.h"
 
 typedef struct {
     int32_t in_channels, in_height, in_width;    /* in_channels of one group; padding included */
@@ -69,14 +68,16 @@ DC_INLINE int32_t dc_conv2d_offset(const dc_conv2d *layer, int32_t channel, int3
            kx * layer->dilation_width;
 }
 
-/* Decodes the output channel at `*stream`, which moves on to the next. Returns how many entries. */
-DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, const uint8_t **stream,
+/* Decodes the next output channel of the reader. Returns how many entries. */
+DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding, dc_reader *reader,
                                    dc_entry *entries) {
-    const int32_t count = dc_delta_count(stream);
-    const uint8_t *pair = *stream;
+    const int32_t columns = layer->in_channels * layer->kernel_height * layer->kernel_width;
+    const int32_t count = dc_sparse_channel(encoding, reader, columns);
     int32_t channel = 0, ky = 0, kx = -1;
-    for (int32_t i = 0; i < count; ++i, pair += 2) {
-        kx += pair[0] + 1;
+    for (int32_t i = 0; i < count; ++i) {
+        int32_t gap;
+        const int32_t value = dc_sparse_next(encoding, reader, &gap);
+        kx += gap + 1;
         while (kx >= layer->kernel_width) {
             kx -= layer->kernel_width;
             if (++ky == layer->kernel_height) {
@@ -84,9 +85,8 @@ DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, const uint8_t **strea
                 ++channel;
             }
         }
-        entries[i] = (dc_conv2d_offset(layer, channel, ky, kx) * 256) | pair[1];
+        entries[i] = (dc_conv2d_offset(layer, channel, ky, kx) * 256) | (uint8_t)value;
     }
-    *stream = pair;
     return count;
 }
 
@@ -247,34 +247,39 @@ DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *inpu
     return padded;
 }
 
-/*
- * weights->data: int8_t [out_channels][in_channels of a group][kernel_height][kernel_width]
- * input [channels][height][width] -> output [out_channels][out_height][out_width]
- * scratch: room for the padded input, NULL where the layer is not padded
- */
+/* weights->values: int8_t [out_channels][in_channels of a group][kernel_height][kernel_width] */
 DC_INLINE void dc_conv2d_dense(const dc_conv2d *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output, int32_t *scratch) {
-    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+                               const int8_t *padded, int8_t *output) {
     const int32_t size = layer->in_channels * layer->kernel_height * layer->kernel_width;
-    dc_conv2d_channel row = {(const int8_t *)weights->data, (const dc_entry *)0, 0};
+    dc_conv2d_channel row = {(const int8_t *)weights->values, (const dc_entry *)0, 0};
     for (int32_t channel = 0; channel < layer->out_channels; ++channel, row.dense += size) {
         output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
     }
 }
 
-/*
- * weights->data: the stream of encodings/delta.h
- * scratch: layer->entries words, as many as the output channel with the most weights has, and
- * behind them room for the padded input
- */
-DC_INLINE void dc_conv2d_delta(const dc_conv2d *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output, int32_t *scratch) {
-    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
-    const uint8_t *stream = (const uint8_t *)weights->data;
+DC_INLINE void dc_conv2d_sparse(const dc_conv2d *layer, const dc_weights *weights,
+                                const int8_t *padded, int8_t *output, dc_entry *entries) {
+    dc_reader reader = dc_sparse_begin(weights);
     for (int32_t channel = 0; channel < layer->out_channels; ++channel) {
-        const dc_conv2d_channel row = {(const int8_t *)0, scratch,
-                                       dc_conv2d_decode(layer, &stream, scratch)};
+        const dc_conv2d_channel row = {
+            (const int8_t *)0, entries,
+            dc_conv2d_decode(layer, weights->encoding, &reader, entries)};
         output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
+    }
+}
+
+/*
+ * input [channels][height][width] -> output [out_channels][out_height][out_width]
+ * scratch: layer->entries words, as many as the output channel with the most weights has, and
+ * behind them room for the padded input; NULL where neither is needed
+ */
+DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
+                              const int8_t *input, int8_t *output, int32_t *scratch) {
+    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+    if (weights->encoding == DC_DENSE) {
+        dc_conv2d_dense(layer, weights, padded, output);
+    } else {
+        dc_conv2d_sparse(layer, weights, padded, output, scratch);
     }
 }
 

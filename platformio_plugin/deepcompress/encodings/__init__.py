@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from deepcompress.encodings import delta, dense
+from deepcompress.encodings import bitmap, delta, delta4, dense
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,4 +27,9 @@ class Encoding(Protocol):
         """4-byte words of RAM in which a convolution holds one decoded output channel."""
 
 
-ENCODINGS: dict[str, Encoding] = {"dense": dense, "delta": delta}
+ENCODINGS: dict[str, Encoding] = {
+    "dense": dense,
+    "delta": delta,
+    "delta4": delta4,
+    "bitmap": bitmap,
+}

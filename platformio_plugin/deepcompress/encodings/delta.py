@@ -1,6 +1,6 @@
 """Delta: the non-zero weights, each with the gap to the one before it in its output channel.
 
-    stream = output channel*
+    values = output channel*
     output channel = count, (gap, value)*count
     count  = 255* rest          sum of the bytes; rest < 255
     gap    = zeros since the previous weight of this channel, 0 .. 255
@@ -14,27 +14,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepcompress.encodings.count import count, read_count
 from deepcompress.graph import Array
 
 LARGEST_GAP = 255
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:
-    stream = np.concatenate([_encode_channel(row) for row in weight])
+    channels = [np.concatenate([count(len(p)), p.ravel()]) for p in map(pairs, weight)]
     meaning = "per output channel: count, then (zeros skipped, int8 weight) pairs"
-    return (Array("stream", stream, meaning),)
+    return (Array("values", np.concatenate(channels), meaning),)
 
 
 def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
     stream, weight, at = arrays[0].values, np.zeros(shape, np.int8), 0
     for row in weight:
-        count = 0
-        while stream[at] == 255:
-            count, at = count + 255, at + 1
-        count, at = count + int(stream[at]), at + 1
-        pairs = stream[at : at + 2 * count].reshape(count, 2)
+        stored, at = read_count(stream, at)
+        pairs = stream[at : at + 2 * stored].reshape(stored, 2)
         row[np.cumsum(pairs[:, 0].astype(np.int64) + 1) - 1] = pairs[:, 1].view(np.int8)
-        at += 2 * count
+        at += 2 * stored
     return weight
 
 
@@ -52,9 +50,3 @@ def pairs(row: np.ndarray) -> np.ndarray:
     out[ends, 0] = gaps - bridges * (LARGEST_GAP + 1)
     out[ends, 1] = row[at].view(np.uint8)
     return out
-
-
-def _encode_channel(row: np.ndarray) -> np.ndarray:
-    body = pairs(row)
-    count = [255] * (len(body) // 255) + [len(body) % 255]
-    return np.concatenate([np.array(count, np.uint8), body.ravel()])

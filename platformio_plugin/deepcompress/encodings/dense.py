@@ -8,7 +8,7 @@ from deepcompress.graph import Array
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:
-    return (Array("weight", weight.ravel(), "int8 weights, output channel by output channel"),)
+    return (Array("values", weight.ravel(), "int8 weights, output channel by output channel"),)
 
 
 def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,27 @@
+/*
+ * Reader of weights with packed 4-bit gaps (platformio_plugin/deepcompress/encodings/delta4.py).
+ *
+ *   values = output channel*
+ *   output channel = count, value*count
+ *   index  = gap of each value, low half of a byte first
+ *   gap    = 15* rest, rest < 15: they add up
+ */
+#ifndef DEEPCOMPRESS_ENCODINGS_DELTA4_H
+#define DEEPCOMPRESS_ENCODINGS_DELTA4_H
+
+#include "reader.h"
+
+/* The next weight, and how many zeros lie before it. */
+DC_INLINE int32_t dc_delta4_next(dc_reader *reader, int32_t *gap) {
+    int32_t zeros = 0, nibble;
+    do {
+        nibble = (*reader->index >> reader->bit) & 15;
+        reader->index += reader->bit >> 2;
+        reader->bit ^= 4;
+        zeros += nibble;
+    } while (nibble == 15);
+    *gap = zeros;
+    return (int8_t)*reader->values++;
+}
+
+#endif

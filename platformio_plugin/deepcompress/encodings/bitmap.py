@@ -1,0 +1,32 @@
+"""Bitmap: a bit for every weight that says whether it is zero, and the non-zero ones.
+
+values = output channel*
+output channel = count, value*count
+index  = a bit a weight, low bit first, 1 where it is not zero; each channel begins a byte
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepcompress.encodings.count import counted_values, read_counted_values
+from deepcompress.encodings.delta4 import entries
+from deepcompress.graph import Array
+
+__all__ = ["decode", "encode", "entries"]
+
+
+def encode(weight: np.ndarray) -> tuple[Array, ...]:
+    index = np.packbits(weight != 0, axis=1, bitorder="little").ravel()
+    return (
+        Array("values", counted_values(weight), "per output channel: count, then int8 weights"),
+        Array("index", index, "a bit a weight, low bit first, 1 where it is not zero"),
+    )
+
+
+def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
+    bits = arrays[1].values.reshape(shape[0], -1)
+    present = np.unpackbits(bits, axis=1, count=shape[1], bitorder="little").astype(bool)
+    weight = np.zeros(shape, np.int8)
+    weight[present] = np.concatenate(read_counted_values(arrays[0].values, shape[0]))
+    return weight
