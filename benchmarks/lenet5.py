@@ -27,6 +27,7 @@ BUILDS = {
     "float, plain C loops": ("virtual_m4_float", "native_float", None),
     "int8, nothing pruned": ("virtual_m4_dense", "native_dense", {"sparsity": "none"}),
     "int8, 80% of each layer pruned": ("virtual_m4", "native", {}),
+    "the same, optimize = size": ("virtual_m4_size", "native_size", {"optimize": "size"}),
 }
 
 
