@@ -1,6 +1,6 @@
 """From an int32 accumulator to an int8 activation, in integers only.
 
-    q = clamp(((int64)acc * multiplier[channel] + (1 << (shift - 1))) >> shift) + zero_point)
+    q = clamp((((int64)acc * multiplier[channel] + (1 << (shift - 1))) >> shift) + zero_point)
 
 One rounding, towards plus infinity at a half. The shift is the same for all channels of a layer, so
 that the C compiler sees a constant; at 32 the expression is one SMMULR on Armv7E-M. (gemmlowp and
