@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -42,6 +45,9 @@ def wants_an_argument(size):
 
 def returns_nothing():
     return None
+
+def exits():
+    raise SystemExit(3)
 
 class Branches(Net):
     def forward(self, x):
@@ -148,6 +154,36 @@ def test_a_pickled_module_of_a_users_class_opens_with_trust(
     assert_same_function(tmp_path / "model.pt", options(folder, trust_pickle=True), net, 1e-5)
 
 
+def test_a_newer_pickle_protocol_opens_only_with_trust(
+    net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    torch.save(net.state_dict(), tmp_path / "model.pt", pickle_protocol=4)
+    with pytest.raises(UserError, match=r"cannot be opened without running what it holds.*trust"):
+        load(tmp_path / "model.pt", options=options(folder))
+    assert_same_function(tmp_path / "model.pt", options(folder, trust_pickle=True), net, 1e-5)
+
+
+def test_a_whole_module_from_before_zip_files_opens_only_with_trust(
+    plain: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(plain, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"cannot be opened without running what it holds.*trust"):
+        load(path, options=Options(input_shape=SHAPE))
+    given = Options(input_shape=SHAPE, trust_pickle=True)
+    assert assert_same_function(path, given, plain, 1e-5) == ["conv", "fc"]
+
+
+def test_trust_does_not_help_where_the_class_is_gone(
+    net: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(net, path)
+    path.write_bytes(path.read_bytes().replace(b"cnet\nNet", b"cgon\nNet"))
+    with pytest.raises(UserError, match=r"not to be found \(No module named 'gon'\)"):
+        load(path, options=options(folder, trust_pickle=True))
+
+
 class Touches:
     """Pickled, it creates a file when it is unpickled."""
 
@@ -158,9 +194,18 @@ class Touches:
         return (Path.touch, (self.path,))
 
 
-def test_a_malicious_pickle_is_not_run(tmp_path: Path) -> None:
-    evidence = tmp_path / "evidence"
-    torch.save({"weight": Touches(evidence)}, tmp_path / "model.pt")
+class Runs(Touches):
+    """The same by a module that torch blocks whatever the allow-list."""
+
+    def __reduce__(self) -> tuple:
+        return (os.system, (f"touch {self.path}",))
+
+
+@pytest.mark.parametrize("evil", [Touches, Runs])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_malicious_pickle_is_not_run(evil: type, zipped: bool, tmp_path: Path) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    torch.save({"weight": evil(evidence)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match="would run code from the file"):
         load(tmp_path / "model.pt", options=Options(input_shape=SHAPE))
     assert not evidence.exists()
@@ -177,39 +222,159 @@ def replace_member(path: Path, ending: str, content: bytes) -> None:
             archive.writestr(name, data)
 
 
-def test_a_malicious_pickle_inside_an_exported_program_is_not_run(
-    net: nn.Module, tmp_path: Path
+def change_program(path: Path, change: Callable[[dict], None]) -> None:
+    """Changes the JSON of an exported program."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("models/model.json")]
+        program = json.loads(archive.read(name))
+    change(program)
+    replace_member(path, "models/model.json", json.dumps(program).encode())
+
+
+def add_member(path: Path, name: str, content: bytes) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/{name}", content)
+
+
+def rename_everywhere(path: Path, old: str, new: str) -> None:
+    def rename(value: object) -> object:
+        if isinstance(value, list):
+            return [rename(part) for part in value]
+        if isinstance(value, dict):
+            return {rename(key): rename(part) for key, part in value.items()}
+        return new if value == old else value
+
+    change_program(path, lambda program: program.update(rename(program)))
+
+
+def name_input_as_code(path: Path, evidence: Path) -> None:
+    """torch writes the names of inputs into Python source, where a default is evaluated."""
+    rename_everywhere(path, "x", f"x=open({str(evidence)!r}, 'w')")
+
+
+def name_node_as_code(path: Path, evidence: Path) -> None:
+    rename_everywhere(path, "relu", f"relu\nopen({str(evidence)!r}, 'w')")
+
+
+def hide_code_in_a_size(path: Path, evidence: Path) -> None:
+    """In octal no word of it is seen, but sympy evaluates the text that it means."""
+    code = "".join(f"\\{byte:03o}" for byte in f"open({str(evidence)!r}, 'w')".encode())
+
+    def change(program: dict) -> None:
+        sizes = program["graph_module"]["graph"]["tensor_values"]["x"]["sizes"]
+        sizes[0] = {"as_expr": {"expr_str": f"Max('{code}',1)", "hint": {"as_int": 2}}}
+
+    change_program(path, change)
+
+
+def name_a_module_in_the_input_structure(path: Path, evidence: Path) -> None:
+    """Written with an escape, as JSON allows, so that the word itself is not in the file."""
+    (path.parent / "evil_enum.py").write_text(f"open({str(evidence)!r}, 'w')")
+    context = json.dumps({"__enum__": True, "fqn": "evil_enum:A", "name": "B"})
+
+    def change(program: dict) -> None:
+        for call in program["graph_module"]["module_call_graph"]:
+            if call["signature"]:
+                version, spec = json.loads(call["signature"]["in_spec"])
+                spec["children_spec"][1]["context"] = context.replace("__enum", "\\u005f_enum")
+                call["signature"]["in_spec"] = json.dumps((version, spec))
+
+    change_program(path, change)
+
+
+def add_an_object(path: Path, evidence: Path, member: str = "opaque_obj_0") -> None:
+    entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
+    config = {"config": {"c": {**entry, "tensor_meta": None}}}
+    replace_member(path, "constants/model_constants_config.json", json.dumps(config).encode())
+    add_member(path, f"data/constants/{member}", pickle.dumps(Touches(evidence)))
+
+
+EVIL_PROGRAMS: dict[str, Callable[[Path, Path], None]] = {
+    "the name of an input": name_input_as_code,
+    "the name of a node": name_node_as_code,
+    "a size": hide_code_in_a_size,
+    "the structure of its inputs": name_a_module_in_the_input_structure,
+    "an object": add_an_object,
+    "an object in capitals": lambda path, evidence: add_an_object(path, evidence, "OPAQUE_OBJ_0"),
+}
+
+
+@pytest.mark.parametrize("case", EVIL_PROGRAMS)
+def test_code_in_an_exported_program_is_not_run(
+    case: str, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
     SAVERS["exported program"](net, path)
-    torch.save(Touches(evidence), tmp_path / "bad.pt")
-    replace_member(path, "sample_inputs/model.pt", (tmp_path / "bad.pt").read_bytes())
-    with pytest.raises(UserError):
+    EVIL_PROGRAMS[case](path, evidence)
+    with pytest.raises(UserError, match=r"could run code from the file"):
         load(path, options=Options())
     assert not evidence.exists()
 
 
-def test_an_expression_inside_an_exported_program_is_not_evaluated(
-    net: nn.Module, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.pt"
-    SAVERS["exported program"](net, path)
-    bad = {"a": [{"as_expr": {"expr_str": "__import__('os').system('true')"}}]}
-    replace_member(path, "models/model.json", json.dumps(bad).encode())
-    with pytest.raises(UserError, match="could run code from the file"):
-        load(path, options=Options())
+def pickled_touch(evidence: Path) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(Touches(evidence), buffer)
+    return buffer.getvalue()
 
 
-def test_a_module_named_inside_an_exported_program_is_not_imported(
-    net: nn.Module, tmp_path: Path
+def add_a_library(path: Path, evidence: Path) -> None:
+    """A compiled package: torch loads its shared library."""
+    source, library = path.with_suffix(".c"), path.with_suffix(".so")
+    source.write_text(
+        f"#include <stdio.h>\n__attribute__((constructor)) void run(void) "
+        f'{{ fclose(fopen("{evidence}", "w")); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
+    add_member(path, "data/aotinductor/model/a.wrapper.so", library.read_bytes())
+    add_member(
+        path, "data/aotinductor/model/a.wrapper_metadata.json", b'{"AOTI_DEVICE_KEY": "cpu"}'
+    )
+
+
+NOT_OPENED: dict[str, Callable[[Path, Path], None]] = {
+    "example inputs": lambda path, evidence: replace_member(
+        path, "sample_inputs/model.pt", pickled_touch(evidence)
+    ),
+    "a compiled library": add_a_library,
+    "guards": lambda path, evidence: change_program(
+        path, lambda program: program.update(guards_code=[f"open({str(evidence)!r}, 'w')"])
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_OPENED)
+def test_what_an_exported_program_does_not_need_is_not_opened(
+    case: str, net: nn.Module, tmp_path: Path
 ) -> None:
-    path = tmp_path / "model.pt"
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
     SAVERS["exported program"](net, path)
-    bad = {"in_spec": json.dumps({"__enum__": True, "fqn": "antigravity:A", "name": "B"})}
-    replace_member(path, "models/model.json", json.dumps(bad).encode())
-    with pytest.raises(UserError, match="could run code from the file"):
+    NOT_OPENED[case](path, evidence)
+    program = load(path, options=Options())
+    torch.testing.assert_close(program.module()(example()), net(example()))
+    assert not evidence.exists()
+
+
+def test_a_pickled_weight_of_an_exported_program_is_not_run(net: nn.Module, tmp_path: Path) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    entry = {"path_name": "tensor_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+    config = json.dumps({"config": {"c": entry}}).encode()
+    replace_member(path, "constants/model_constants_config.json", config)
+    add_member(path, "data/constants/tensor_0", pickled_touch(evidence))
+    with pytest.raises(UserError, match="torch cannot open it"):
         load(path, options=Options())
-    assert "antigravity" not in sys.modules
+    assert not evidence.exists()
+
+
+@pytest.mark.parametrize("batch", [torch.export.Dim("batch"), torch.export.Dim.AUTO])
+def test_a_dynamic_batch_opens(batch: object, net: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    program = torch.export.export(
+        net, (torch.zeros(2, *SHAPE),), dynamic_shapes=({0: batch},), strict=False
+    )
+    torch.export.save(program, path)
+    assert assert_same_function(path, Options(), net, 1e-5) == ["conv", "fc"]
 
 
 class Flattens(nn.Module):
@@ -376,6 +541,10 @@ def test_weights_that_hold_nan_are_named(net: nn.Module, folder: Path, tmp_path:
 
 WRONG_OPTIONS = {
     "no architecture": ({"architecture": None}, "but not how they are connected.*architecture ="),
+    "an architecture that exits": (
+        {"architecture": "FOLDER/net.py:exits"},
+        r"exits\(\) failed \(SystemExit",
+    ),
     "no such architecture file": ({"architecture": "gone.py:Net"}, "there is no such file"),
     "no such class": (
         {"architecture": "FOLDER/net.py:Nett"},
@@ -384,7 +553,7 @@ WRONG_OPTIONS = {
     "an argument": ({"architecture": "FOLDER/net.py:wants_an_argument"}, "without arguments"),
     "nothing": ({"architecture": "FOLDER/net.py:returns_nothing"}, "gave a NoneType"),
     "no shape": ({"input_shape": None}, "shape of its input is not known.*input_shape"),
-    "a wrong shape": ({"input_shape": (3, 6, 6)}, "does not take an input of 3,6,6"),
+    "a wrong shape": ({"input_shape": (3, 6, 6)}, r"not take an input of 3,6,6 \(layer conv: "),
     "a branch": ({"architecture": "FOLDER/net.py:Branches"}, r"cannot follow it at net\.py:\d+"),
 }
 

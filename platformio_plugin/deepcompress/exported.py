@@ -1,6 +1,8 @@
-"""Exported programs: JSON and raw tensors, of which torch would unpickle and evaluate some members.
+"""Exported programs: JSON and raw tensors, of which torch would unpickle and evaluate some parts.
 
-Those are refused, or opened as tensors only.
+While it opens one, torch loads compiled libraries, unpickles objects, evaluates sizes as Python and
+writes names into Python source. So only members known to be needed reach it, and of their JSON only
+sizes, names and input structures that are nothing else.
 """
 
 from __future__ import annotations
@@ -8,74 +10,104 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepcompress.archive import members, packed
 from deepcompress.errors import UserError
-from deepcompress.exporting import attempt, not_whole, where
+from deepcompress.exporting import attempt, where
 from deepcompress.options import Options
 
 if TYPE_CHECKING:
     import torch
 
-# Names that a symbolic size of an exported program may hold: symbols, sympy's integer functions.
-_SIZE_NAMES = re.compile(
-    r"[suz]\d+|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|oo|int_oo"
+_PROGRAM = "models/model.json"
+# What torch.export.save writes of one program; the .pt are tensors as torch 2.7 wrote them.
+_NEEDED = re.compile(
+    r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/model\.json|"
+    r"data/(weights|constants)/(model_(weights|constants)_config\.json|(weight|tensor)_\d+|model\.pt)"
 )
+# torch unpickles the example inputs, which nothing of ours reads: it is given none.
+_EXAMPLE_INPUTS = "data/sample_inputs/model.pt"
 
-
-# What makes torch import a module that the file names.
-_IMPORTING = (b"__enum__", b"default_factory_module")
+# What a symbolic size is made of: symbols, numbers, operators, sympy's integer functions.
+_SIZE_PART = re.compile(
+    r"'[suz]\d+'|\b(?:[suz]\d+|Symbol|positive|nonnegative|integer|True|False|Mod|PythonMod|"
+    r"FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|Integer|Mul|Add|oo|int_oo|\d+(?:\.\d+)?)\b|"
+    r"[-+*/(),=<>\s]"
+)
+_NAME = re.compile(r"[\w.]*")
+_TENSOR = re.compile(r"(weight|tensor)_\d+")
+_PLAIN_STRUCTURES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 
 def open_exported(path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch
 
-    _check_archive(path)
+    archive = attempt(path, lambda: packed(_checked(path)))
     with _weights_only():
-        program = attempt(path, lambda: torch.export.load(path))
+        program = attempt(path, lambda: torch.export.load(archive))
     _check_batch(program, path)
     return program
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses the members of an exported program that torch would unpickle or evaluate."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if "/data/constants/" in member and re.search(r"/(custom|opaque)_obj_", member):
-                raise _refused(path, f"the member {member}, a pickled object")
-            if member.endswith(".json"):
-                text = archive.read(member)
-                for name in _IMPORTING:
-                    if name in text:
-                        raise _refused(path, f"{name.decode()} in {member}")
-                _check_sizes(path, json.loads(text))
+def _checked(path: Path) -> dict[str, bytes]:
+    """The members that torch needs, their JSON checked and written anew."""
+    needed = {name: data for name, data in members(path).items() if _NEEDED.fullmatch(name)}
+    if _PROGRAM not in needed:
+        raise UserError(
+            "it holds no exported program",
+            where(path),
+            "torch.export.save writes one; a compiled package (AOTInductor) cannot be read back",
+        )
+    for name in needed:
+        if name.endswith(".json"):
+            value = json.loads(needed[name])
+            _check(value, path)
+            needed[name] = json.dumps(value).encode()
+    return {**needed, _EXAMPLE_INPUTS: b""}
 
 
-def _check_sizes(path: Path, value: Any) -> None:
-    """torch evaluates symbolic sizes with sympy, which is Python's eval: let only sizes through."""
-    if isinstance(value, dict):
-        expression = value.get("expr_str")
-        if isinstance(expression, str):
-            names = re.findall(r"[^\W\d]\w*", expression)
-            if not all(_SIZE_NAMES.fullmatch(name) for name in names):
-                raise _refused(path, f"the size {expression[:60]!r}")
-        for part in value.values():
-            _check_sizes(path, part)
-    elif isinstance(value, list):
+def _check(value: Any, path: Path) -> None:
+    """Refuses what torch would evaluate, import or unpickle; drops the guards, which are Python."""
+    if isinstance(value, list):
         for part in value:
-            _check_sizes(path, part)
+            _check(part, path)
+    if not isinstance(value, dict):
+        return
+    for key, part in value.items():
+        if key == "guards_code":
+            value[key] = []
+        elif not _is_harmless(key, part):
+            raise UserError(
+                f"it holds the {key} {str(part)[:60]!r}: opening it could run code from the file",
+                where(path),
+                "Export the model again, without custom objects",
+            )
+        else:
+            _check(part, path)
 
 
-def _refused(path: Path, what: str) -> UserError:
-    return UserError(
-        f"it holds {what}: opening it could run code from the file",
-        where(path),
-        "Export the model again without custom objects",
-    )
+def _is_harmless(key: str, value: Any) -> bool:
+    if key == "expr_str":
+        return not _SIZE_PART.sub("", str(value))
+    if key == "path_name":
+        return bool(_TENSOR.fullmatch(str(value)))
+    if key in ("in_spec", "out_spec"):
+        return not value or _is_plain(json.loads(value)[1])
+    if key.endswith("name") and isinstance(value, str):
+        return bool(_NAME.fullmatch(value))
+    if key.endswith("names") and isinstance(value, list):
+        return all(_NAME.fullmatch(str(name)) for name in value)
+    return True
+
+
+def _is_plain(structure: dict[str, Any]) -> bool:
+    """Whether nested inputs are of Python's own types, without what names a class to import."""
+    plain = structure["type"] in _PLAIN_STRUCTURES and "{" not in (structure["context"] or "")
+    return plain and all(_is_plain(child) for child in structure["children_spec"])
 
 
 def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -89,14 +121,6 @@ def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
                     where(path),
                     "Export it with an example of batch 1, or with a dynamic batch",
                 )
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise not_whole(path, error) from None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from deepcompress.options import Options
 
 if TYPE_CHECKING:
     import torch
+
+_HERE = Path(__file__).parent
 
 EXPORT_HINT = (
     "save it with torch.export: program = torch.export.export(model.eval(), (example,)); "
@@ -23,15 +26,7 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
 
     inputs = example(path, options)
     module = module.eval()
-    try:
-        with torch.no_grad():
-            module(inputs)
-    except Exception as error:
-        raise UserError(
-            f"the network does not take an input of {shape_text(options)} ({first_line(error)})",
-            where(path),
-            "Set input_shape to the shape of one input, channels first",
-        ) from None
+    _check_shape(module, inputs, path, options)
     try:
         return torch.export.export(module, (inputs,), strict=False)
     except Exception as error:
@@ -39,6 +34,36 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
             f"torch.export cannot follow it{_user_line(error)} ({first_line(error)})",
             where(path),
             "A microcontroller needs a fixed graph: no `if` or loop that depends on data",
+        ) from None
+
+
+def _check_shape(
+    module: torch.nn.Module, inputs: torch.Tensor, path: Path, options: Options
+) -> None:
+    """Runs the network once: what torch says then is clearer than what torch.export says."""
+    import torch
+    from torch.nn.modules.module import register_module_forward_hook as after_each
+    from torch.nn.modules.module import register_module_forward_pre_hook as before_each
+
+    running: list[torch.nn.Module] = []
+
+    def leave(*_: object) -> None:
+        running.pop()
+
+    try:
+        with (
+            torch.no_grad(),
+            before_each(lambda layer, _: running.append(layer)),
+            after_each(leave),
+        ):
+            module(inputs)
+    except Exception as error:
+        layer = {layer: name for name, layer in module.named_modules()}.get(running[-1], "")
+        raise UserError(
+            f"the network does not take an input of {shape_text(options)} "
+            f"({f'layer {layer}: ' if layer else ''}{first_line(error)})",
+            where(path),
+            "Set input_shape to the shape of one input, channels first",
         ) from None
 
 
@@ -61,6 +86,8 @@ def shape_text(options: Options) -> str:
 def attempt(path: Path, action: Callable[[], Any]) -> Any:
     try:
         return action()
+    except UserError:
+        raise
     except Exception as error:
         raise not_whole(path, error) from None
 
@@ -84,10 +111,13 @@ def first_line(error: Exception) -> str:
 
 def _user_line(error: Exception) -> str:
     """ " at net.py:12" of the user's code, where the traceback has it."""
+    import torch
+
+    others = (str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"), str(_HERE), "<")
     at, found = error.__traceback__, ""
     while at is not None:
         file = at.tb_frame.f_code.co_filename
-        if "/torch/" not in file and "/deepcompress/" not in file and not file.startswith("<"):
+        if not file.startswith(others):
             found = f" at {Path(file).name}:{at.tb_lineno}"
         at = at.tb_next
     return found

@@ -11,7 +11,6 @@ Whatever it was, what is handed on is an ExportedProgram in aten operators that 
 from __future__ import annotations
 
 import ast
-import io
 import logging
 import re
 import warnings
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepcompress.archive import members, packed
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.exported import open_exported
 from deepcompress.exporting import EXPORT_HINT, attempt, example, first_line, shape_text, where
@@ -45,7 +45,7 @@ _MEMBER_TYPE = re.compile(r"__annotations__\['\w+'\] = ")
 
 
 def load(path: Path, *, options: Options) -> torch.export.ExportedProgram:
-    """The network of a file as an exported program.
+    """The network of a file as an exported program, for batches of 1 or of a symbolic size.
 
     Parameters and buffers are in `state_dict`, those of frozen TorchScript in `constants`;
     `graph_signature` says which placeholder is which. Its aten calls are as they were exported:
@@ -142,11 +142,11 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
     import torch
     from torch._export.converter import TS2EPConverter
 
-    members = attempt(path, lambda: _members(path))
-    for name, content in members.items():
+    contents = attempt(path, lambda: members(path))
+    for name, content in contents.items():
         if name.lower().endswith(".py"):
             _check_script(content, path)
-    module = attempt(path, lambda: torch.jit.load(_packed(members), map_location="cpu")).eval()
+    module = attempt(path, lambda: torch.jit.load(packed(contents), map_location="cpu")).eval()
     inputs = example(path, options)
     try:
         converted = TS2EPConverter(module.float(), (inputs,)).convert().module()
@@ -159,29 +159,6 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
             f"Is input_shape = {shape_text(options)} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
-
-
-def _members(path: Path) -> dict[str, bytes]:
-    """What an archive holds, by name without the archive's folder.
-
-    torch looks members up without regard to case: of two that differ only in case, which one it
-    opens is not known, so they are refused.
-    """
-    with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-        if len({name.lower() for name in entries}) < len(archive.infolist()):
-            raise ValueError("it holds two members of one name")
-        return {name: archive.read(entry) for name, entry in entries.items()}
-
-
-def _packed(members: dict[str, bytes]) -> io.BytesIO:
-    """An archive of these members: torch opens nothing but what was checked."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(f"model/{name}", content)
-    packed.seek(0)
-    return packed
 
 
 def _check_script(content: bytes, path: Path) -> None:

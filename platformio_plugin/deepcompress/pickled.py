@@ -49,18 +49,22 @@ def _unpickle(path: Path, options: Options) -> Any:
         with torch.serialization.safe_globals(_plain_layers()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
-        if refused and not options.trust_pickle:
-            raise UserError(
-                f"it holds {refused[1]}, and unpickling that would run code from the file",
-                where(path),
-                f"If you made the file: trust_pickle = yes. Better, {EXPORT_HINT}",
-            ) from None
-        if not refused:
-            raise not_whole(path, error) from None
+        if not options.trust_pickle:
+            raise _untrusted(path, error) from None
     except Exception as error:
         raise not_whole(path, error) from None
     return _unpickle_trusted(path)
+
+
+def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
+    """What torch's unpickler of tensors and layers met, told without its advice for developers."""
+    refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
+    what = "it is damaged, or a pickle that cannot be opened without running what it holds"
+    if refused:
+        what = f"it holds {refused[1]}, and unpickling that would run code from the file"
+    return UserError(
+        what, where(path), f"If you made the file: trust_pickle = yes. Better, {EXPORT_HINT}"
+    )
 
 
 def _unpickle_trusted(path: Path) -> Any:
@@ -120,7 +124,7 @@ def _build(architecture: str) -> torch.nn.Module:
         )
     try:
         namespace = _run_file(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"running {path} failed ({type(error).__name__}: {first_line(error)})",
             place,
@@ -133,7 +137,7 @@ def _build(architecture: str) -> torch.nn.Module:
         )
     try:
         module = namespace[name]()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"{name}() failed ({type(error).__name__}: {first_line(error)})",
             place,
