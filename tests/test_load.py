@@ -282,6 +282,15 @@ def name_a_module_in_the_input_structure(path: Path, evidence: Path) -> None:
     change_program(path, change)
 
 
+def call_another_function(path: Path, evidence: Path) -> None:
+    """torch finds a call's function by following its dotted name from torch on."""
+
+    def change(program: dict) -> None:
+        program["graph_module"]["graph"]["nodes"][0]["target"] = "torch.os.mkdir"
+
+    change_program(path, change)
+
+
 def add_an_object(path: Path, evidence: Path, member: str = "opaque_obj_0") -> None:
     entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
     config = {"config": {"c": {**entry, "tensor_meta": None}}}
@@ -294,6 +303,7 @@ EVIL_PROGRAMS: dict[str, Callable[[Path, Path], None]] = {
     "the name of a node": name_node_as_code,
     "a size": hide_code_in_a_size,
     "the structure of its inputs": name_a_module_in_the_input_structure,
+    "the name of a function": call_another_function,
     "an object": add_an_object,
     "an object in capitals": lambda path, evidence: add_an_object(path, evidence, "OPAQUE_OBJ_0"),
 }

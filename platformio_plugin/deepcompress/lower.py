@@ -186,7 +186,7 @@ class _Lowering:
     def fold_constant(self, fx: torch.fx.Node) -> bool:
         """Computes a call whose tensors are all constants, such as a weight's transpose."""
         tensors = _tensor_arguments(fx)
-        if _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY:
+        if not _is_aten(fx) or _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY:
             return False
         if not tensors or any(argument.name not in self.constants for argument in tensors):
             return False
@@ -236,6 +236,12 @@ def _aten_name(fx: torch.fx.Node) -> str:
     """ "conv2d" from aten.conv2d.default."""
     schema = getattr(fx.target, "_schema", None)
     return schema.name.split("::")[-1] if schema else getattr(fx.target, "__name__", str(fx.target))
+
+
+def _is_aten(fx: torch.fx.Node) -> bool:
+    """Whether a call is of torch's operator library, not of any other function of that name."""
+    schema = getattr(fx.target, "_schema", None)
+    return schema is not None and schema.name.startswith("aten::")
 
 
 def _named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
