@@ -12,6 +12,7 @@ from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, Plan
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.conv2d import padded_bytes
 
 _OFFSET_LIMIT = 2**23
 
@@ -50,10 +51,13 @@ def accumulators_fit(graph: IntegerGraph) -> None:
 
 
 def offsets_fit(graph: IntegerGraph) -> None:
-    """A convolution's input is below 2**23 bytes, the range of an entry's offset."""
+    """A convolution's input, padding included, is below 2**23 bytes: the range of an offset."""
     for node in graph.nodes:
-        size = graph.tensors[node.inputs[0]].size
-        if node.op == "conv2d" and size >= _OFFSET_LIMIT:
+        if node.op != "conv2d":
+            continue
+        source = graph.tensors[node.inputs[0]]
+        size = padded_bytes(node.attributes, source.shape) or source.size
+        if size >= _OFFSET_LIMIT:
             raise UserError(
                 f"its input of {size} bytes is larger than any supported board's RAM",
                 f"layer {node.name}",
