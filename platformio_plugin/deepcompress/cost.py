@@ -58,7 +58,7 @@ PADDING_CODE_BYTES = 95
 MODEL_CODE_BYTES = 420
 
 
-def kernel_name(node: IntegerNode, encoding: str | None) -> str:
+def _kernel_name(node: IntegerNode, encoding: str | None) -> str:
     """The row of `KERNELS` that a node with weights in this encoding runs."""
     return f"{node.op}_{encoding or 'int8'}"
 
@@ -72,7 +72,7 @@ def estimate(
         stored: weights that the kernel multiplies by: all if dense, the non-zeros if sparse.
         output: shape of the output.
     """
-    kernel = KERNELS[kernel_name(node, weight.encoding if weight else None)]
+    kernel = KERNELS[_kernel_name(node, weight.encoding if weight else None)]
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
     outputs = prod(output) * (prod(node.attributes.kernel) if node.op == "max_pool2d" else 1)
     cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs

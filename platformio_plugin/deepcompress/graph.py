@@ -187,7 +187,7 @@ class EncodedGraph:
 
 @dataclass(frozen=True)
 class Step:
-    """One call: a node, the kernel it calls, and what that costs.
+    """One call of a kernel: its node, and what that costs.
 
     Attributes:
         inputs, output: byte addresses in the arena.
@@ -197,7 +197,6 @@ class Step:
     """
 
     node: IntegerNode
-    kernel: str
     inputs: tuple[int, ...]
     output: int
     scratch: int

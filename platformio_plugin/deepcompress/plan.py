@@ -1,4 +1,4 @@
-"""Where each tensor lives and which kernel each layer calls, all known before the C compiler runs.
+"""Where each tensor lives and what each layer costs, all known before the C compiler runs.
 
 Tensors whose lifetimes do not meet share bytes of one arena. In a chain of layers that is the
 ping-pong of two buffers (Unlu, arXiv 2007.01348), of the size of the largest neighbouring pair.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations
 
-from deepcompress.cost import estimate, kernel_name
+from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.encodings import ENCODINGS
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
@@ -35,7 +35,7 @@ class _Buffer:
 
 
 def plan(encoded: EncodedGraph, *, cpu: str) -> Plan:
-    """Addresses, kernels and costs for every layer."""
+    """Addresses and costs for every layer."""
     nodes = encoded.integer.nodes
     buffers = _buffers(encoded)
     addresses = place(buffers)
@@ -123,7 +123,6 @@ def _step(encoded: EncodedGraph, node: IntegerNode, addresses: dict[str, int], c
     cost = estimate(node, weight, stored, encoded.integer.tensors[node.output].shape, cpu)
     return Step(
         node=node,
-        kernel=kernel_name(node, weight.encoding if weight else None),
         inputs=tuple(addresses[name] for name in node.inputs),
         output=addresses[node.output],
         scratch=addresses.get(scratch_name(node), 0),
