@@ -1,0 +1,55 @@
+"""What a retraining is asked for, how it goes about it, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the compressed network must reach; None where nothing is asked.
+
+    Attributes:
+        max_accuracy_drop: points (percent) of validation accuracy that may be lost, of the int8
+            network against the float one.
+        parameter_budget: bytes of flash for weights, indices, biases, scales and tables.
+        flash_budget: bytes of flash for these and the code of the kernels they need.
+        sparsity: share of weights that are zero.
+    """
+
+    max_accuracy_drop: float | None = None
+    parameter_budget: int | None = None
+    flash_budget: int | None = None
+    sparsity: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a retraining's result besides the graph and the data.
+
+    Attributes:
+        parameter_bytes, sparsity: where pruning ends; one of the two is None.
+        score: how weights are ranked, a key of `scores.SCORES`.
+        codebook_bits: each layer's weights share 2**bits values; 0 for none.
+        epochs, batch, learning_rate, seed: of the training.
+    """
+
+    parameter_bytes: int | None = None
+    sparsity: float | None = None
+    score: str = "lamp"
+    codebook_bits: int = 4
+    epochs: int = 30
+    batch: int = 128
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a retraining reached. Accuracies are of the int8 network on the validation samples, in
+    percent; bytes are of the encoded network."""
+
+    accuracy: float
+    parameter_bytes: int
+    flash_bytes: int
+    nonzeros: int
