@@ -88,7 +88,7 @@ def observe_ranges(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> dic
     return ranges
 
 
-def _affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
+def affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
     """256 steps from low to high; zero is one of them. No step is finer than `finest`."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 255, finest, float(np.finfo(np.float32).tiny))
@@ -98,11 +98,11 @@ def _affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
 
 def _quantize_input(observed: Range, scaling: ByteScaling | None) -> _Input:
     if scaling is None:
-        return _Input(_affine(*observed))
+        return _Input(affine(*observed))
     if len(scaling.scale) == 1 or (np.ptp(scaling.scale) == 0 and np.ptp(scaling.zero) == 0):
         return _quantize_plain_bytes(float(scaling.scale[0]), float(scaling.zero[0]))
     low, high = scaling.scale * -scaling.zero, scaling.scale * (255 - scaling.zero)
-    chosen = _affine(float(low.min()), float(high.max()))
+    chosen = affine(float(low.min()), float(high.max()))
     ratio = scaling.scale / chosen.scale
     offset = (chosen.zero_point - ratio * scaling.zero) * 2**_BYTE_SHIFT + 2 ** (_BYTE_SHIFT - 1)
     multiplier = np.round(ratio * 2**_BYTE_SHIFT).astype(np.int32)
@@ -134,7 +134,7 @@ def _quantize_weighted(
     bias_q -= before.zero_point * sums
 
     # An output step finer than the accumulator's own would only multiply its noise.
-    after = _affine(*observed, finest=float(accumulator_scale.max()))
+    after = affine(*observed, finest=float(accumulator_scale.max()))
     multiplier, shift = choose_multipliers(np.minimum(accumulator_scale / after.scale, 1.0))
     minimum, maximum = clamp_int8(node.clamp, after)
     integer = IntegerNode(
