@@ -20,26 +20,30 @@ def forward(
     inputs: torch.Tensor,
     *,
     parameters: Parameters | None = None,
-    observe: Callable[[str, torch.Tensor], None] = lambda name, value: None,
+    observe: Callable[[str, torch.Tensor], torch.Tensor | None] = lambda name, value: None,
 ) -> torch.Tensor:
     """The graph's output for a batch.
 
     Args:
         inputs: float32 [batch, *input shape].
         parameters: node name -> parameters to use instead of the graph's own, for training.
-        observe: called with each tensor's name and value.
+        observe: called with each tensor's name and value; what it returns takes its place.
 
     Returns:
         float32 [batch, *output shape]; differentiable where the parameters are.
     """
     parameters = parameters or to_torch(graph)
-    values = {graph.inputs[0]: inputs}
-    observe(graph.inputs[0], inputs)
+    values: dict[str, torch.Tensor] = {}
+
+    def put(name: str, value: torch.Tensor) -> None:
+        replacement = observe(name, value)
+        values[name] = value if replacement is None else replacement
+
+    put(graph.inputs[0], inputs)
     for node in graph.nodes:
         operands = [values[name] for name in node.inputs]
         value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
-        values[node.output] = value.clamp(node.clamp.minimum, node.clamp.maximum)
-        observe(node.output, values[node.output])
+        put(node.output, value.clamp(node.clamp.minimum, node.clamp.maximum))
     output = values[graph.outputs[0]]
     return output.reshape(len(inputs), *graph.tensors[graph.outputs[0]].shape)
 

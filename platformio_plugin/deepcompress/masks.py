@@ -1,0 +1,137 @@
+"""Which weights stay while a network is retrained: the best by score that fit a size.
+
+A mask is a float tensor in the shape of a layer's weight, 1 where the weight stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log2
+from typing import TYPE_CHECKING
+
+from deepcompress.graph import Graph, Node
+
+if TYPE_CHECKING:
+    import torch
+
+Masks = Mapping[str, "torch.Tensor"]
+
+# What a weight's value takes when its layer has no codebook: int8, after entropy coding.
+_INT8_BITS = 6.5
+# A Huffman code loses this much against the entropy of its symbols, and they are not all as likely.
+_CODEBOOK_BITS_USED = 0.85
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's size in flash, before it is encoded: see `parameter_bits`.
+
+    Attributes:
+        places: weights that are stored or skipped: those between living channels.
+        constant_bits: bias of each living channel, codebook and scale.
+        value_bits: of one non-zero weight's value.
+    """
+
+    places: int
+    constant_bits: float
+    value_bits: float
+
+    def bits(self, nonzeros: int) -> float:
+        """Estimated: values, the entropy of where they lie, constants."""
+        return nonzeros * self.value_bits + self.places_bits(nonzeros) + self.constant_bits
+
+    def places_bits(self, nonzeros: int) -> float:
+        density = nonzeros / max(self.places, nonzeros, 1)
+        if density in (0, 1):
+            return 0.0
+        return -self.places * (density * log2(density) + (1 - density) * log2(1 - density))
+
+    def weight_bits(self, nonzeros: int) -> float:
+        """What one weight takes on average, its place included."""
+        return self.value_bits + self.places_bits(nonzeros) / max(nonzeros, 1)
+
+
+def layers_of(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> dict:
+    """`Layer` by name, for masks whose wasted weights are gone."""
+    value_bits = codebook_bits * _CODEBOOK_BITS_USED if codebook_bits else _INT8_BITS
+    table = 2**codebook_bits if codebook_bits else 128
+    layers = {}
+    for name, mask in masks.items():
+        rows = int(mask.flatten(1).any(1).sum())
+        units = int(_by_unit(mask, masks.get(inputs[name] or "")).any(2).any(0).sum())
+        per_unit = mask[0].numel() // _by_unit(mask, masks.get(inputs[name] or "")).shape[1]
+        layers[name] = Layer(rows * units * per_unit, 8 * (rows + table + 12), value_bits)
+    return layers
+
+
+def producers(graph: Graph) -> dict[str, str | None]:
+    """Layer with weights -> the one whose channels alone are its inputs, or None."""
+    weighted = {node.name: node for node in graph.nodes if "weight" in node.parameters}
+    return {name: _producer(graph, node) for name, node in weighted.items()}
+
+
+def _producer(graph: Graph, node: Node) -> str | None:
+    before = graph.producer(node.inputs[0])
+    while before is not None and len(graph.consumers(before.output)) == 1:
+        if "weight" in before.parameters:
+            grouped = any(getattr(n.attributes, "groups", 1) > 1 for n in (before, node))
+            return None if grouped else before.name
+        before = graph.producer(before.inputs[0])
+    return None
+
+
+def _by_unit(mask: torch.Tensor, producer: torch.Tensor | None) -> torch.Tensor:
+    """A mask as [rows, input channels, weights of one channel]."""
+    units = mask.shape[1] if producer is None else producer.shape[0]
+    return mask.reshape(mask.shape[0], units, -1)
+
+
+def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, torch.Tensor]:
+    """Masks without weights that read a channel of constant value or write one nobody reads."""
+    masks = dict(masks)
+    while True:
+        before = sum(float(mask.sum()) for mask in masks.values())
+        for name, producer in inputs.items():
+            if producer is None:
+                continue
+            units = _by_unit(masks[name], masks[producer])
+            written = masks[producer].flatten(1).any(1)
+            read = units.any(2).any(0)
+            masks[name] = (units * written[None, :, None]).view_as(masks[name])
+            masks[producer] = (masks[producer].flatten(1) * read[:, None]).view_as(masks[producer])
+        if sum(float(mask.sum()) for mask in masks.values()) == before:
+            return masks
+
+
+def keep_best(
+    scores: Mapping[str, torch.Tensor], keep: int
+) -> dict[str, torch.Tensor]:
+    """Masks of the `keep` weights with the highest scores of all layers together."""
+    import torch
+
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    chosen = torch.zeros_like(flat)
+    chosen[flat.topk(keep).indices] = 1.0
+    parts = chosen.split([score.numel() for score in scores.values()])
+    return {n: part.view_as(s) for (n, s), part in zip(scores.items(), parts, strict=True)}
+
+
+def count_for_bits(
+    scores: Mapping[str, torch.Tensor], layers: Mapping[str, Layer], bits: float
+) -> int:
+    """How many of the best weights fit, by the layers' estimate; at least one a layer."""
+    import torch
+
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    owner = torch.cat(
+        [torch.full((score.numel(),), i) for i, score in enumerate(scores.values())]
+    )
+    owner = owner[flat.argsort(descending=True)]
+    low, high = len(scores), len(flat)
+    while low < high:
+        middle = (low + high + 1) // 2
+        counts = torch.bincount(owner[:middle], minlength=len(scores)).tolist()
+        size = sum(layers[n].bits(count) for n, count in zip(scores, counts, strict=True))
+        low, high = (middle, high) if size <= bits else (low, middle - 1)
+    return low

@@ -1,0 +1,333 @@
+"""Prunes a network while it is trained on, down to a size, with int8 and shared weights in view.
+
+    ramp      the size falls cubically to the target, the masks are chosen anew every few steps
+    settle    the masks may still change; weights take values of a codebook, activations of int8
+    freeze    the masks stay, the learning rate falls to nothing, the best epoch is kept
+
+The gradual schedule is that of Zhu and Gupta (arXiv 1710.01878). Beside the labels the uncompressed
+network teaches (Hinton et al., arXiv 1503.02531). Values are rounded on the way forward only
+(Jacob et al., arXiv 1712.05877). What counts is measured on the int8 network, exactly as compiled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from deepcompress import codebook
+from deepcompress.forward import forward, to_torch
+from deepcompress.graph import Graph
+from deepcompress.masks import (
+    Masks,
+    count_for_bits,
+    keep_best,
+    layers_of,
+    producers,
+    without_wasted,
+)
+from deepcompress.quantize import affine, observe_ranges
+from deepcompress.recipe import Outcome, Recipe
+from deepcompress.scores import score_weights
+
+if TYPE_CHECKING:
+    import torch
+
+RAMP, FREEZE = 0.55, 0.8  # shares of the training at which the size is reached, the masks stay
+WARM_UP = 0.1
+STEPS_BETWEEN_MASKS = 20
+STEPS_BETWEEN_CODEBOOKS = 50
+TEACHER_WEIGHT, TEMPERATURE = 0.7, 4.0
+WEIGHT_DECAY = 1e-3
+CHECKPOINT = "checkpoint.pt"
+
+
+class Samples(Protocol):
+    """What training needs of the data: see `samples.py`."""
+
+    def epoch(
+        self, index: int, *, seed: int, batch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a line of progress tells. `outcome` is None while the network still shrinks."""
+
+    index: int
+    nonzeros: int
+    loss: float
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """The network of the best epoch, and what it reaches; `history` has every epoch."""
+
+    graph: Graph
+    outcome: Outcome
+    history: tuple[Epoch, ...]
+
+
+def retrain(
+    graph: Graph,
+    samples: Samples,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    observed: np.ndarray,
+    assess: Callable[[Graph], Outcome],
+    tell: Callable[[Epoch], None] = lambda epoch: None,
+) -> Retrained:
+    """The graph pruned and trained as the recipe says.
+
+    A checkpoint is written to `folder` after every epoch: called again after a kill, it goes on
+    and ends as if nothing had happened.
+
+    Args:
+        observed: float32 inputs on which the ranges of activations are measured.
+        assess: what a graph reaches once it is compiled.
+        tell: is called after each epoch.
+    """
+    training = _Training(graph, samples, recipe, observed, assess)
+    training.resume(folder / CHECKPOINT)
+    for epoch in training.history:
+        tell(epoch)
+    while len(training.history) < recipe.epochs:
+        tell(training.epoch())
+        training.save(folder / CHECKPOINT)
+    return Retrained(
+        replace_parameters(graph, training.best), training.best_outcome, tuple(training.history)
+    )
+
+
+def replace_parameters(graph: Graph, parameters: dict[str, dict[str, torch.Tensor]]) -> Graph:
+    """The graph with these weights and biases."""
+
+    def array(tensor: torch.Tensor) -> np.ndarray:
+        values = tensor.detach().numpy().copy()
+        values.flags.writeable = False
+        return values
+
+    nodes = (
+        replace(node, parameters={k: array(v) for k, v in parameters[node.name].items()})
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=tuple(nodes))
+
+
+class _Training:
+    """The state of one training, whole epochs at a time. All of it goes into the checkpoint."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        samples: Samples,
+        recipe: Recipe,
+        observed: np.ndarray,
+        assess: Callable[[Graph], Outcome],
+    ) -> None:
+        import torch
+
+        self.graph, self.samples, self.recipe = graph, samples, recipe
+        self.observed, self.assess = observed, assess
+        self.inputs = producers(graph)
+        self.teacher = to_torch(graph)
+        self.parameters = to_torch(graph)
+        self.weights = {name: self.parameters[name]["weight"] for name in self.inputs}
+        trained = [tensor for node in self.parameters.values() for tensor in node.values()]
+        for tensor in trained:
+            tensor.requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(
+            trained, recipe.learning_rate, weight_decay=WEIGHT_DECAY
+        )
+        self.steps_an_epoch = sum(1 for _ in samples.epoch(0, seed=recipe.seed, batch=recipe.batch))
+        self.masks: Masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
+        self.codebooks: dict[str, torch.Tensor] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}
+        self.correction = 1.0  # of the estimated size, so that the real one meets the budget
+        self.history: list[Epoch] = []
+        self.best: dict[str, dict[str, torch.Tensor]] = {}
+        self.best_outcome: Outcome | None = None
+
+    def resume(self, path: Path) -> None:
+        """Goes on from a checkpoint, if there is one."""
+        import torch
+
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=False)
+        with torch.no_grad():
+            for name, tensors in state.pop("parameters").items():
+                for key, value in tensors.items():
+                    self.parameters[name][key].copy_(value)
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        vars(self).update(state)
+
+    def save(self, path: Path) -> None:
+        import torch
+
+        kept = ("parameters", "masks", "codebooks", "correction", "history", "best", "best_outcome")
+        state = {name: getattr(self, name) for name in kept}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        torch.save({**state, "optimizer": self.optimizer.state_dict()}, fresh)
+        fresh.replace(path)
+
+    def epoch(self) -> Epoch:
+        index = len(self.history)
+        first, total = index * self.steps_an_epoch, self.recipe.epochs * self.steps_an_epoch
+        if self.quantized(first / total):
+            self.ranges = self.observe()
+        losses = []
+        batches = self.samples.epoch(index, seed=self.recipe.seed, batch=self.recipe.batch)
+        for step, (inputs, labels) in enumerate(batches, start=first):
+            self.prepare(step, step / total)
+            losses.append(self.step(inputs, labels, step / total))
+        self.history.append(self.finish(index, (first + len(losses)) / total, losses))
+        return self.history[-1]
+
+    def quantized(self, progress: float) -> bool:
+        return progress >= RAMP
+
+    def prepare(self, step: int, progress: float) -> None:
+        """Masks and codebooks for this step."""
+        if step % STEPS_BETWEEN_MASKS == 0 and progress < FREEZE:
+            self.masks = self.choose_masks(progress, self.weights)
+        if self.recipe.codebook_bits and self.quantized(progress):
+            if not self.codebooks:
+                self.codebooks = {
+                    name: codebook.fit(self.kept(name), self.recipe.codebook_bits)
+                    for name in self.weights
+                }
+            elif step % STEPS_BETWEEN_CODEBOOKS == 0:
+                self.codebooks = {
+                    name: codebook.refit(self.kept(name), centroids)
+                    for name, centroids in self.codebooks.items()
+                }
+
+    def kept(self, name: str) -> torch.Tensor:
+        """The weights of a layer that its mask leaves, flat."""
+        return self.weights[name].detach()[self.masks[name] > 0]
+
+    def choose_masks(self, progress: float, weights: dict[str, torch.Tensor]) -> Masks:
+        """Of the best weights, as many as the schedule allows at this progress."""
+        left = (1 - min(1.0, progress / RAMP)) ** 3
+        layers = layers_of(self.masks, self.inputs, self.recipe.codebook_bits)
+        bits = {
+            name: layer.weight_bits(int(self.masks[name].sum())) for name, layer in layers.items()
+        }
+        detached = {name: weight.detach() for name, weight in weights.items()}
+        scores = score_weights(self.graph, detached, score=self.recipe.score, bits=bits)
+        total = sum(score.numel() for score in scores.values())
+        if self.recipe.sparsity is not None:
+            target = round((1 - self.recipe.sparsity) * total)
+            keep = round(target + (total - target) * left)
+        else:
+            target = 8 * self.recipe.parameter_bytes * self.correction
+            dense = sum(layer.bits(self.masks[n].numel()) for n, layer in layers.items())
+            keep = count_for_bits(scores, layers, target + max(0.0, dense - target) * left)
+        return without_wasted(keep_best(scores, keep), self.inputs)
+
+    def step(self, inputs: torch.Tensor, labels: torch.Tensor, progress: float) -> float:
+        import torch
+        from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * one_cycle(progress)
+        with torch.no_grad():
+            taught = forward(self.graph, inputs, parameters=self.teacher).flatten(1)
+        scores = self.run(inputs).flatten(1)
+        soft = kl_div(
+            log_softmax(scores / TEMPERATURE, 1),
+            softmax(taught / TEMPERATURE, 1),
+            reduction="batchmean",
+        )
+        loss = (1 - TEACHER_WEIGHT) * cross_entropy(scores, labels)
+        loss = loss + TEACHER_WEIGHT * TEMPERATURE**2 * soft
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def run(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The network's scores as they will be: masked, shared, and rounded to int8 if it is time."""
+        return forward(
+            self.graph, inputs, parameters=self.effective(), observe=self.round_activation
+        )
+
+    def effective(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The parameters that the network runs with."""
+        parameters = {name: dict(tensors) for name, tensors in self.parameters.items()}
+        for name, mask in self.masks.items():
+            weight = self.weights[name]
+            if name in self.codebooks:
+                weight = codebook.share(weight, self.codebooks[name])
+            elif self.ranges:
+                weight = _round_weight(weight * mask)
+            parameters[name]["weight"] = weight * mask
+        return parameters
+
+    def round_activation(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if name not in self.ranges or name in self.graph.inputs:
+            return value
+        by = affine(*self.ranges[name])
+        return torch.fake_quantize_per_tensor_affine(value, by.scale, by.zero_point, -128, 127)
+
+    def observe(self) -> dict[str, tuple[float, float]]:
+        self.ranges = {}
+        return observe_ranges(replace_parameters(self.graph, self.effective()), self.observed)
+
+    def finish(self, index: int, progress: float, losses: list[float]) -> Epoch:
+        """Measures the network once it has its size, and keeps it if it is the best so far."""
+        nonzeros = sum(int(mask.sum()) for mask in self.masks.values())
+        outcome = None
+        if self.quantized(progress) or index + 1 == self.recipe.epochs:
+            parameters = {
+                name: {key: tensor.detach().clone() for key, tensor in tensors.items()}
+                for name, tensors in self.effective().items()
+            }
+            outcome = self.assess(replace_parameters(self.graph, parameters))
+            if self.best_outcome is None or self.rank(outcome) >= self.rank(self.best_outcome):
+                self.best, self.best_outcome = parameters, outcome
+            self.correct_size(outcome, progress)
+        return Epoch(index, nonzeros, float(np.mean(losses)), outcome)
+
+    def rank(self, outcome: Outcome) -> tuple:
+        """Within the budget first, then by accuracy."""
+        excess = max(0, outcome.parameter_bytes - (self.recipe.parameter_bytes or math.inf))
+        return (-excess, outcome.accuracy)
+
+    def correct_size(self, outcome: Outcome, progress: float) -> None:
+        """Learns from the real size; where masks are frozen, the excess still goes."""
+        budget = self.recipe.parameter_bytes
+        if budget is None:
+            return
+        if progress < FREEZE or outcome.parameter_bytes > budget:
+            self.correction *= 0.997 * budget / outcome.parameter_bytes
+        if progress >= FREEZE and outcome.parameter_bytes > budget:
+            living = {name: w.detach() * self.masks[name] for name, w in self.weights.items()}
+            self.masks = self.choose_masks(1.0, living)
+
+
+def one_cycle(progress: float) -> float:
+    """Share of the peak learning rate: up for `WARM_UP`, then down along a cosine."""
+    if progress < WARM_UP:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / WARM_UP)) / 2
+    return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+def _round_weight(weight: torch.Tensor) -> torch.Tensor:
+    """int8 a channel, symmetric."""
+    import torch
+
+    rows = weight.detach().flatten(1)
+    scale = (rows.abs().max(1).values / 127).clamp(min=1e-12)
+    zeros = torch.zeros(len(scale), dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)

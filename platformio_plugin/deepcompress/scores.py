@@ -1,0 +1,60 @@
+"""How much each weight matters: the rankings by which retraining prunes.
+
+Scores compare between layers: the lowest of the whole network go first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from deepcompress.cost import KERNELS
+from deepcompress.graph import Graph
+from deepcompress.ops import OPERATORS
+
+if TYPE_CHECKING:
+    import torch
+
+SCORES = ("magnitude", "lamp", "bytes", "cycles")
+
+
+def score_weights(
+    graph: Graph, weights: Mapping[str, torch.Tensor], *, score: str, bits: Mapping[str, float]
+) -> dict[str, torch.Tensor]:
+    """The score of every weight, by layer, in the shape of the weights.
+
+    Args:
+        score: "magnitude": its square (Han et al., arXiv 1506.02626). "lamp": its square over the
+            sum of the squares of all weights of its layer that are not smaller (Lee et al., arXiv
+            2010.07611). "bytes" and "cycles": LAMP over what a weight of that layer takes in
+            flash, its place included, or in time.
+        bits: of flash a weight of each layer takes.
+    """
+    if score == "magnitude":
+        return {name: weight.square() for name, weight in weights.items()}
+    price = {"lamp": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": _cycles(graph)}[score]
+    return {name: _lamp(weight) / price[name] for name, weight in weights.items()}
+
+
+def _lamp(weight: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    square = weight.flatten().square()
+    ascending, order = square.sort()
+    not_smaller = ascending.flip(0).cumsum(0).flip(0)
+    score = torch.empty_like(square)
+    score[order] = ascending / not_smaller.clamp(min=torch.finfo(square.dtype).tiny)
+    return score.view_as(weight)
+
+
+def _cycles(graph: Graph) -> dict[str, float]:
+    """What one weight more costs each layer: a first convolution's runs at every position."""
+    cycles = {}
+    for node in graph.nodes:
+        if "weight" in node.parameters:
+            kernel = KERNELS[f"{node.op}_delta"]
+            products = OPERATORS[node.op].macs(
+                node.attributes, 1, graph.tensors[node.output].shape
+            )
+            cycles[node.name] = kernel.mac * products + kernel.weight
+    return cycles
