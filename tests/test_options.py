@@ -28,6 +28,11 @@ def value(name: str, text: str) -> object:
         ("labels", "cat, dog", ("cat", "dog")),
         ("labels", "labels.txt", "labels.txt"),
         ("self_test", "2", 2),
+        ("flash_budget", "4K", 4096),
+        ("parameter_budget", "3291", 3291),
+        ("flash_budget", "1.5m", 1572864),
+        ("max_accuracy_drop", "0.5", 0.5),
+        ("max_accuracy_drop", "1%", 1.0),
     ],
 )
 def test_texts_become_values(name: str, text: str, expected: object) -> None:

@@ -104,9 +104,7 @@ def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, 
             return masks
 
 
-def keep_best(
-    scores: Mapping[str, torch.Tensor], keep: int
-) -> dict[str, torch.Tensor]:
+def keep_best(scores: Mapping[str, torch.Tensor], keep: int) -> dict[str, torch.Tensor]:
     """Masks of the `keep` weights with the highest scores of all layers together."""
     import torch
 
@@ -124,9 +122,7 @@ def count_for_bits(
     import torch
 
     flat = torch.cat([score.flatten() for score in scores.values()])
-    owner = torch.cat(
-        [torch.full((score.numel(),), i) for i, score in enumerate(scores.values())]
-    )
+    owner = torch.cat([torch.full((score.numel(),), i) for i, score in enumerate(scores.values())])
     owner = owner[flat.argsort(descending=True)]
     low, high = len(scores), len(flat)
     while low < high:

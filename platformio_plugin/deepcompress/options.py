@@ -108,6 +108,72 @@ OPTIONS: tuple[Option, ...] = (
         ("size", "speed", "balanced"),
     ),
     Option(
+        "retrain",
+        "flag",
+        False,
+        "prune while training on `data`, until the goals below are met, instead of in one go; "
+        "takes minutes to hours, once: a build that is interrupted goes on where it was",
+        "yes",
+    ),
+    Option(
+        "data",
+        "path",
+        None,
+        "what to train on: an .npz with `inputs` and `labels` like the calibration file, of which "
+        "a tenth is kept to decide on, or file.py:function, called as function('train') and "
+        "function('validation') to yield batches (inputs, labels). That file is run",
+        "data/train.npz or train.py:batches",
+    ),
+    Option(
+        "max_accuracy_drop",
+        "points",
+        None,
+        "goal of retraining: points of accuracy that the int8 network may lose against the float "
+        "one on the validation samples",
+        "0.5",
+    ),
+    Option(
+        "parameter_budget",
+        "bytes",
+        None,
+        "goal of retraining: bytes of flash for weights, indices, biases, scales and tables",
+        "3291 or 4K",
+    ),
+    Option(
+        "flash_budget",
+        "bytes",
+        None,
+        "goal of retraining: bytes of flash for these and the code of the model's kernels",
+        "8K",
+    ),
+    Option(
+        "method",
+        "choice",
+        "gradual",
+        "how retraining prunes: gradually and all layers together, with codebooks and int8 in "
+        "view; or level: the same share of every layer in one go, the highest that a binary "
+        "search finds (Dogan et al., arXiv 2103.15972)",
+        "level",
+        ("gradual", "level"),
+    ),
+    Option("epochs", "count", 30, "passes over the data in each training", "60"),
+    Option(
+        "trials",
+        "count",
+        None,
+        "trainings that the search may try; by default 8 where max_accuracy_drop is a goal, else 1",
+        "20",
+    ),
+    Option("seed", "count", 0, "of all that is random in retraining", "1"),
+    Option(
+        "study",
+        "text",
+        None,
+        "folder, or URL of a database, in which the search keeps what it has tried. Machines that "
+        "name the same one share the work. By default a folder beside the result",
+        "lenet5.study",
+    ),
+    Option(
         "labels",
         "labels",
         None,
@@ -158,6 +224,16 @@ class Options:
     prune: str = "layer"
     encoding: str = "auto"
     optimize: str = "balanced"
+    retrain: bool = False
+    data: str | None = None
+    max_accuracy_drop: float | None = None
+    parameter_budget: int | None = None
+    flash_budget: int | None = None
+    method: str = "gradual"
+    epochs: int = 30
+    trials: int | None = None
+    seed: int = 0
+    study: str | None = None
     labels: tuple[str, ...] | str | None = None
     self_test: int = 0
     python: str | None = None
@@ -257,6 +333,22 @@ def _count(_: Option, text: str) -> int:
     return int(text)
 
 
+def _points(_: Option, text: str) -> float:
+    value = _number(text.rstrip("%"))
+    if not 0 <= value < 100:
+        raise ValueError("is out of range: a loss is in points of percent, at least 0")
+    return value
+
+
+def _bytes(_: Option, text: str) -> int:
+    """Bytes, or with K or M behind them 1024 or 1024 * 1024 as many."""
+    factor = {"k": 1024, "m": 1024 * 1024}.get(text[-1].lower(), 1)
+    value = _number(text if factor == 1 else text[:-1])
+    if not 0 < value * factor < 2**32:
+        raise ValueError("is out of range: it must be more than nothing and fit 32 bits")
+    return int(value * factor)
+
+
 def _labels(_: Option, text: str) -> tuple[str, ...] | str:
     """A path stays a text, to be read by `compile`; a list becomes a tuple."""
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
@@ -273,4 +365,6 @@ _PARSERS = {
     "choice": _choice,
     "labels": _labels,
     "count": _count,
+    "points": _points,
+    "bytes": _bytes,
 }

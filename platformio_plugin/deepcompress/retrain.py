@@ -142,9 +142,7 @@ class _Training:
         trained = [tensor for node in self.parameters.values() for tensor in node.values()]
         for tensor in trained:
             tensor.requires_grad_(True)
-        self.optimizer = torch.optim.AdamW(
-            trained, recipe.learning_rate, weight_decay=WEIGHT_DECAY
-        )
+        self.optimizer = torch.optim.AdamW(trained, recipe.learning_rate, weight_decay=WEIGHT_DECAY)
         self.steps_an_epoch = sum(1 for _ in samples.epoch(0, seed=recipe.seed, batch=recipe.batch))
         self.masks: Masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
         self.codebooks: dict[str, torch.Tensor] = {}
@@ -255,7 +253,7 @@ class _Training:
         return float(loss.detach())
 
     def run(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The network's scores as they will be: masked, shared, and rounded to int8 if it is time."""
+        """The network's scores as they will be: masked, shared, rounded to int8 once it is time."""
         return forward(
             self.graph, inputs, parameters=self.effective(), observe=self.round_activation
         )

@@ -53,8 +53,6 @@ def _cycles(graph: Graph) -> dict[str, float]:
     for node in graph.nodes:
         if "weight" in node.parameters:
             kernel = KERNELS[f"{node.op}_delta"]
-            products = OPERATORS[node.op].macs(
-                node.attributes, 1, graph.tensors[node.output].shape
-            )
+            products = OPERATORS[node.op].macs(node.attributes, 1, graph.tensors[node.output].shape)
             cycles[node.name] = kernel.mac * products + kernel.weight
     return cycles
