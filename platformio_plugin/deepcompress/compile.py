@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from deepcompress.calibration import (
     read_calibration,
     synthetic_calibration,
 )
+from deepcompress.compress import Clock, compress
 from deepcompress.emit import Provenance, emit
-from deepcompress.encode import encode
 from deepcompress.errors import UserError
 from deepcompress.fit import check_fits
 from deepcompress.fold import fold
@@ -30,9 +29,6 @@ from deepcompress.graph import Graph, IntegerGraph, Plan
 from deepcompress.load import load
 from deepcompress.lower import lower
 from deepcompress.options import Options
-from deepcompress.plan import plan
-from deepcompress.prune import prune
-from deepcompress.quantize import quantize
 from deepcompress.reference import quantize_bytes, quantize_float, run
 from deepcompress.report import flash_bytes, measure_accuracy, report
 
@@ -53,19 +49,6 @@ class Compiled:
     graph: Graph
     integer: IntegerGraph
     plan: Plan
-
-
-@dataclass
-class Clock:
-    """Tells how long each stage took, if somebody listens."""
-
-    say: Callable[[str], None] = lambda line: None
-    _last: float = field(default_factory=time.perf_counter)
-
-    def stage(self, name: str) -> None:
-        now = time.perf_counter()
-        self.say(f"{name:<10} {1e3 * (now - self._last):8.1f} ms")
-        self._last = now
 
 
 def compile_model(
@@ -125,31 +108,10 @@ def compile_model(
     return Compiled(texts, facts, pruned, integer, planned)
 
 
-def compress(
-    graph: Graph, calibration: Calibration, options: Options, clock: Clock
-) -> tuple[Graph, Plan]:
-    """The stages between the float graph and the C: the pruned graph, and the plan."""
-    pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
-    clock.stage("prune")
-    integer = quantize(pruned, calibration)
-    check.accumulators_fit(integer)
-    check.offsets_fit(integer)
-    clock.stage("quantize")
-    encoded = encode(
-        integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
-    )
-    check.encodings_are_lossless(encoded)
-    clock.stage("encode")
-    planned = plan(encoded, cpu=options.target.cpu)
-    check.buffers_do_not_collide(planned)
-    clock.stage("plan")
-    return pruned, planned
-
-
 def _flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
     """Bytes of flash that the model would take, pruned to this sparsity and stored smallest."""
     smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size")
-    return flash_bytes(compress(graph, calibration, smaller, Clock())[1])
+    return flash_bytes(compress(graph, calibration, smaller)[1])
 
 
 def check_name(name: str) -> None:
