@@ -67,7 +67,7 @@ def planned(layer: str, encoding: str, sparsity: float) -> Plan:
 
 
 WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear")]
-HOW = (("dense", 0.0), ("delta", 0.8), ("delta4", 0.8), ("bitmap", 0.8))
+HOW = (("dense", 0.0), ("delta", 0.8), ("delta4", 0.8), ("bitmap", 0.8), ("block", 0.8), ("codebook", 0.8), ("huffman", 0.8))
 CASES = [(layer, *how) for layer in WEIGHTED for how in HOW]
 CASES += [(layer, "auto", 0.0) for layer in LAYERS if layer not in WEIGHTED]
 

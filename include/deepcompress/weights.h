@@ -7,7 +7,15 @@
 #include <stdint.h>
 
 /* How the weights lie in flash; docs/formats.md draws each. */
-typedef enum { DC_DENSE, DC_DELTA, DC_DELTA4, DC_BITMAP } dc_encoding;
+typedef enum {
+    DC_DENSE,
+    DC_DELTA,
+    DC_DELTA4,
+    DC_BITMAP,
+    DC_BLOCK,
+    DC_CODEBOOK,
+    DC_HUFFMAN
+} dc_encoding;
 
 typedef struct {
     dc_encoding encoding;
@@ -15,6 +23,7 @@ typedef struct {
     const uint8_t *index; /* where the values belong, if the encoding keeps that apart */
     const int32_t *bias;  /* [out], the input's zero point folded in */
     const int32_t *multiplier; /* [out], see requantize.h */
+    const uint8_t *codebook;   /* the weights that packed values stand for, if they are */
 } dc_weights;
 
 #endif

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from deepcompress.cost import Cost, estimate
-from deepcompress.encodings import ENCODINGS
+from deepcompress.encodings import ENCODINGS, block, codebook
+from deepcompress.errors import UserError
 from deepcompress.graph import EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
 
 
@@ -17,6 +18,9 @@ def encode(
     Args:
         encoding: "auto", or one of `ENCODINGS` for all layers.
         optimize: what "auto" minimises: "size", "speed", or "balanced" (their product).
+
+    Raises:
+        UserError: a layer that the one encoding cannot hold.
     """
     weights = {
         node.name: _choose(graph, node, encoding, optimize, cpu)
@@ -28,14 +32,28 @@ def encode(
 
 def stored_weights(node: IntegerNode, encoding: str) -> int:
     """Weights that a kernel multiplies by."""
-    return node.weight.size if encoding == "dense" else int(np.count_nonzero(node.weight))
+    if encoding == "dense":
+        return node.weight.size
+    if encoding == "block" and node.op == "linear":
+        return block.stored_weights(node.weight)
+    return int(np.count_nonzero(node.weight))
 
 
 def _choose(
     graph: IntegerGraph, node: IntegerNode, encoding: str, optimize: str, cpu: str
 ) -> EncodedWeight:
     possible = list(ENCODINGS) if encoding == "auto" else [encoding]
-    encoded = [EncodedWeight(name, ENCODINGS[name].encode(node.weight)) for name in possible]
+    encoded = [
+        EncodedWeight(name, arrays)
+        for name in possible
+        if (arrays := ENCODINGS[name].encode(node.weight)) is not None
+    ]
+    if not encoded:
+        raise UserError(
+            f"its weights have too many different values for encoding = {encoding}",
+            f"layer {node.name}",
+            f"Retrain with codebook_bits = {codebook.LARGEST_BITS} or less, or set encoding = auto",
+        )
     output = graph.tensors[node.output].shape
 
     def price(weight: EncodedWeight) -> float:

@@ -97,7 +97,7 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         "how weights lie in flash: the cheapest for each layer, or one for all",
         "delta",
-        ("auto", "dense", "delta", "delta4", "bitmap"),
+        ("auto", "dense", "delta", "delta4", "bitmap", "block", "codebook", "huffman"),
     ),
     Option(
         "optimize",

@@ -14,7 +14,7 @@
 DC_INLINE void dc_bitmap_row(dc_reader *reader, int32_t columns) {
     reader->index = reader->row;
     reader->row += (columns + 7) / 8;
-    reader->bit = 0;
+    reader->index_bit = 0;
 }
 
 /* Zero bits below the lowest set bit of a value that is not 0. */
@@ -30,22 +30,21 @@ DC_INLINE int32_t dc_trailing_zeros(int32_t bits) {
 #endif
 }
 
-/* The next weight, and how many zeros lie before it. */
-DC_INLINE int32_t dc_bitmap_next(dc_reader *reader, int32_t *gap) {
+DC_INLINE void dc_bitmap_next(dc_reader *reader, dc_weight *weight) {
     int32_t zeros = 0;
-    int32_t bits = *reader->index >> reader->bit;
+    int32_t bits = *reader->index >> reader->index_bit;
     while (bits == 0) {
-        zeros += 8 - reader->bit;
-        reader->bit = 0;
+        zeros += 8 - reader->index_bit;
+        reader->index_bit = 0;
         bits = *++reader->index;
     }
     const int32_t last = dc_trailing_zeros(bits);
     zeros += last;
-    reader->bit += last + 1;
-    reader->index += reader->bit >> 3;
-    reader->bit &= 7;
-    *gap = zeros;
-    return (int8_t)*reader->values++;
+    reader->index_bit += last + 1;
+    reader->index += reader->index_bit >> 3;
+    reader->index_bit &= 7;
+    weight->gap = zeros;
+    weight->value = (int8_t)*reader->values++;
 }
 
 #endif

@@ -12,10 +12,9 @@
 
 #include "reader.h"
 
-/* The next weight, and how many zeros lie before it. */
-DC_INLINE int32_t dc_delta_next(dc_reader *reader, int32_t *gap) {
-    *gap = *reader->values++;
-    return (int8_t)*reader->values++;
+DC_INLINE void dc_delta_next(dc_reader *reader, dc_weight *weight) {
+    weight->gap = *reader->values++;
+    weight->value = (int8_t)*reader->values++;
 }
 
 #endif

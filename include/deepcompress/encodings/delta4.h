@@ -11,17 +11,21 @@
 
 #include "reader.h"
 
-/* The next weight, and how many zeros lie before it. */
-DC_INLINE int32_t dc_delta4_next(dc_reader *reader, int32_t *gap) {
+/* The next gap of the index. */
+DC_INLINE int32_t dc_delta4_gap(dc_reader *reader) {
     int32_t zeros = 0, nibble;
     do {
-        nibble = (*reader->index >> reader->bit) & 15;
-        reader->index += reader->bit >> 2;
-        reader->bit ^= 4;
+        nibble = (*reader->index >> reader->index_bit) & 15;
+        reader->index += reader->index_bit >> 2;
+        reader->index_bit ^= 4;
         zeros += nibble;
     } while (nibble == 15);
-    *gap = zeros;
-    return (int8_t)*reader->values++;
+    return zeros;
+}
+
+DC_INLINE void dc_delta4_next(dc_reader *reader, dc_weight *weight) {
+    weight->gap = dc_delta4_gap(reader);
+    weight->value = (int8_t)*reader->values++;
 }
 
 #endif

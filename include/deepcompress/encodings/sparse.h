@@ -1,40 +1,97 @@
 /*
  * The sparse encodings behind one interface. Which one is meant is a constant to the compiler,
  * which leaves nothing of the others.
+ *
+ *   dc_reader reader = dc_sparse_begin(weights);
+ *   for each output channel:
+ *       dc_sparse_channel(encoding, &reader, columns);
+ *       while (dc_sparse_next(encoding, &reader, &weight)): weight.gap zeros, then weight.value
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_SPARSE_H
 #define DEEPCOMPRESS_ENCODINGS_SPARSE_H
 
 #include "../weights.h"
 #include "bitmap.h"
+#include "block.h"
+#include "codebook.h"
 #include "delta.h"
 #include "delta4.h"
+#include "huffman.h"
 
 DC_INLINE dc_reader dc_sparse_begin(const dc_weights *weights) {
-    const dc_reader reader = {(const uint8_t *)weights->values, weights->index, weights->index, 0};
+    dc_reader reader = {0};
+    reader.values = (const uint8_t *)weights->values;
+    reader.index = weights->index;
+    reader.row = weights->index;
+    reader.codebook = weights->codebook;
+    reader.next.gap = -1;
     return reader;
 }
 
-/* Begins the next output channel, of `columns` weights with the zeros; how many are stored. */
-DC_INLINE int32_t dc_sparse_channel(dc_encoding encoding, dc_reader *reader, int32_t columns) {
+/* Whether gaps run on across the ends of output channels, which then have no counts. */
+DC_INLINE int32_t dc_sparse_runs_on(dc_encoding encoding) {
+    return encoding == DC_CODEBOOK || encoding == DC_HUFFMAN;
+}
+
+/* Begins the next output channel, of `columns` weights with the zeros. */
+DC_INLINE void dc_sparse_channel(dc_encoding encoding, dc_reader *reader, int32_t columns) {
+    if (dc_sparse_runs_on(encoding)) {
+        reader->left = columns;
+        return;
+    }
+    if (encoding == DC_BLOCK) {
+        dc_block_channel(reader, columns);
+        return;
+    }
     if (encoding == DC_BITMAP) {
         dc_bitmap_row(reader, columns);
     }
-    return dc_read_count(reader);
+    reader->left = dc_read_count(reader);
 }
 
-/* The next weight of the channel, and how many zeros lie before it. */
-DC_INLINE int32_t dc_sparse_next(dc_encoding encoding, dc_reader *reader, int32_t *gap) {
+/* The next weight of the channel, read ahead of its channel's end. False at the end. */
+DC_INLINE int32_t dc_sparse_next_running(dc_encoding encoding, dc_reader *reader,
+                                         dc_weight *weight) {
+    if (reader->next.gap < 0) {
+        if (encoding == DC_HUFFMAN) {
+            dc_huffman_read(reader);
+        } else {
+            dc_codebook_read(reader);
+        }
+    }
+    if (reader->next.gap >= reader->left) {
+        reader->next.gap -= reader->left;
+        return 0;
+    }
+    *weight = reader->next;
+    reader->left -= weight->gap + 1;
+    reader->next.gap = -1;
+    return 1;
+}
+
+/* The next weight of the channel, which may be zero, and the zeros before it. False at the end. */
+DC_INLINE int32_t dc_sparse_next(dc_encoding encoding, dc_reader *reader, dc_weight *weight) {
+    if (dc_sparse_runs_on(encoding)) {
+        return dc_sparse_next_running(encoding, reader, weight);
+    }
+    if (reader->left == 0) {
+        return 0;
+    }
+    --reader->left;
     switch (encoding) {
     case DC_DELTA4:
-        return dc_delta4_next(reader, gap);
-    case DC_BITMAP:
-        return dc_bitmap_next(reader, gap);
-    case DC_DELTA:
-    case DC_DENSE:
+        dc_delta4_next(reader, weight);
         break;
+    case DC_BITMAP:
+        dc_bitmap_next(reader, weight);
+        break;
+    case DC_BLOCK:
+        dc_block_next(reader, weight);
+        break;
+    default:
+        dc_delta_next(reader, weight);
     }
-    return dc_delta_next(reader, gap);
+    return 1;
 }
 
 #endif

@@ -72,12 +72,12 @@ DC_INLINE int32_t dc_conv2d_offset(const dc_conv2d *layer, int32_t channel, int3
 DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding, dc_reader *reader,
                                    dc_entry *entries) {
     const int32_t columns = layer->in_channels * layer->kernel_height * layer->kernel_width;
-    const int32_t count = dc_sparse_channel(encoding, reader, columns);
+    dc_entry *entry = entries;
+    dc_weight weight;
     int32_t channel = 0, ky = 0, kx = -1;
-    for (int32_t i = 0; i < count; ++i) {
-        int32_t gap;
-        const int32_t value = dc_sparse_next(encoding, reader, &gap);
-        kx += gap + 1;
+    dc_sparse_channel(encoding, reader, columns);
+    while (dc_sparse_next(encoding, reader, &weight)) {
+        kx += weight.gap + 1;
         while (kx >= layer->kernel_width) {
             kx -= layer->kernel_width;
             if (++ky == layer->kernel_height) {
@@ -85,9 +85,11 @@ DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
                 ++channel;
             }
         }
-        entries[i] = (dc_conv2d_offset(layer, channel, ky, kx) * 256) | (uint8_t)value;
+        if (weight.value != 0) {
+            *entry++ = (dc_conv2d_offset(layer, channel, ky, kx) * 256) | (uint8_t)weight.value;
+        }
     }
-    return count;
+    return (int32_t)(entry - entries);
 }
 
 /* Adds to four accumulators whose windows all lie inside the input and begin at x[0], x[at1] ... */

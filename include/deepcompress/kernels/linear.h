@@ -31,19 +31,27 @@ DC_INLINE void dc_linear_dense(const dc_linear *layer, const dc_weights *weights
     }
 }
 
+/* Adds the products of the next output channel with x[columns] to a sum. */
+DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t columns,
+                                const int8_t *x, int32_t sum) {
+    if (encoding == DC_BLOCK) {
+        return dc_block_dot(reader, columns, x, sum);
+    }
+    dc_weight weight;
+    dc_sparse_channel(encoding, reader, columns);
+    while (dc_sparse_next(encoding, reader, &weight)) {
+        x += weight.gap;
+        sum += weight.value * *x++;
+    }
+    return sum;
+}
+
 DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
                                 const int8_t *input, int8_t *output) {
     dc_reader reader = dc_sparse_begin(weights);
     for (int32_t o = 0; o < layer->out_features; ++o) {
-        const int8_t *x = input;
-        int32_t sum = weights->bias[o];
-        int32_t left = dc_sparse_channel(weights->encoding, &reader, layer->in_features);
-        for (; left > 0; --left) {
-            int32_t gap;
-            const int32_t value = dc_sparse_next(weights->encoding, &reader, &gap);
-            x += gap;
-            sum += value * *x++;
-        }
+        const int32_t sum =
+            dc_linear_dot(weights->encoding, &reader, layer->in_features, input, weights->bias[o]);
         output[o] = dc_requantize_int8(sum, weights->multiplier[o], &layer->requantize);
     }
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from deepcompress.encodings import bitmap, delta, delta4, dense
+from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense, huffman
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class Encoding(Protocol):
-    def encode(self, weight: np.ndarray) -> tuple[Array, ...]:
-        """C arrays of an int8 matrix [output channels, weights of one]."""
+    def encode(self, weight: np.ndarray) -> tuple[Array, ...] | None:
+        """C arrays of an int8 matrix [output channels, weights of one], each named as its field
+        of `dc_weights`; None where the encoding cannot hold this matrix."""
 
     def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
         """The matrix again, int8 [rows, columns]."""
@@ -32,4 +33,7 @@ ENCODINGS: dict[str, Encoding] = {
     "delta": delta,
     "delta4": delta4,
     "bitmap": bitmap,
+    "block": block,
+    "codebook": codebook,
+    "huffman": huffman,
 }

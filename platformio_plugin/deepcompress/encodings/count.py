@@ -1,4 +1,7 @@
-"""A count as the sparse encodings write it: bytes that add up, all but the last of them 255."""
+"""What the sparse encodings share: a count, and how many weights a convolution decodes.
+
+A count is bytes that add up, all but the last of them 255.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +34,8 @@ def read_counted_values(stream: np.ndarray, rows: int) -> list[np.ndarray]:
         values.append(stream[at : at + number].view(np.int8))
         at += number
     return values
+
+
+def entries(weight: np.ndarray) -> int:
+    """4-byte words for the non-zero weights of any output channel, at least one."""
+    return max(1, int(np.count_nonzero(weight, axis=1).max()))

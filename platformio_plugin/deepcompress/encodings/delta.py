@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.encodings.count import count, read_count
+from deepcompress.encodings.count import count, entries, read_count
 from deepcompress.graph import Array
+
+__all__ = ["decode", "encode", "entries"]
 
 LARGEST_GAP = 255
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:
-    channels = [np.concatenate([count(len(p)), p.ravel()]) for p in map(pairs, weight)]
+    channels = [np.concatenate([count(len(p)), p.ravel()]) for p in map(_pairs, weight)]
     meaning = "per output channel: count, then (zeros skipped, int8 weight) pairs"
     return (Array("values", np.concatenate(channels), meaning),)
 
@@ -36,11 +38,7 @@ def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
     return weight
 
 
-def entries(weight: np.ndarray) -> int:
-    return max(1, *(len(pairs(row)) for row in weight))
-
-
-def pairs(row: np.ndarray) -> np.ndarray:
+def _pairs(row: np.ndarray) -> np.ndarray:
     """uint8 [count, 2] of (gap, value) of one output channel, bridges included."""
     at = np.flatnonzero(row)
     gaps = np.diff(at, prepend=-1) - 1

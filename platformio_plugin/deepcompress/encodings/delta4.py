@@ -8,42 +8,52 @@ gap    = 15* rest         zeros since the previous weight of this channel: they 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from deepcompress.encodings.count import counted_values, read_counted_values
+from deepcompress.encodings.count import counted_values, entries, read_counted_values
 from deepcompress.graph import Array
+
+__all__ = ["decode", "encode", "entries", "pack_gaps", "unpack_gaps"]
 
 _ESCAPE = 15
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:
-    nibbles = np.concatenate([_nibbles(row) for row in weight])
-    padded = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
-    # At least one byte, so that C has an array to name.
-    index = padded[0::2] | padded[1::2] << 4 if len(padded) else np.zeros(1, np.uint8)
     return (
         Array("values", counted_values(weight), "per output channel: count, then int8 weights"),
-        Array("index", index, "zeros before each weight, half a byte each, 15 means and more"),
+        pack_gaps(weight),
     )
 
 
 def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
-    values, index = arrays[0].values, arrays[1].values
-    nibbles = iter(np.stack([index & 15, index >> 4], axis=1).ravel().tolist())
-    weight = np.zeros(shape, np.int8)
-    for row, stored in zip(weight, read_counted_values(values, len(weight)), strict=True):
+    weight, gaps = np.zeros(shape, np.int8), unpack_gaps(arrays[1])
+    for row, values in zip(weight, read_counted_values(arrays[0].values, len(weight)), strict=True):
         at = -1
-        for value in stored:
-            at += 1
-            while (nibble := next(nibbles)) == _ESCAPE:
-                at += _ESCAPE
-            at += nibble
+        for value in values:
+            at += next(gaps) + 1
             row[at] = value
     return weight
 
 
-def entries(weight: np.ndarray) -> int:
-    return max(1, int(np.count_nonzero(weight, axis=1).max()))
+def pack_gaps(rows: Sequence[np.ndarray]) -> Array:
+    """The index: the gap before each non-zero weight, counted anew in each row."""
+    nibbles = np.concatenate([_nibbles(row) for row in rows])
+    padded = np.append(nibbles, np.zeros(len(nibbles) % 2, np.uint8))
+    # At least one byte, so that C has an array to name.
+    index = padded[0::2] | padded[1::2] << 4 if len(padded) else np.zeros(1, np.uint8)
+    return Array("index", index, "zeros before each weight, half a byte each, 15 means and more")
+
+
+def unpack_gaps(index: Array) -> Iterator[int]:
+    """The gaps again, one by one."""
+    gap = 0
+    for nibble in np.stack([index.values & 15, index.values >> 4], axis=1).ravel().tolist():
+        gap += nibble
+        if nibble != _ESCAPE:
+            yield gap
+            gap = 0
 
 
 def _nibbles(row: np.ndarray) -> np.ndarray:
