@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 LARGEST = 127
 _ROUNDS = 30
+_FINEST = 1e-12
 
 
 def fit(weights: torch.Tensor, bits: int) -> torch.Tensor:
     """The codebook of a layer's non-zero weights, ascending, float [2**bits]."""
     import torch
 
+    if len(weights) == 0:
+        return torch.linspace(-1, 1, 2**bits)
     centroids = torch.linspace(float(weights.min()), float(weights.max()), 2**bits)
     for _ in range(_ROUNDS):
         centroids = refit(weights, centroids)
@@ -43,9 +46,9 @@ def assign(weights: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 
 def on_grid(centroids: torch.Tensor) -> torch.Tensor:
     """The centroids as multiples of the largest's 127th part; none becomes zero."""
-    scale = centroids.abs().max() / LARGEST
+    scale = (centroids.abs().max() / LARGEST).clamp(min=_FINEST)
     steps = (centroids / scale).round()
-    return scale * steps.where(steps != 0, centroids.sign())
+    return scale * steps.where(steps != 0, 1 - 2.0 * (centroids < 0))
 
 
 def share(weight: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,8 @@ Masks = Mapping[str, "torch.Tensor"]
 _INT8_BITS = 6.5
 # A Huffman code loses this much against the entropy of its symbols, and they are not all as likely.
 _CODEBOOK_BITS_USED = 0.85
+# Lengths of the codes, scale, and what else a layer has once.
+_LAYER_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,18 @@ class Layer:
         return self.value_bits + self.places_bits(nonzeros) / max(nonzeros, 1)
 
 
-def layers_of(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> dict:
-    """`Layer` by name, for masks whose wasted weights are gone."""
+def layers_of(
+    masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int
+) -> dict[str, Layer]:
+    """The layers by name, for masks whose wasted weights are gone."""
     value_bits = codebook_bits * _CODEBOOK_BITS_USED if codebook_bits else _INT8_BITS
     table = 2**codebook_bits if codebook_bits else 128
     layers = {}
     for name, mask in masks.items():
-        rows = int(mask.flatten(1).any(1).sum())
-        units = int(_by_unit(mask, masks.get(inputs[name] or "")).any(2).any(0).sum())
-        per_unit = mask[0].numel() // _by_unit(mask, masks.get(inputs[name] or "")).shape[1]
-        layers[name] = Layer(rows * units * per_unit, 8 * (rows + table + 12), value_bits)
+        by_unit = _by_unit(mask, masks.get(inputs[name] or ""))
+        rows, units = int(by_unit.any(2).any(1).sum()), int(by_unit.any(2).any(0).sum())
+        places = rows * units * by_unit.shape[2]
+        layers[name] = Layer(places, 8 * (rows + table + _LAYER_BYTES), value_bits)
     return layers
 
 
@@ -106,28 +110,42 @@ def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, 
 
 def keep_best(scores: Mapping[str, torch.Tensor], keep: int) -> dict[str, torch.Tensor]:
     """Masks of the `keep` weights with the highest scores of all layers together."""
+    return {name: (rank < keep).float() for name, rank in rank_all(scores).items()}
+
+
+def rank_all(scores: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """How many weights of all layers together have a higher score, for each weight."""
     import torch
 
     flat = torch.cat([score.flatten() for score in scores.values()])
-    chosen = torch.zeros_like(flat)
-    chosen[flat.topk(keep).indices] = 1.0
-    parts = chosen.split([score.numel() for score in scores.values()])
+    order = flat.argsort(descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    parts = rank.split([score.numel() for score in scores.values()])
     return {n: part.view_as(s) for (n, s), part in zip(scores.items(), parts, strict=True)}
 
 
-def count_for_bits(
-    scores: Mapping[str, torch.Tensor], layers: Mapping[str, Layer], bits: float
-) -> int:
-    """How many of the best weights fit, by the layers' estimate; at least one a layer."""
-    import torch
+def keep_bits(
+    scores: Mapping[str, torch.Tensor],
+    inputs: Mapping[str, str | None],
+    codebook_bits: int,
+    bits: float,
+) -> dict[str, torch.Tensor]:
+    """Masks of as many of the best weights as take no more than `bits`, by estimate."""
+    ranks = rank_all(scores)
 
-    flat = torch.cat([score.flatten() for score in scores.values()])
-    owner = torch.cat([torch.full((score.numel(),), i) for i, score in enumerate(scores.values())])
-    owner = owner[flat.argsort(descending=True)]
-    low, high = len(scores), len(flat)
+    def masks(keep: int) -> dict[str, torch.Tensor]:
+        return without_wasted({n: (rank < keep).float() for n, rank in ranks.items()}, inputs)
+
+    low, high = 0, sum(rank.numel() for rank in ranks.values())
     while low < high:
         middle = (low + high + 1) // 2
-        counts = torch.bincount(owner[:middle], minlength=len(scores)).tolist()
-        size = sum(layers[n].bits(count) for n, count in zip(scores, counts, strict=True))
-        low, high = (middle, high) if size <= bits else (low, middle - 1)
-    return low
+        fits = estimate_bits(masks(middle), inputs, codebook_bits) <= bits
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return masks(low)
+
+
+def estimate_bits(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> float:
+    """What the weights that the masks leave take in flash, with all that goes with them."""
+    layers = layers_of(masks, inputs, codebook_bits)
+    return sum(layer.bits(int(masks[name].sum())) for name, layer in layers.items())

@@ -31,13 +31,16 @@ class Recipe:
         parameter_bytes, sparsity: where pruning ends; one of the two is None.
         score: how weights are ranked, a key of `scores.SCORES`.
         codebook_bits: each layer's weights share 2**bits values; 0 for none.
+        gradual: False to prune in one go before the training, which then knows of labels only:
+            no teacher, no rounding.
         epochs, batch, learning_rate, seed: of the training.
     """
 
     parameter_bytes: int | None = None
     sparsity: float | None = None
-    score: str = "lamp"
+    score: str = "bytes"
     codebook_bits: int = 4
+    gradual: bool = True
     epochs: int = 30
     batch: int = 128
     learning_rate: float = 2e-3

@@ -24,8 +24,9 @@ from deepcompress.forward import forward, to_torch
 from deepcompress.graph import Graph
 from deepcompress.masks import (
     Masks,
-    count_for_bits,
+    estimate_bits,
     keep_best,
+    keep_bits,
     layers_of,
     producers,
     without_wasted,
@@ -44,6 +45,7 @@ STEPS_BETWEEN_CODEBOOKS = 50
 TEACHER_WEIGHT, TEMPERATURE = 0.7, 4.0
 WEIGHT_DECAY = 1e-3
 CHECKPOINT = "checkpoint.pt"
+_AIM = 0.997  # of the budget: rounding weights to a codebook that learns moves the size a little
 
 
 class Samples(Protocol):
@@ -145,6 +147,7 @@ class _Training:
         self.optimizer = torch.optim.AdamW(trained, recipe.learning_rate, weight_decay=WEIGHT_DECAY)
         self.steps_an_epoch = sum(1 for _ in samples.epoch(0, seed=recipe.seed, batch=recipe.batch))
         self.masks: Masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
+        self.dense_bits = estimate_bits(self.masks, self.inputs, recipe.codebook_bits)
         self.codebooks: dict[str, torch.Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
         self.correction = 1.0  # of the estimated size, so that the real one meets the budget
@@ -179,8 +182,8 @@ class _Training:
     def epoch(self) -> Epoch:
         index = len(self.history)
         first, total = index * self.steps_an_epoch, self.recipe.epochs * self.steps_an_epoch
-        if self.quantized(first / total):
-            self.ranges = self.observe()
+        if self.recipe.gradual and (first / total >= RAMP or index + 1 == self.recipe.epochs):
+            self.quantize()
         losses = []
         batches = self.samples.epoch(index, seed=self.recipe.seed, batch=self.recipe.batch)
         for step, (inputs, labels) in enumerate(batches, start=first):
@@ -189,24 +192,30 @@ class _Training:
         self.history.append(self.finish(index, (first + len(losses)) / total, losses))
         return self.history[-1]
 
-    def quantized(self, progress: float) -> bool:
-        return progress >= RAMP
+    def quantize(self) -> None:
+        """From now on values are rounded as they will be; ranges are those of this moment."""
+        if self.recipe.codebook_bits and not self.codebooks:
+            self.codebooks = {
+                name: codebook.fit(self.kept(name), self.recipe.codebook_bits)
+                for name in self.weights
+            }
+        self.ranges = {}  # they are observed without rounding
+        observed = replace_parameters(self.graph, self.effective())
+        self.ranges = observe_ranges(observed, self.observed)
 
     def prepare(self, step: int, progress: float) -> None:
         """Masks and codebooks for this step."""
+        if not self.recipe.gradual:
+            if step == 0:
+                self.masks = self.choose_masks(1.0, self.weights)
+            return
         if step % STEPS_BETWEEN_MASKS == 0 and progress < FREEZE:
             self.masks = self.choose_masks(progress, self.weights)
-        if self.recipe.codebook_bits and self.quantized(progress):
-            if not self.codebooks:
-                self.codebooks = {
-                    name: codebook.fit(self.kept(name), self.recipe.codebook_bits)
-                    for name in self.weights
-                }
-            elif step % STEPS_BETWEEN_CODEBOOKS == 0:
-                self.codebooks = {
-                    name: codebook.refit(self.kept(name), centroids)
-                    for name, centroids in self.codebooks.items()
-                }
+        if step % STEPS_BETWEEN_CODEBOOKS == 0:
+            self.codebooks = {
+                name: codebook.refit(self.kept(name), centroids)
+                for name, centroids in self.codebooks.items()
+            }
 
     def kept(self, name: str) -> torch.Tensor:
         """The weights of a layer that its mask leaves, flat."""
@@ -216,41 +225,44 @@ class _Training:
         """Of the best weights, as many as the schedule allows at this progress."""
         left = (1 - min(1.0, progress / RAMP)) ** 3
         layers = layers_of(self.masks, self.inputs, self.recipe.codebook_bits)
-        bits = {
-            name: layer.weight_bits(int(self.masks[name].sum())) for name, layer in layers.items()
-        }
+        bits = {n: layers[n].weight_bits(int(mask.sum())) for n, mask in self.masks.items()}
         detached = {name: weight.detach() for name, weight in weights.items()}
         scores = score_weights(self.graph, detached, score=self.recipe.score, bits=bits)
-        total = sum(score.numel() for score in scores.values())
         if self.recipe.sparsity is not None:
+            total = sum(score.numel() for score in scores.values())
             target = round((1 - self.recipe.sparsity) * total)
             keep = round(target + (total - target) * left)
+            masks = without_wasted(keep_best(scores, keep), self.inputs)
         else:
             target = 8 * self.recipe.parameter_bytes * self.correction
-            dense = sum(layer.bits(self.masks[n].numel()) for n, layer in layers.items())
-            keep = count_for_bits(scores, layers, target + max(0.0, dense - target) * left)
-        return without_wasted(keep_best(scores, keep), self.inputs)
+            allowed = target + max(0.0, self.dense_bits - target) * left
+            masks = keep_bits(scores, self.inputs, self.recipe.codebook_bits, allowed)
+        # Where the best weights no longer lead from input to output, nothing would be left.
+        return masks if all(mask.any() for mask in masks.values()) else self.masks
 
     def step(self, inputs: torch.Tensor, labels: torch.Tensor, progress: float) -> float:
-        import torch
-        from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+        from torch.nn.functional import cross_entropy
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * one_cycle(progress)
-        with torch.no_grad():
-            taught = forward(self.graph, inputs, parameters=self.teacher).flatten(1)
         scores = self.run(inputs).flatten(1)
-        soft = kl_div(
-            log_softmax(scores / TEMPERATURE, 1),
-            softmax(taught / TEMPERATURE, 1),
-            reduction="batchmean",
-        )
-        loss = (1 - TEACHER_WEIGHT) * cross_entropy(scores, labels)
-        loss = loss + TEACHER_WEIGHT * TEMPERATURE**2 * soft
+        loss = cross_entropy(scores, labels)
+        if self.recipe.gradual:
+            loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * self.taught(inputs, scores)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return float(loss.detach())
+
+    def taught(self, inputs: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Loss against the uncompressed network's answers."""
+        import torch
+        from torch.nn.functional import kl_div, log_softmax, softmax
+
+        with torch.no_grad():
+            teacher = forward(self.graph, inputs, parameters=self.teacher).flatten(1)
+        soft, given = log_softmax(scores / TEMPERATURE, 1), softmax(teacher / TEMPERATURE, 1)
+        return TEMPERATURE**2 * kl_div(soft, given, reduction="batchmean")
 
     def run(self, inputs: torch.Tensor) -> torch.Tensor:
         """The network's scores as they will be: masked, shared, rounded to int8 once it is time."""
@@ -278,15 +290,11 @@ class _Training:
         by = affine(*self.ranges[name])
         return torch.fake_quantize_per_tensor_affine(value, by.scale, by.zero_point, -128, 127)
 
-    def observe(self) -> dict[str, tuple[float, float]]:
-        self.ranges = {}
-        return observe_ranges(replace_parameters(self.graph, self.effective()), self.observed)
-
     def finish(self, index: int, progress: float, losses: list[float]) -> Epoch:
         """Measures the network once it has its size, and keeps it if it is the best so far."""
         nonzeros = sum(int(mask.sum()) for mask in self.masks.values())
         outcome = None
-        if self.quantized(progress) or index + 1 == self.recipe.epochs:
+        if self.ranges or not self.recipe.gradual:
             parameters = {
                 name: {key: tensor.detach().clone() for key, tensor in tensors.items()}
                 for name, tensors in self.effective().items()
@@ -308,7 +316,8 @@ class _Training:
         if budget is None:
             return
         if progress < FREEZE or outcome.parameter_bytes > budget:
-            self.correction *= 0.997 * budget / outcome.parameter_bytes
+            change = _AIM * budget / max(1, outcome.parameter_bytes)
+            self.correction *= min(max(change, 0.5), 2.0)
         if progress >= FREEZE and outcome.parameter_bytes > budget:
             living = {name: w.detach() * self.masks[name] for name, w in self.weights.items()}
             self.masks = self.choose_masks(1.0, living)

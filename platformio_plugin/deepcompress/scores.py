@@ -15,7 +15,7 @@ from deepcompress.ops import OPERATORS
 if TYPE_CHECKING:
     import torch
 
-SCORES = ("magnitude", "lamp", "bytes", "cycles")
+SCORES = ("magnitude", "level", "lamp", "bytes", "cycles")
 
 
 def score_weights(
@@ -24,16 +24,25 @@ def score_weights(
     """The score of every weight, by layer, in the shape of the weights.
 
     Args:
-        score: "magnitude": its square (Han et al., arXiv 1506.02626). "lamp": its square over the
-            sum of the squares of all weights of its layer that are not smaller (Lee et al., arXiv
+        score: "magnitude": its square (Han et al., arXiv 1506.02626). "level": its rank within
+            its layer, so that all layers lose the same share. "lamp": its square over the sum of
+            the squares of all weights of its layer that are not smaller (Lee et al., arXiv
             2010.07611). "bytes" and "cycles": LAMP over what a weight of that layer takes in
             flash, its place included, or in time.
         bits: of flash a weight of each layer takes.
     """
     if score == "magnitude":
         return {name: weight.square() for name, weight in weights.items()}
+    if score == "level":
+        return {name: _level(weight) for name, weight in weights.items()}
     price = {"lamp": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": _cycles(graph)}[score]
     return {name: _lamp(weight) / price[name] for name, weight in weights.items()}
+
+
+def _level(weight: torch.Tensor) -> torch.Tensor:
+    """Share of the layer's weights that are smaller."""
+    rank = weight.flatten().abs().argsort().argsort()
+    return (rank / len(rank)).view_as(weight)
 
 
 def _lamp(weight: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,205 @@
+"""The story of pruning with data: a Graph and samples become a smaller Graph that meets a goal.
+
+Graph --search--> recipes --retrain--> Graphs --assess--> outcomes --choose--> Graph
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from deepcompress import __version__
+from deepcompress.calibration import Calibration, byte_scaling
+from deepcompress.compress import compress
+from deepcompress.errors import UserError
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph
+from deepcompress.options import Options
+from deepcompress.recipe import Goal, Outcome, Recipe
+from deepcompress.reference import quantize_float, run
+from deepcompress.report import flash_bytes, percent, top1, weights_bytes
+from deepcompress.retrain import Epoch, Retrained, retrain
+from deepcompress.samples import Samples
+from deepcompress.search import Found, level_search, search
+from deepcompress.structure import remove_dead_channels
+
+TRIALS = 8
+OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
+_SMALLEST, _LARGEST = (
+    1 / 200,
+    1 / 3,
+)  # of the float network's bytes: between these sizes is searched
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """The network found, and all that was tried.
+
+    Attributes:
+        graph: its weights are final; dead channels are gone.
+        before: the float graph it was made from.
+        baseline: percent of the validation samples that the float network gets right.
+        samples: how many these are.
+    """
+
+    graph: Graph
+    before: Graph
+    found: Found
+    baseline: float
+    samples: int
+
+
+def goal_of(options: Options) -> Goal:
+    """What the options ask of retraining. Raises UserError where they ask nothing, or no number."""
+    if isinstance(options.sparsity, dict):
+        raise UserError(
+            "retraining takes one number: it shares it out among the layers itself",
+            "option sparsity",
+            "Write for example sparsity = 0.95",
+        )
+    goal = Goal(
+        options.max_accuracy_drop, options.parameter_budget, options.flash_budget, options.sparsity
+    )
+    if goal == Goal():
+        raise UserError(
+            "retraining has no goal",
+            "options",
+            "Name one or more: max_accuracy_drop = 0.5, flash_budget = 8K, parameter_budget = 4K, "
+            "sparsity = 0.95",
+        )
+    return goal
+
+
+def shrink(
+    graph: Graph,
+    samples: Samples,
+    options: Options,
+    *,
+    calibration: Calibration,
+    beside: Path,
+    say: Callable[[str], None],
+) -> Shrunk:
+    """The graph pruned and retrained until it meets the options' goal, or comes nearest.
+
+    Args:
+        graph: folded.
+        calibration: what the compiled network's ranges are measured on.
+        beside: folder for studies where the options name none. Called again with the same, this
+            goes on where it was.
+        say: is told of progress, line by line.
+
+    Raises:
+        UserError: no goal, or a study of something else.
+    """
+    goal = goal_of(options)
+    inputs, labels = samples.validation
+    baseline = percent(top1(forward_numpy(graph, inputs)) == labels)
+    say(f"float network: {baseline:.2f}% of {len(labels):,} validation samples")
+    base = Recipe(epochs=options.epochs, seed=options.seed)
+
+    def attempt(recipe: Recipe, folder: Path) -> Outcome:
+        return _retrained(recipe, folder).outcome
+
+    def _retrained(recipe: Recipe, folder: Path) -> Retrained:
+        return retrain(
+            graph,
+            samples,
+            recipe,
+            folder,
+            observed=calibration.inputs,
+            assess=lambda candidate: assess(candidate, samples, calibration, options),
+            tell=lambda epoch: say(_line(epoch, recipe)),
+        )
+
+    fingerprint = _fingerprint(graph, samples, calibration, options, goal)
+    seek = level_search if options.method == "level" else search
+    found = seek(
+        goal,
+        study=_study(options.study or str(beside), fingerprint),
+        run=attempt,
+        baseline=baseline,
+        sizes=_sizes(graph),
+        base=base,
+        trials=options.trials or (TRIALS if goal.max_accuracy_drop is not None else 1),
+        fingerprint=fingerprint,
+        say=say,
+    )
+    final = _retrained(found.recipe, found.folder).graph
+    return Shrunk(remove_dead_channels(final), graph, found, baseline, len(labels))
+
+
+def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Options) -> Outcome:
+    """What a graph reaches as it would be compiled: its bytes, and its int8 accuracy."""
+    _, planned = compress(remove_dead_channels(graph), calibration, replace(options, sparsity=None))
+    integer = planned.encoded.integer
+    inputs, labels = samples.validation
+    quantized = quantize_float(inputs, integer.quantization[integer.inputs[0]])
+    return Outcome(
+        accuracy=percent(top1(run(integer, quantized)) == labels),
+        parameter_bytes=weights_bytes(planned),
+        flash_bytes=flash_bytes(planned),
+        nonzeros=sum(
+            int(np.count_nonzero(node.weight)) for node in integer.nodes if node.weight is not None
+        ),
+    )
+
+
+def samples_as_calibration(samples: Samples, options: Options) -> Calibration:
+    """The validation samples in place of a calibration file."""
+    inputs, labels = samples.validation
+    return Calibration(inputs[:OBSERVED], labels[:OBSERVED], byte_scaling(options))
+
+
+def summary(shrunk: Shrunk) -> str:
+    """What came of it, for a person."""
+    outcome, before = shrunk.found.outcome, float_bytes(shrunk.before)
+    return "\n".join(
+        [
+            f"parameters  {outcome.parameter_bytes:,} B, {before / outcome.parameter_bytes:.1f}x "
+            f"smaller than {before:,} B of float; {outcome.nonzeros:,} of {before // 4:,} are left",
+            f"accuracy    {outcome.accuracy:.2f}% int8, {shrunk.baseline:.2f}% float, on "
+            f"{shrunk.samples:,} validation samples",
+        ]
+    )
+
+
+def float_bytes(graph: Graph) -> int:
+    """Of all parameters as float32."""
+    return sum(array.nbytes for node in graph.nodes for array in node.parameters.values())
+
+
+def _sizes(graph: Graph) -> tuple[int, int]:
+    return round(_SMALLEST * float_bytes(graph)), round(_LARGEST * float_bytes(graph))
+
+
+def _study(text: str, fingerprint: str) -> Path | str:
+    """A database's URL, or in a folder one of its own for all that decides the outcomes."""
+    return text if "://" in text else Path(text) / fingerprint[:12]
+
+
+def _line(epoch: Epoch, recipe: Recipe) -> str:
+    text = f"  epoch {epoch.index + 1:3}/{recipe.epochs}  loss {epoch.loss:6.3f}"
+    text += f"  {epoch.nonzeros:9,} weights"
+    if epoch.outcome is None:
+        return text
+    return f"{text}  {epoch.outcome.parameter_bytes:9,} B  int8 {epoch.outcome.accuracy:6.2f}%"
+
+
+def _fingerprint(
+    graph: Graph, samples: Samples, calibration: Calibration, options: Options, goal: Goal
+) -> str:
+    """Changes with all that a study's outcomes depend on."""
+    decides = ("method", "epochs", "seed", "encoding", "optimize", "input_mean", "input_std")
+    digest = hashlib.sha256(repr((__version__, goal, options.target.cpu)).encode())
+    digest.update(repr([getattr(options, name) for name in decides]).encode())
+    for node in graph.nodes:
+        digest.update(repr((node.name, node.op, node.attributes, node.clamp)).encode())
+        for array in node.parameters.values():
+            digest.update(array.tobytes())
+    for array in (calibration.inputs, *samples.validation):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
