@@ -8,6 +8,7 @@ import arm_runner
 import numpy as np
 import pytest
 from deepcompress.calibration import Calibration
+from deepcompress.cost import SHARED_CODE_BYTES
 from deepcompress.emit import emit
 from deepcompress.encode import encode
 from deepcompress.fold import fold
@@ -21,7 +22,7 @@ from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
 from deepcompress.prune import prune
 from deepcompress.quantize import quantize
-from test_random_networks import NOWHERE
+from test_random_networks import NOWHERE, in_steps
 
 POOL = MaxPool2d((2, 2), (2, 2))
 SAME = (1, 1, 1, 1)
@@ -38,8 +39,8 @@ LAYERS = {
 }
 
 
-def planned(layer: str, encoding: str, sparsity: float) -> Plan:
-    """One layer on its own, with random weights of which a share is cut."""
+def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
+    """One layer on its own, with random weights in steps, of which a share is cut."""
     shape, op, attributes = LAYERS[layer]
     random = np.random.default_rng(0)
     parameters = {}
@@ -61,25 +62,41 @@ def planned(layer: str, encoding: str, sparsity: float) -> Plan:
     if parameters:
         graph = prune(graph, sparsity=sparsity)
     inputs = Calibration(random.standard_normal((4, *shape)).astype(np.float32))
-    return plan(
-        encode(quantize(fold(graph), inputs), encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4"
-    )
+    integer = in_steps(quantize(fold(graph), inputs), step)
+    return plan(encode(integer, encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4")
 
 
 WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear")]
-HOW = (("dense", 0.0), ("delta", 0.8), ("delta4", 0.8), ("bitmap", 0.8), ("block", 0.8), ("codebook", 0.8), ("huffman", 0.8))
+HOW = (
+    ("dense", 0.0, 1),
+    ("delta", 0.8, 1),
+    ("delta4", 0.8, 1),
+    ("bitmap", 0.8, 1),
+    ("block", 0.8, 1),
+    ("codebook", 0.8, 4),
+    ("huffman", 0.8, 1),
+    ("huffman", 0.9, 16),
+    ("huffman", 0.2, 16),
+)
 CASES = [(layer, *how) for layer in WEIGHTED for how in HOW]
-CASES += [(layer, "auto", 0.0) for layer in LAYERS if layer not in WEIGHTED]
+CASES += [(layer, "auto", 0.0, 1) for layer in LAYERS if layer not in WEIGHTED]
 
 
-@pytest.mark.parametrize(("layer", "encoding", "sparsity"), CASES)
+@pytest.mark.parametrize(("layer", "encoding", "sparsity", "step"), CASES)
 def test_estimates_are_within_a_third_of_the_profile(
-    layer: str, encoding: str, sparsity: float, arm_tools: None, tmp_path: Path
+    layer: str, encoding: str, sparsity: float, step: int, arm_tools: None, tmp_path: Path
 ) -> None:
-    made = planned(layer, encoding, sparsity)
+    made = planned(layer, encoding, sparsity, step)
     elf = arm_runner.build(emit(made, provenance=NOWHERE), name="net", folder=tmp_path)
     measured = profile(elf, cpu="cortex-m4")
     cost = next(c for name, c in measured.costs.items() if name == "net_layer")
-    step = made.steps[0]
-    assert step.cycles == pytest.approx(cost.cycles, rel=1 / 3)
-    assert step.code_bytes == pytest.approx(cost.code_bytes, rel=1 / 3)
+    estimated = made.steps[0]
+    assert estimated.cycles == pytest.approx(cost.cycles, rel=1 / 3)
+    assert estimated.code_bytes == pytest.approx(cost.code_bytes, rel=1 / 3)
+
+
+def test_the_shared_decoder_is_estimated_within_a_third(arm_tools: None, tmp_path: Path) -> None:
+    made = planned("linear", "huffman", 0.9, 16)
+    elf = arm_runner.build(emit(made, provenance=NOWHERE), name="net", folder=tmp_path)
+    measured = profile(elf, cpu="cortex-m4").costs["dc_huffman_read"]
+    assert SHARED_CODE_BYTES["huffman"] == pytest.approx(measured.code_bytes, rel=1 / 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.cost import Cost, estimate
+from deepcompress.cost import SHARED_CODE_BYTES, estimate
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
 from deepcompress.graph import EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
@@ -23,11 +23,13 @@ def encode(
         UserError: a layer that the one encoding cannot hold.
     """
     weights = {
-        node.name: _choose(graph, node, encoding, optimize, cpu)
-        for node in graph.nodes
-        if node.weight is not None
+        node.name: _choose(graph, node, encoding, optimize, cpu) for node in _weighted(graph)
     }
     return EncodedGraph(graph, weights)
+
+
+def _weighted(graph: IntegerGraph) -> list[IntegerNode]:
+    return [node for node in graph.nodes if node.weight is not None]
 
 
 def stored_weights(node: IntegerNode, encoding: str) -> int:
@@ -58,15 +60,14 @@ def _choose(
 
     def price(weight: EncodedWeight) -> float:
         stored = stored_weights(node, weight.encoding)
-        return _price(weight, estimate(node, weight, stored, output, cpu), optimize)
+        cost = estimate(node, weight, stored, output, cpu)
+        # As if all layers chose the same, and so shared its decoder.
+        shared = SHARED_CODE_BYTES.get(weight.encoding, 0) / len(_weighted(graph))
+        flash_bytes = weight.flash_bytes + cost.code_bytes + shared
+        return {
+            "size": flash_bytes,
+            "speed": cost.cycles,
+            "balanced": flash_bytes * cost.cycles,
+        }[optimize]
 
     return min(encoded, key=price)
-
-
-def _price(weight: EncodedWeight, cost: Cost, optimize: str) -> float:
-    flash_bytes = weight.flash_bytes + cost.code_bytes
-    return {
-        "size": flash_bytes,
-        "speed": cost.cycles,
-        "balanced": flash_bytes * cost.cycles,
-    }[optimize]

@@ -4,7 +4,8 @@
  *   values         = output channel*
  *   output channel = count, value*rest, (gap, value*4)*count
  *   rest           = weights of an output channel modulo 4, the first ones of it
- *   gap            = blocks of zeros since the previous block of this channel, written as a count
+ *   gap            = blocks of zeros since the previous block of this channel, 0 .. 255;
+ *                    a block of zeros bridges a longer one
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_BLOCK_H
 #define DEEPCOMPRESS_ENCODINGS_BLOCK_H
@@ -21,7 +22,7 @@ DC_INLINE void dc_block_channel(dc_reader *reader, int32_t columns) {
 DC_INLINE void dc_block_next(dc_reader *reader, dc_weight *weight) {
     weight->gap = 0;
     if (reader->in_block == 0) {
-        weight->gap = 4 * dc_read_count(reader);
+        weight->gap = 4 * *reader->values++;
         reader->in_block = 4;
     }
     --reader->in_block;
@@ -35,7 +36,7 @@ DC_INLINE int32_t dc_block_dot(dc_reader *reader, int32_t columns, const int8_t 
         sum += (int8_t)*reader->values++ * *x++;
     }
     for (; count > 0; --count) {
-        x += 4 * dc_read_count(reader);
+        x += 4 * *reader->values++;
         const int8_t *values = (const int8_t *)reader->values;
         sum += values[0] * x[0] + values[1] * x[1] + values[2] * x[2] + values[3] * x[3];
         reader->values += 4;

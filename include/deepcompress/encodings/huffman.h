@@ -16,45 +16,45 @@
 
 #define DC_HUFFMAN_NO_GAPS 255
 
-/* The zeros of the gap at reader->bit; k is 12 at the most. */
-DC_INLINE int32_t dc_huffman_gap(dc_reader *reader, uint32_t k) {
-    uint32_t quotient = 0;
-    uint32_t window = dc_bits_window(reader->values, reader->bit);
+/* Reads the gap at *bit, of a Rice code with k of 12 at the most. */
+DC_INLINE int32_t dc_huffman_gap(const uint8_t *stream, uint32_t *bit, uint32_t k) {
+    uint32_t zeros = 0;
+    uint32_t window = dc_bits_window(stream, *bit);
     while ((window >> 24) == 0) {
-        quotient += 8;
-        reader->bit += 8;
-        window = dc_bits_window(reader->values, reader->bit);
+        zeros += 8;
+        window = dc_bits_window(stream, *bit + zeros);
     }
-    const uint32_t zeros = dc_leading_zeros(window);
-    reader->bit += zeros + 1 + k;
-    /* Shifted in two steps, because k may be 0 and a shift by 32 is undefined. */
-    const uint32_t remainder = (window << zeros << 1) >> 1 >> (31 - k);
-    return (int32_t)((quotient + zeros) << k | remainder);
+    const uint32_t shift = dc_leading_zeros(window);
+    zeros += shift;
+    *bit += zeros + 1 + k;
+    /* The 1 that ends the zeros comes along with the k bits behind it, and is one quotient. */
+    return (int32_t)(((zeros - 1) << k) + (window << shift >> (31 - k)));
 }
 
 /*
- * The weight whose code is at reader->bit. `code` counts from the first code of its length, of
- * which there are *codes, with their weights behind that.
+ * Reads the weight whose code is at *bit. `codes` is at the codes of the length 32 - shift: how
+ * many there are, and their weights. The window counts from the first code of that length.
  */
-DC_INLINE int32_t dc_huffman_value(dc_reader *reader, const uint8_t *codes) {
-    uint32_t window = dc_bits_window(reader->values, reader->bit);
-    uint32_t code = window >> 31;
-    while (code >= *codes) {
-        ++reader->bit;
-        window <<= 1;
-        code = 2 * (code - *codes) + (window >> 31);
+DC_INLINE int32_t dc_huffman_value(const uint8_t *stream, uint32_t *bit, const uint8_t *codes) {
+    uint32_t window = dc_bits_window(stream, *bit);
+    uint32_t shift = 31;
+    while (window >> shift >= *codes) {
+        window -= (uint32_t)*codes << shift;
         codes += *codes + 1;
+        --shift;
     }
-    ++reader->bit;
-    return (int8_t)codes[1 + code];
+    *bit += 32 - shift;
+    return (int8_t)codes[1 + (window >> shift)];
 }
 
 /* Reads the next gap and weight: one function for all layers, for it is larger than its call. */
 DC_SHARED void dc_huffman_read(dc_reader *reader) {
     const uint8_t *codebook = reader->codebook;
     const uint32_t k = *codebook;
-    reader->next.gap = k == DC_HUFFMAN_NO_GAPS ? 0 : dc_huffman_gap(reader, k);
-    reader->next.value = dc_huffman_value(reader, codebook + 1);
+    uint32_t bit = reader->bit;
+    reader->next.gap = k == DC_HUFFMAN_NO_GAPS ? 0 : dc_huffman_gap(reader->values, &bit, k);
+    reader->next.value = dc_huffman_value(reader->values, &bit, codebook + 1);
+    reader->bit = bit;
 }
 
 #endif

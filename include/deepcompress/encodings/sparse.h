@@ -2,7 +2,7 @@
  * The sparse encodings behind one interface. Which one is meant is a constant to the compiler,
  * which leaves nothing of the others.
  *
- *   dc_reader reader = dc_sparse_begin(weights);
+ *   dc_sparse_begin(&reader, weights);
  *   for each output channel:
  *       dc_sparse_channel(encoding, &reader, columns);
  *       while (dc_sparse_next(encoding, &reader, &weight)): weight.gap zeros, then weight.value
@@ -18,14 +18,14 @@
 #include "delta4.h"
 #include "huffman.h"
 
-DC_INLINE dc_reader dc_sparse_begin(const dc_weights *weights) {
-    dc_reader reader = {0};
-    reader.values = (const uint8_t *)weights->values;
-    reader.index = weights->index;
-    reader.row = weights->index;
-    reader.codebook = weights->codebook;
-    reader.next.gap = -1;
-    return reader;
+DC_INLINE void dc_sparse_begin(dc_reader *reader, const dc_weights *weights) {
+    reader->values = (const uint8_t *)weights->values;
+    reader->bit = 0;
+    reader->codebook = weights->codebook;
+    reader->index = weights->index;
+    reader->index_bit = 0;
+    reader->row = weights->index;
+    reader->next.gap = -1;
 }
 
 /* Whether gaps run on across the ends of output channels, which then have no counts. */

@@ -261,7 +261,8 @@ DC_INLINE void dc_conv2d_dense(const dc_conv2d *layer, const dc_weights *weights
 
 DC_INLINE void dc_conv2d_sparse(const dc_conv2d *layer, const dc_weights *weights,
                                 const int8_t *padded, int8_t *output, dc_entry *entries) {
-    dc_reader reader = dc_sparse_begin(weights);
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
     for (int32_t channel = 0; channel < layer->out_channels; ++channel) {
         const dc_conv2d_channel row = {
             (const int8_t *)0, entries,

@@ -48,7 +48,8 @@ DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t
 
 DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
                                 const int8_t *input, int8_t *output) {
-    dc_reader reader = dc_sparse_begin(weights);
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
     for (int32_t o = 0; o < layer->out_features; ++o) {
         const int32_t sum =
             dc_linear_dot(weights->encoding, &reader, layer->in_features, input, weights->bias[o]);
