@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "model.h"
+
 /* How the weights lie in flash; docs/formats.md draws each. */
 typedef enum {
     DC_DENSE,
@@ -17,13 +19,33 @@ typedef enum {
     DC_HUFFMAN
 } dc_encoding;
 
+/*
+ * Integers of which a layer has one an output channel, in as few bytes as hold them. All but the
+ * data is a constant to the compiler.
+ */
+typedef struct {
+    const void *data; /* int8_t, int16_t or int32_t [channels], or [1] if shared */
+    int32_t width;    /* bytes of one: 1, 2 or 4 */
+    int32_t shift;    /* the integers are data << shift */
+    int32_t shared;   /* whether one serves all channels */
+} dc_constants;
+
+DC_INLINE int32_t dc_constant(const dc_constants *constants, int32_t channel) {
+    const int32_t at = constants->shared ? 0 : channel;
+    const int32_t stored = constants->width == 1   ? ((const int8_t *)constants->data)[at]
+                           : constants->width == 2 ? ((const int16_t *)constants->data)[at]
+                                                   : ((const int32_t *)constants->data)[at];
+    return stored * ((int32_t)1 << constants->shift);
+}
+
 typedef struct {
     dc_encoding encoding;
     const void *values;   /* int8_t [out][k] if dense, else the values, and what goes with them */
     const uint8_t *index; /* where the values belong, if the encoding keeps that apart */
-    const int32_t *bias;  /* [out], the input's zero point folded in */
-    const int32_t *multiplier; /* [out], see requantize.h */
-    const uint8_t *codebook;   /* the weights that packed values stand for, if they are */
+    dc_constants bias;
+    dc_constants multiplier; /* see requantize.h */
+    int32_t zero_point;      /* of the input, for the kernel to take off; 0 if it is in the bias */
+    const uint8_t *codebook; /* the weights that packed values stand for, if they are */
 } dc_weights;
 
 #endif

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from deepcompress.constants import folded_bias, widen
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
@@ -72,6 +73,12 @@ def encodings_are_lossless(encoded: EncodedGraph) -> None:
             decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
             if not np.array_equal(decoded, node.weight):
                 raise AssertionError(f"{node.name}: {weight.encoding} does not decode to itself")
+            multiplier = widen(weight.multiplier, len(node.weight))
+            if not (
+                np.array_equal(folded_bias(node, weight), node.bias)
+                and np.array_equal(multiplier, node.requantize.multiplier)
+            ):
+                raise AssertionError(f"{node.name}: its stored constants are not its own")
 
 
 def buffers_do_not_collide(plan: Plan) -> None:

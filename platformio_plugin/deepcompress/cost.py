@@ -62,6 +62,9 @@ _FAMILY_FACTOR = {"m0": 1.7, "m3": 1.2, "m7": 0.6, "m33": 0.9, "m55": 0.8}
 # The decoder that all layers of an encoding call.
 SHARED_CODE_BYTES = {"huffman": 170}
 
+# A kernel that takes the zero point off its inputs.
+UNFOLDED_CODE_BYTES = 8
+
 # The copy of a padded convolution's input.
 PADDING_CODE_BYTES = 95
 
@@ -88,6 +91,9 @@ def estimate(
     outputs = prod(output) * (prod(node.attributes.kernel) if node.op == "max_pool2d" else 1)
     cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
     code_bytes = kernel.code_bytes + (PADDING_CODE_BYTES if _is_padded(node) else 0)
+    if weight is not None and weight.zero_point:
+        cycles += stored
+        code_bytes += UNFOLDED_CODE_BYTES
     factor = _FAMILY_FACTOR.get(find(cpu).family, 1.0)
     return Cost(round(cycles * factor), code_bytes, macs)
 

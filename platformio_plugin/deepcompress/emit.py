@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.graph import Array, Plan, Step
+from deepcompress.graph import Array, Constants, Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.plan import entries
 from deepcompress.reference import run
@@ -17,6 +17,7 @@ from deepcompress.reference import run
 C_TYPES = {
     np.dtype(np.int8): "int8_t",
     np.dtype(np.uint8): "uint8_t",
+    np.dtype(np.int16): "int16_t",
     np.dtype(np.int32): "int32_t",
 }
 _LINE = 96
@@ -135,14 +136,24 @@ def c_string(text: str) -> str:
 
 def layer_arrays(plan: Plan, step: Step) -> list[Array]:
     """All constant arrays of a layer: weights, bias, multipliers."""
-    node = step.node
-    if node.weight is None:
+    weight = plan.encoded.weights.get(step.node.name)
+    if weight is None:
         return []
+    bias = "without the input's zero point" if weight.zero_point else "zero point folded in"
     return [
-        *plan.encoded.weights[node.name].arrays,
-        Array("bias", node.bias, "with the input's zero point folded in"),
-        Array("multiplier", node.requantize.multiplier, "of requantization"),
+        *weight.arrays,
+        Array("bias", weight.bias.stored, bias + _shifted(weight.bias)),
+        Array(
+            "multiplier",
+            weight.multiplier.stored,
+            "of requantization" + _shifted(weight.multiplier),
+        ),
     ]
+
+
+def _shifted(constants: Constants) -> str:
+    one = "; one for all channels" if constants.shared else ""
+    return one + (f"; shifted right by {constants.shift}" if constants.shift else "")
 
 
 def all_arrays(plan: Plan) -> list[Array]:
@@ -178,6 +189,8 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         | ({"entries": entries(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
         "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
+        "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
+        "zero_point": weight.zero_point if weight else 0,
         "input_shape": brackets(inputs[0]),
         "output_shape": brackets(output),
         "input": step.inputs[0] if node.inputs[0] != graph.inputs[0] else None,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepcompress.constants import may_unfold, narrow, unfolded_bias
 from deepcompress.cost import SHARED_CODE_BYTES, estimate
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
-from deepcompress.graph import EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+
+# Encodings for speed, whose kernels leave the zero point to the bias.
+_FOLDED = ("dense", "block")
 
 
 def encode(
@@ -45,10 +49,12 @@ def _choose(
     graph: IntegerGraph, node: IntegerNode, encoding: str, optimize: str, cpu: str
 ) -> EncodedWeight:
     possible = list(ENCODINGS) if encoding == "auto" else [encoding]
+    zero_point = graph.quantization[node.inputs[0]].zero_point
     encoded = [
-        EncodedWeight(name, arrays)
+        weight
         for name in possible
         if (arrays := ENCODINGS[name].encode(node.weight)) is not None
+        for weight in _with_constants(node, zero_point, name, arrays)
     ]
     if not encoded:
         raise UserError(
@@ -71,3 +77,15 @@ def _choose(
         }[optimize]
 
     return min(encoded, key=price)
+
+
+def _with_constants(
+    node: IntegerNode, zero_point: int, encoding: str, arrays: tuple[Array, ...]
+) -> list[EncodedWeight]:
+    """Weights with their bias folded, and where the kernel can do that, not folded."""
+    multiplier = narrow(node.requantize.multiplier)
+    forms = [EncodedWeight(encoding, arrays, narrow(node.bias), multiplier, zero_point=0)]
+    if encoding not in _FOLDED and may_unfold(node, zero_point):
+        bias = narrow(unfolded_bias(node, zero_point))
+        forms.append(EncodedWeight(encoding, arrays, bias, multiplier, zero_point))
+    return forms

@@ -166,15 +166,53 @@ class Array:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """Integers of which a layer has one an output channel, as they lie in flash.
+
+    Attributes:
+        stored: int8, int16 or int32 [channels], or [1] where all channels have the same.
+        shift: the integers are `stored << shift`.
+    """
+
+    stored: np.ndarray
+    shift: int
+
+    @property
+    def shared(self) -> bool:
+        return len(self.stored) == 1
+
+
+@dataclass(frozen=True)
 class EncodedWeight:
-    """A layer's weights as they lie in flash: the encoding's name, and its arrays."""
+    """All constants of a layer as they lie in flash.
+
+    Attributes:
+        encoding, arrays: of the weights: a key of `ENCODINGS`, and its arrays.
+        bias: `IntegerNode.bias`, or without the input's zero point in it.
+        multiplier: `Requantize.multiplier`.
+        zero_point: what the kernel takes off each input, because the bias does not: the input's
+            zero point, or 0 where the bias has it folded in.
+    """
 
     encoding: str
     arrays: tuple[Array, ...]
+    bias: Constants
+    multiplier: Constants
+    zero_point: int
+
+    @property
+    def weight_bytes(self) -> int:
+        """Values, indices and tables of the weights."""
+        return sum(array.values.nbytes for array in self.arrays)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Biases and multipliers."""
+        return self.bias.stored.nbytes + self.multiplier.stored.nbytes
 
     @property
     def flash_bytes(self) -> int:
-        return sum(array.values.nbytes for array in self.arrays)
+        return self.weight_bytes + self.constant_bytes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@
  * columns of a row where there is no pooling.
  *
  * A sparse output channel is first decoded to a list of entries (offset of the input from
- * the window's first, weight), which then serves all positions.
+ * the window's first, weight), which then serves all positions. The sum of its weights completes a
+ * bias that has the input's zero point not folded in: bias - zero_point * sum of weight.
  *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does
  * not.
@@ -51,11 +52,13 @@ typedef struct {
 typedef int32_t dc_entry;
 
 /* The weights of one output channel: `dense` [in_channels][kernel_height][kernel_width], or NULL
- * and `count` entries. Which of the two is a constant to the compiler. */
+ * and `count` entries, whose weights add up to `total`. Which of the two is a constant to the
+ * compiler. */
 typedef struct {
     const int8_t *dense;
     const dc_entry *entries;
     int32_t count;
+    int32_t total;
 } dc_conv2d_channel;
 
 typedef struct {
@@ -68,13 +71,13 @@ DC_INLINE int32_t dc_conv2d_offset(const dc_conv2d *layer, int32_t channel, int3
            kx * layer->dilation_width;
 }
 
-/* Decodes the next output channel of the reader. Returns how many entries. */
-DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding, dc_reader *reader,
-                                   dc_entry *entries) {
+/* Decodes the next output channel of the reader. */
+DC_INLINE dc_conv2d_channel dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
+                                             dc_reader *reader, dc_entry *entries) {
     const int32_t columns = layer->in_channels * layer->kernel_height * layer->kernel_width;
     dc_entry *entry = entries;
     dc_weight weight;
-    int32_t channel = 0, ky = 0, kx = -1;
+    int32_t channel = 0, ky = 0, kx = -1, total = 0;
     dc_sparse_channel(encoding, reader, columns);
     while (dc_sparse_next(encoding, reader, &weight)) {
         kx += weight.gap + 1;
@@ -87,9 +90,12 @@ DC_INLINE int32_t dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
         }
         if (weight.value != 0) {
             *entry++ = (dc_conv2d_offset(layer, channel, ky, kx) * 256) | (uint8_t)weight.value;
+            total += weight.value;
         }
     }
-    return (int32_t)(entry - entries);
+    const dc_conv2d_channel decoded = {(const int8_t *)0, entries, (int32_t)(entry - entries),
+                                       total};
+    return decoded;
 }
 
 /* Adds to four accumulators whose windows all lie inside the input and begin at x[0], x[at1] ... */
@@ -220,7 +226,9 @@ DC_INLINE int8_t *dc_conv2d_channel_output(const dc_conv2d *layer, const dc_weig
                                            int32_t channel, const int8_t *input, int8_t *output) {
     const int32_t group = channel / (layer->out_channels / layer->groups);
     const int8_t *x = input + group * layer->in_channels * layer->in_height * layer->in_width;
-    const int32_t bias = weights->bias[channel], multiplier = weights->multiplier[channel];
+    const int32_t bias =
+        dc_constant(&weights->bias, channel) - weights->zero_point * channel_weights->total;
+    const int32_t multiplier = dc_constant(&weights->multiplier, channel);
     if (!layer->pooled) {
         return dc_conv2d_plane(layer, channel_weights, x, bias, multiplier, output);
     }
@@ -253,7 +261,7 @@ DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *inpu
 DC_INLINE void dc_conv2d_dense(const dc_conv2d *layer, const dc_weights *weights,
                                const int8_t *padded, int8_t *output) {
     const int32_t size = layer->in_channels * layer->kernel_height * layer->kernel_width;
-    dc_conv2d_channel row = {(const int8_t *)weights->values, (const dc_entry *)0, 0};
+    dc_conv2d_channel row = {(const int8_t *)weights->values, (const dc_entry *)0, 0, 0};
     for (int32_t channel = 0; channel < layer->out_channels; ++channel, row.dense += size) {
         output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
     }
@@ -264,9 +272,7 @@ DC_INLINE void dc_conv2d_sparse(const dc_conv2d *layer, const dc_weights *weight
     dc_reader reader;
     dc_sparse_begin(&reader, weights);
     for (int32_t channel = 0; channel < layer->out_channels; ++channel) {
-        const dc_conv2d_channel row = {
-            (const int8_t *)0, entries,
-            dc_conv2d_decode(layer, weights->encoding, &reader, entries)};
+        const dc_conv2d_channel row = dc_conv2d_decode(layer, weights->encoding, &reader, entries);
         output = dc_conv2d_channel_output(layer, weights, &row, channel, padded, output);
     }
 }
