@@ -19,6 +19,7 @@ from deepcompress.fold import fold
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph, IntegerGraph, Node, Plan, Tensor
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
@@ -97,6 +98,20 @@ def assert_c_equals_reference(
         program = c_runner.build(texts, name="net", folder=Path(folder))
         found = c_runner.run(program, quantized, expected.shape[1])
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_gaps_longer_than_any_window_are_read_as_they_were_written(encoding: str) -> None:
+    random = np.random.default_rng(0)
+    weight = np.zeros((6, 1501), np.float32)
+    weight[0] = random.standard_normal(1501)
+    weight[3, -1] = weight[4, 0] = 1
+    weight[5, :700] = random.standard_normal(700)
+    parameters = {"weight": weight, "bias": np.zeros(6, np.float32)}
+    node = Node("fc", "linear", ("x",), "y", Linear(1501, 6), parameters)
+    tensors = {"x": Tensor("x", (1501,)), "y": Tensor("y", (6,))}
+    graph = Graph("net", tensors, (node,), ("x",), ("y",))
+    assert_c_equals_reference(graph, 0, encoding, "size", step=16)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
