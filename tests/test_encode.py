@@ -20,7 +20,7 @@ from deepcompress.encodings import (
 )
 from deepcompress.encodings.huffman import package_merge
 from deepcompress.errors import UserError
-from deepcompress.graph import IntegerGraph, IntegerNode, Quantization, Tensor
+from deepcompress.graph import IntegerGraph, IntegerNode, Quantization, Requantize, Tensor
 from deepcompress.ops.linear import Linear
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,9 +147,9 @@ def test_too_many_values_for_a_codebook_say_what_to_do() -> None:
 
 def linear_graph(weight: np.ndarray) -> IntegerGraph:
     rows, columns = weight.shape
-    node = IntegerNode(
-        "fc", "linear", ("x",), "y", Linear(columns, rows), weight, np.zeros(rows, np.int32)
-    )
+    bias = np.zeros(rows, np.int32)
+    requantize = Requantize(np.ones(rows, np.int32), 32, 0, -128, 127)
+    node = IntegerNode("fc", "linear", ("x",), "y", Linear(columns, rows), weight, bias, requantize)
     tensors = {"x": Tensor("x", (columns,)), "y": Tensor("y", (rows,))}
     return IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
 

@@ -26,6 +26,7 @@ from deepcompress.quantize import quantize
 from deepcompress.reference import dequantize, quantize_float, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_encode import FIBONACCI
 
 EXAMPLES = 220
 SHARDS = 2  # so that two cores share them
@@ -103,15 +104,24 @@ def assert_c_equals_reference(
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_gaps_longer_than_any_window_are_read_as_they_were_written(encoding: str) -> None:
     random = np.random.default_rng(0)
-    weight = np.zeros((6, 1501), np.float32)
+    weight = np.zeros((6, 1501))
     weight[0] = random.standard_normal(1501)
     weight[3, -1] = weight[4, 0] = 1
     weight[5, :700] = random.standard_normal(700)
-    parameters = {"weight": weight, "bias": np.zeros(6, np.float32)}
-    node = Node("fc", "linear", ("x",), "y", Linear(1501, 6), parameters)
-    tensors = {"x": Tensor("x", (1501,)), "y": Tensor("y", (6,))}
-    graph = Graph("net", tensors, (node,), ("x",), ("y",))
-    assert_c_equals_reference(graph, 0, encoding, "size", step=16)
+    assert_c_equals_reference(linear_graph(weight), 0, encoding, "size", step=16)
+
+
+def test_the_longest_codes_are_read_as_they_were_written() -> None:
+    weight = np.repeat(np.arange(1.0, 22), FIBONACCI).reshape(1, -1)
+    assert_c_equals_reference(linear_graph(weight), 0, "huffman", "size")
+
+
+def linear_graph(weight: np.ndarray) -> Graph:
+    rows, columns = weight.shape
+    parameters = {"weight": weight.astype(np.float32), "bias": np.zeros(rows, np.float32)}
+    node = Node("fc", "linear", ("x",), "y", Linear(columns, rows), parameters)
+    tensors = {"x": Tensor("x", (columns,)), "y": Tensor("y", (rows,))}
+    return Graph("net", tensors, (node,), ("x",), ("y",))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
