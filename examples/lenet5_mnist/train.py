@@ -19,6 +19,8 @@ import copy
 import math
 import sys
 import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import mnist
@@ -31,6 +33,7 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 HERE = Path(__file__).parent
 EPOCHS = 40
+SEED = 1
 BATCH = 128
 LEARNING_RATE = 2e-3
 CUT = 0.82  # share of each layer's weights that training learns to do without
@@ -41,7 +44,6 @@ BLACK = -mnist.MEAN / mnist.STD
 
 def main() -> None:
     arguments = parse_arguments()
-    torch.manual_seed(arguments.seed)
     torch.set_num_threads(1)  # sums in one order, so that the file is the same each time
     torch.use_deterministic_algorithms(True)
     try:
@@ -49,8 +51,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
     images, labels = tensors(*mnist.load(folder, "train"))
-    order = torch.randperm(len(images))
-    held_out, used = order[:VALIDATION], order[VALIDATION:]
+    held_out, used = split(len(images), arguments.seed)
 
     network = train(
         (images[used], labels[used]), (images[held_out], labels[held_out]), arguments.epochs
@@ -68,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, default=HERE / "models/lenet5.pt")
     parser.add_argument("--data", type=Path, default=HERE / "data/mnist", help="MNIST's idx files")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=SEED)
     return parser.parse_args()
 
 
@@ -76,6 +77,35 @@ def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     """uint8 [n, 28, 28] and [n] to float32 [n, 1, 32, 32] and int64 [n]."""
     inputs = mnist.normalise(mnist.pad(images))
     return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
+
+
+def split(count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
+    """Which images decide and which train; all that is random afterwards follows the seed too."""
+    torch.manual_seed(seed)
+    order = torch.randperm(count)
+    return order[:VALIDATION], order[VALIDATION:]
+
+
+def batches(part: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """The data of one epoch for `deepcompress prune`: `part` is "train" or "validation".
+
+    The network has never seen the images of "validation"; of the others half the batches are
+    augmented.
+    """
+    images, labels = _load(HERE / "data/mnist")
+    with torch.random.fork_rng():
+        held_out, used = split(len(images))
+    if part == "validation":
+        yield images[held_out], labels[held_out]
+        return
+    for batch in used[torch.randperm(len(used))].split(BATCH):
+        chosen = images[batch]
+        yield (augment(chosen) if torch.rand(()) < 0.5 else chosen), labels[batch]
+
+
+@cache
+def _load(folder: Path) -> tuple[Tensor, Tensor]:
+    return tensors(*mnist.load(mnist.fetch(folder), "train"))
 
 
 def train(

@@ -29,6 +29,9 @@ class ByteScaling:
         )
 
 
+PLAIN_BYTES = ByteScaling(np.ones(1), np.zeros(1))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What quantization observes.
@@ -77,22 +80,44 @@ def read_calibration(options: Options) -> Calibration | None:
     if options.calibration is None:
         return None
     path = Path(options.calibration)
-    arrays = _open(path)
-    if "inputs" not in arrays:
-        raise UserError(
-            f"it has no array `inputs`{did_you_mean('inputs', arrays)}; it has {_keys(arrays)}",
-            f"calibration file {path}",
-            "Save it with numpy.savez(path, inputs=..., labels=...)",
-        )
-    inputs, labels = arrays["inputs"], arrays.get("labels")
-    _check_inputs(inputs, path)
-    _check_labels(labels, len(inputs), path)
+    arrays = open_arrays(path, "calibration")
     scaling = byte_scaling(options)
+    inputs, labels = read_arrays(arrays, path, "calibration")
     if inputs.dtype != np.uint8:
         return Calibration(inputs.astype(np.float32), labels, scaling)
-    scaling = scaling or ByteScaling(np.ones(1), np.zeros(1))
-    _check_channels(scaling, inputs.shape[1:], path)
-    return Calibration(scaling.real(inputs), labels, scaling, images=inputs)
+    scaling = scaling or PLAIN_BYTES
+    return Calibration(real_inputs(inputs, scaling, path), labels, scaling, images=inputs)
+
+
+def read_arrays(
+    arrays: dict[str, np.ndarray], path: Path, option: str, *, prefix: str = ""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The checked arrays `inputs`, float or uint8, and `labels`, if there are, of an .npz.
+
+    Args:
+        option: which names the file, for errors.
+        prefix: of the arrays' names.
+    """
+    name = f"{prefix}inputs"
+    if name not in arrays:
+        raise UserError(
+            f"it has no array `{name}`{did_you_mean(name, arrays)}; it has {_keys(arrays)}",
+            f"{option} file {path}",
+            f"Save it with numpy.savez(path, {prefix}inputs=..., {prefix}labels=...)",
+        )
+    inputs, labels = arrays[name], arrays.get(f"{prefix}labels")
+    _check_inputs(inputs, f"{option} file {path}")
+    _check_labels(labels, len(inputs), f"{option} file {path}")
+    return inputs, labels
+
+
+def real_inputs(inputs: np.ndarray, scaling: ByteScaling | None, where: Path | str) -> np.ndarray:
+    """float32 as the network wants them, of float or uint8 inputs [samples, ...]."""
+    if inputs.dtype != np.uint8:
+        return inputs.astype(np.float32)
+    scaling = scaling or PLAIN_BYTES
+    _check_channels(scaling, inputs.shape[1:], where)
+    return scaling.real(inputs)
 
 
 def synthetic_calibration(options: Options, input_shape: tuple[int, ...]) -> Calibration:
@@ -119,13 +144,14 @@ def check_shape(calibration: Calibration, input_shape: tuple[int, ...], path: st
         )
 
 
-def _open(path: Path) -> dict[str, np.ndarray]:
+def open_arrays(path: Path, option: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz; those of a plain .npy are `inputs`. Raises UserError."""
     if not path.is_file():
         neighbours = [p.name for p in path.parent.glob("*.npz")] if path.parent.is_dir() else []
         raise UserError(
             f"there is no such file{did_you_mean(path.name, neighbours)}",
-            f"calibration file {path}",
-            "Name an .npz in the option calibration, relative to the project",
+            f"{option} file {path}",
+            f"Name an .npz in the option {option}, relative to the project",
         )
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -135,7 +161,7 @@ def _open(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"it cannot be read as an .npz of plain arrays ({str(error).splitlines()[0]})",
-            f"calibration file {path}",
+            f"{option} file {path}",
             "Save it with numpy.savez(path, inputs=..., labels=...)",
         ) from None
 
@@ -144,8 +170,7 @@ def _keys(arrays: dict[str, np.ndarray]) -> str:
     return ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items()) or "nothing"
 
 
-def _check_inputs(inputs: np.ndarray, path: Path) -> None:
-    where = f"calibration file {path}"
+def _check_inputs(inputs: np.ndarray, where: str) -> None:
     if inputs.ndim < 2 or len(inputs) == 0:
         raise UserError(
             f"`inputs` has the shape {list(inputs.shape)}, which holds no samples",
@@ -167,13 +192,13 @@ def _check_inputs(inputs: np.ndarray, path: Path) -> None:
         )
 
 
-def _check_labels(labels: np.ndarray | None, samples: int, path: Path) -> None:
+def _check_labels(labels: np.ndarray | None, samples: int, where: str) -> None:
     if labels is None:
         return
     if labels.shape != (samples,) or labels.dtype.kind not in "iu":
         raise UserError(
             f"`labels` is {labels.dtype} {list(labels.shape)} for {samples} inputs",
-            f"calibration file {path}",
+            where,
             "Save one whole number an input: the index of its class",
         )
 

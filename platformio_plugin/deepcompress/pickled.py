@@ -6,16 +6,15 @@ says that the file is trusted.
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError
 from deepcompress.exporting import EXPORT_HINT, export, first_line, not_whole, where
 from deepcompress.options import Options
+from deepcompress.userfile import attempt, load_callable
 
 if TYPE_CHECKING:
     import torch
@@ -116,48 +115,16 @@ def _build(architecture: str) -> torch.nn.Module:
     import torch
 
     place = f"option architecture = {architecture}"
-    file, _, name = architecture.rpartition(":")
-    path = Path(file)
-    if not file or not path.is_file():
-        raise UserError(
-            "there is no such file", place, "Write file.py:Class, relative to the project"
-        )
-    try:
-        namespace = _run_file(path)
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"running {path} failed ({type(error).__name__}: {first_line(error)})",
-            place,
-            "Mend it",
-        ) from None
-    if name not in namespace:
-        known = [key for key, value in namespace.items() if callable(value)]
-        raise UserError(
-            f"{path} has no {name}{did_you_mean(name, known)}", place, "Name the class in the file"
-        )
-    try:
-        module = namespace[name]()
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"{name}() failed ({type(error).__name__}: {first_line(error)})",
-            place,
-            "It is called without arguments: name a function that builds the network with them",
-        ) from None
+    name = architecture.rpartition(":")[2]
+    module = attempt(
+        load_callable("architecture", architecture),
+        f"{name}()",
+        place,
+        "It is called without arguments: name a function that builds the network with them",
+    )
     if not isinstance(module, torch.nn.Module):
         raise UserError(f"{name}() gave a {type(module).__name__}", place, "Return an nn.Module")
     return module
-
-
-def _run_file(path: Path) -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location("deepcompress_architecture", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return vars(module)
 
 
 def _fill(

@@ -1,0 +1,230 @@
+"""Labelled samples to train on, and those held out to decide on."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from deepcompress.calibration import ByteScaling, open_arrays, read_arrays, real_inputs
+from deepcompress.errors import UserError
+from deepcompress.userfile import attempt, load_callable
+
+if TYPE_CHECKING:
+    import torch
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+HELD_OUT = 10  # one sample of so many
+FEWEST = 20
+_SPLIT_SEED = 0
+
+
+class Samples(Protocol):
+    """Where training gets its data.
+
+    Attributes:
+        validation: float32 inputs [samples, *input shape] and int64 labels [samples].
+        fingerprint: changes with the data.
+    """
+
+    validation: Pair
+    fingerprint: str
+
+    def epoch(
+        self, index: int, *, seed: int, batch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of one epoch; for the same index and seed the same again."""
+
+
+def read_samples(data: str, scaling: ByteScaling | None) -> Samples:
+    """The samples that the option `data` names: an .npz, or file.py:function.
+
+    Args:
+        scaling: how uint8 inputs become the network's.
+
+    Raises:
+        UserError: they cannot be had, or are not what training needs. A file.py is run.
+    """
+    file, colon, _ = data.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _FromFunction(data)
+    return _from_arrays(Path(data), scaling)
+
+
+def _from_arrays(path: Path, scaling: ByteScaling | None) -> Samples:
+    where = f"data file {path}"
+    arrays = open_arrays(path, "data")
+    training = _pair(arrays, "", scaling, path)
+    if "validation_inputs" in arrays:
+        validation = _pair(arrays, "validation_", scaling, path)
+        return _FromArrays(training, validation, _digest(*training, *validation))
+    if len(training[1]) < FEWEST:
+        raise UserError(
+            f"it has {len(training[1])} samples; a tenth of them would have to decide",
+            where,
+            f"Save at least {FEWEST}; a thousand are a beginning",
+        )
+    held_out = _held_out(training[1])
+    used = tuple(array[~held_out] for array in training)
+    validation = tuple(array[held_out] for array in training)
+    return _FromArrays(used, validation, _digest(*training))
+
+
+def _pair(
+    arrays: dict[str, np.ndarray], prefix: str, scaling: ByteScaling | None, path: Path
+) -> Pair:
+    inputs, labels = read_arrays(arrays, path, "data", prefix=prefix)
+    if labels is None:
+        raise UserError(
+            f"it has no array `{prefix}labels`",
+            f"data file {path}",
+            "Training needs the class of every input, as its index: "
+            "numpy.savez(path, inputs=..., labels=...)",
+        )
+    return real_inputs(inputs, scaling, path), labels.astype(np.int64)
+
+
+def _held_out(labels: np.ndarray) -> np.ndarray:
+    """Whether each sample is kept to decide on: one in ten of every class, always the same."""
+    generator = np.random.default_rng(_SPLIT_SEED)
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        held_out[members[: round(len(members) / HELD_OUT)]] = True
+    return held_out
+
+
+@dataclass(frozen=True)
+class _FromArrays:
+    training: Pair
+    validation: Pair
+    fingerprint: str
+
+    def epoch(
+        self, index: int, *, seed: int, batch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        import torch
+
+        inputs, labels = (torch.from_numpy(array) for array in self.training)
+        order = np.random.default_rng((seed, index)).permutation(len(labels))
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            yield inputs[chosen], labels[chosen]
+
+
+class _FromFunction:
+    """Batches that the user's function yields. The numbers it draws at random follow the seed."""
+
+    def __init__(self, text: str) -> None:
+        self.place = f"option data = {text}"
+        self.name = text.rpartition(":")[2]
+        self.function = load_callable("data", text)
+        batches = [self._arrays(*pair) for pair in self._batches("validation", 0, 0)]
+        self.validation: Pair = tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+        code = Path(text.rpartition(":")[0]).read_bytes()
+        self.fingerprint = _digest(*self.validation) + hashlib.sha256(code).hexdigest()
+
+    def epoch(
+        self, index: int, *, seed: int, batch: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        import torch
+
+        for pair in self._batches("train", index, seed):
+            inputs, labels = self._arrays(*pair)
+            yield torch.from_numpy(inputs), torch.from_numpy(labels)
+
+    def _batches(self, part: str, index: int, seed: int) -> Iterator[tuple[Any, Any]]:
+        """What the function yields, checked to be pairs; at least one."""
+        call = f"{self.name}({part!r})"
+        stream = _RandomStream(seed * 65537 + index & 0xFFFFFFFF)
+        do = "Mend it: it is called with 'train' or 'validation'"
+
+        def ask(question: Callable[[], Any]) -> Any:
+            with stream:
+                return attempt(question, call, self.place, do)
+
+        yielded = ask(lambda: iter(self.function(part)))
+        count = 0
+        while (batch := ask(lambda: next(yielded, None))) is not None:
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise self._wrong(f"{call} yielded a {type(batch).__name__}")
+            count += 1
+            yield batch
+        if not count:
+            raise self._wrong(f"{call} yielded nothing")
+
+    def _arrays(self, inputs: Any, labels: Any) -> Pair:
+        """float32 inputs and int64 labels of a batch."""
+        inputs, labels = np.asarray(inputs), np.asarray(labels)
+        if inputs.dtype.kind != "f" or inputs.ndim < 2:
+            raise self._wrong(
+                f"{self.name} yielded inputs of {inputs.dtype} {list(inputs.shape)}, not float "
+                "[samples, ...] as the network wants them"
+            )
+        if labels.dtype.kind not in "iu" or labels.shape != inputs.shape[:1]:
+            raise self._wrong(
+                f"{self.name} yielded labels of {labels.dtype} {list(labels.shape)} for "
+                f"{len(inputs)} inputs, not one whole number each"
+            )
+        if not np.isfinite(inputs).all():
+            raise self._wrong(f"{self.name} yielded inputs with NaN or infinity")
+        return inputs.astype(np.float32), labels.astype(np.int64)
+
+    def _wrong(self, what: str) -> UserError:
+        return UserError(
+            what, self.place, "Yield batches (inputs, labels), as arrays or tensors, for each part"
+        )
+
+
+class _RandomStream:
+    """Python's, numpy's and torch's own random numbers, from a seed, while this is entered.
+
+    Entered again it goes on where it was; outside it nobody's random numbers change.
+    """
+
+    def __init__(self, seed: int) -> None:
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        legacy = np.random.RandomState(seed)
+        self.inside = (random.Random(seed).getstate(), legacy.get_state(), generator.get_state())
+
+    def __enter__(self) -> None:
+        self.outside = self._swap(self.inside)
+
+    def __exit__(self, *_: object) -> None:
+        self.inside = self._swap(self.outside)
+
+    @staticmethod
+    def _swap(states: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        import torch
+
+        before = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        return before
+
+
+def check_classes(labels: np.ndarray, classes: int, data: str | None) -> None:
+    """Raises UserError where a label is no output of the network."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise UserError(
+            f"its labels go from {low} to {high}, the model has {classes} outputs",
+            f"option data = {data}",
+            "A label is the index of an output, the first is 0",
+        )
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
