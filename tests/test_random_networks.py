@@ -111,7 +111,7 @@ def test_gaps_longer_than_any_window_are_read_as_they_were_written(encoding: str
     assert_c_equals_reference(linear_graph(weight), 0, encoding, "size", step=16)
 
 
-def test_the_longest_codes_are_read_as_they_were_written() -> None:
+def test_codes_longer_than_a_byte_are_read_as_they_were_written() -> None:
     weight = np.repeat(np.arange(1.0, 22), FIBONACCI).reshape(1, -1)
     assert_c_equals_reference(linear_graph(weight), 0, "huffman", "size")
 
