@@ -1,0 +1,157 @@
+"""Data to train on: .npz files and functions of the user's, their splits, their mistakes."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deepcompress.calibration import ByteScaling
+from deepcompress.errors import UserError
+from deepcompress.samples import Samples, check_classes, read_samples
+
+CLASSES = 4
+
+
+def save(path: Path, **changes: object) -> Path:
+    generator = np.random.default_rng(0)
+    arrays = {
+        "inputs": generator.standard_normal((200, 2, 3)).astype(np.float32),
+        "labels": np.arange(200) % CLASSES,
+        **changes,
+    }
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    return path
+
+
+def batches(samples: Samples, index: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(x.numpy(), y.numpy()) for x, y in samples.epoch(index, seed=seed, batch=32)]
+
+
+def same(one: list, other: list) -> bool:
+    return all(
+        np.array_equal(a, b)
+        for p, q in zip(one, other, strict=True)
+        for a, b in zip(p, q, strict=True)
+    )
+
+
+def function(folder: Path, body: str, name: str = "batches") -> str:
+    (folder / "data.py").write_text(f"import numpy as np, torch, random\n{body}")
+    return f"{folder / 'data.py'}:{name}"
+
+
+GOOD = """
+def batches(part):
+    for _ in range(3 if part == "train" else 1):
+        x = torch.randn(8, 5) + random.random() + np.random.rand()
+        yield x, torch.arange(8) % 4
+"""
+
+
+def test_a_tenth_of_every_class_is_held_out_and_the_rest_trains(tmp_path: Path) -> None:
+    samples = read_samples(str(save(tmp_path / "d.npz")), None)
+    inputs, labels = samples.validation
+    assert np.bincount(labels).tolist() == [5] * CLASSES
+    trained = np.concatenate([x for x, _ in batches(samples, 0)])
+    assert len(trained) == 180
+    rows = {row.tobytes() for row in np.concatenate([trained, inputs])}
+    assert len(rows) == 200
+
+
+def test_an_epoch_is_the_same_each_time_and_unlike_the_next(tmp_path: Path) -> None:
+    samples = read_samples(str(save(tmp_path / "d.npz")), None)
+    assert same(batches(samples, 3), batches(samples, 3))
+    assert not same(batches(samples, 3), batches(samples, 4))
+    assert not same(batches(samples, 3), batches(samples, 3, seed=1))
+
+
+def test_bytes_are_scaled_as_for_calibration(tmp_path: Path) -> None:
+    images = np.full((200, 1, 2, 2), 200, np.uint8)
+    path = save(tmp_path / "d.npz", inputs=images)
+    samples = read_samples(str(path), ByteScaling(np.array([0.01]), np.array([100.0])))
+    assert samples.validation[0] == pytest.approx(1.0)
+
+
+def test_validation_arrays_of_the_file_decide(tmp_path: Path) -> None:
+    own = {
+        "validation_inputs": np.zeros((7, 2, 3), np.float32),
+        "validation_labels": np.arange(7) % 4,
+    }
+    samples = read_samples(str(save(tmp_path / "d.npz", **own)), None)
+    assert len(samples.validation[1]) == 7
+    assert sum(len(y) for _, y in batches(samples, 0)) == 200
+
+
+def test_a_function_yields_the_same_for_the_same_seed_whatever_happens_outside(
+    tmp_path: Path,
+) -> None:
+    samples = read_samples(function(tmp_path, GOOD), None)
+    first = batches(samples, 2)
+    torch.rand(5), np.random.rand(5), random.random()
+    assert len(first) == 3
+    assert same(first, batches(samples, 2))
+    assert not same(first, batches(samples, 1))
+
+
+def test_a_function_does_not_disturb_the_random_numbers_of_others(tmp_path: Path) -> None:
+    samples = read_samples(function(tmp_path, GOOD), None)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    taken = [
+        torch.rand(1) for _, _ in zip(range(3), samples.epoch(0, seed=0, batch=8), strict=False)
+    ]
+    torch.testing.assert_close(torch.cat(taken), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"labels": None}, "no array `labels`"),
+        ({"inputs": None, "input": np.zeros((3, 2))}, "did you mean input"),
+        ({"labels": np.zeros(200)}, "`labels` is float64"),
+        ({"inputs": np.full((200, 3), np.nan, np.float32)}, "NaN"),
+        ({"inputs": np.zeros((8, 3), np.float32), "labels": np.zeros(8, int)}, "it has 8 samples"),
+    ],
+)
+def test_a_wrong_file_is_told_in_a_paragraph(tmp_path: Path, changes: dict, complaint: str) -> None:
+    path = save(tmp_path / "d.npz", **changes)
+    with pytest.raises(UserError) as error:
+        read_samples(str(path), None)
+    assert complaint in error.value.paragraph()
+    assert "data file" in error.value.paragraph()
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("def batch(part): yield 1", "has no batches (did you mean batch?)"),
+        ("1 / 0", "failed (ZeroDivisionError: division by zero, data.py:2)"),
+        ("def batches(part): raise OSError('no disk')", "OSError: no disk, data.py:2"),
+        ("def batches(part):\n  yield np.zeros((2, 3)), np.zeros(2, int)\n  boom", "NameError"),
+        ("def batches(part): return []", "batches('validation') yielded nothing"),
+        ("def batches(part): yield np.zeros((2, 3))", "yielded a ndarray"),
+        ("def batches(part): yield np.zeros((2, 3), int), np.zeros(2, int)", "inputs of int64"),
+        ("def batches(part): yield np.zeros((2, 3)), np.zeros(2)", "labels of float64 [2]"),
+        ("def batches(part): yield np.zeros((2, 3)), np.zeros(3, int)", "[3] for 2 inputs"),
+        ("def batches(part): yield np.full((2, 3), np.inf), np.zeros(2, int)", "infinity"),
+    ],
+)
+def test_a_wrong_function_is_told_in_a_paragraph(tmp_path: Path, body: str, complaint: str) -> None:
+    with pytest.raises(UserError) as error:
+        read_samples(function(tmp_path, body), None)
+    assert complaint in error.value.paragraph()
+
+
+def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None:
+    save(tmp_path / "train.npz")
+    with pytest.raises(UserError, match=r"did you mean train.npz"):
+        read_samples(str(tmp_path / "trian.npz"), None)
+
+
+def test_a_label_that_is_no_output_is_told() -> None:
+    with pytest.raises(UserError, match="from 0 to 10, the model has 10 outputs"):
+        check_classes(np.arange(11), 10, "d.npz")
