@@ -1,6 +1,6 @@
 /*
- * What the readers of all sparse encodings share: a place in the values and one in the index.
- * A reader of which a layer's encoding uses a part costs that part only.
+ * What the readers of all sparse encodings share: a place in the values and one in the index. Of a
+ * reader whose encoding is a constant, the compiler keeps what that encoding uses.
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_READER_H
 #define DEEPCOMPRESS_ENCODINGS_READER_H
