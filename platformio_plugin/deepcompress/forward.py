@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deepcompress.graph import Graph
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ def forward(
     for node in graph.nodes:
         operands = [values[name] for name in node.inputs]
         value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
-        put(node.output, value.clamp(node.clamp.minimum, node.clamp.maximum))
+        put(node.output, limit(value, node.clamp.minimum, node.clamp.maximum))
     output = values[graph.outputs[0]]
     return output.reshape(len(inputs), *graph.tensors[graph.outputs[0]].shape)
 

@@ -43,7 +43,16 @@ def describe(attributes: Limits) -> str:
 
 
 def forward(attributes: Limits, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    return x.clamp(attributes.minimum, attributes.maximum)
+    return limit(x, attributes.minimum, attributes.maximum)
+
+
+def limit(x: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:
+    """x within [minimum, maximum], by the call that a user would write; either may be infinite."""
+    if minimum == 0 and maximum == np.inf:
+        return x.relu()
+    low = None if minimum == -np.inf else minimum
+    high = None if maximum == np.inf else maximum
+    return x if low is None and high is None else x.clamp(low, high)
 
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:

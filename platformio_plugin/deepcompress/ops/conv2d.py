@@ -76,10 +76,14 @@ def _padding(call: Call, kernel: Pair, dilation: Pair) -> tuple[int, int, int, i
     if padding == "valid":
         return (0, 0, 0, 0)
     if padding == "same":
-        total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-        top, left = total[0] // 2, total[1] // 2
-        return (top, left, total[0] - top, total[1] - left)
+        return _same_padding(kernel, dilation)
     return call.pair("padding") * 2
+
+
+def _same_padding(kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
+    total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    top, left = total[0] // 2, total[1] // 2
+    return (top, left, total[0] - top, total[1] - left)
 
 
 def output_shape(attributes: Conv2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
@@ -111,10 +115,13 @@ def forward(a: Conv2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
     top, left, bottom, right = a.padding
+    padding: tuple[int, int] | str = (top, left)
+    if a.padding == _same_padding(a.kernel, a.dilation) and a.stride == (1, 1):
+        padding = "same"
+    elif padding != (bottom, right):
+        x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
     weight, bias = parameters["weight"], parameters["bias"]
-    y = F.conv2d(
-        F.pad(x, (left, right, top, bottom)), weight, bias, a.stride, 0, a.dilation, a.groups
-    )
+    y = F.conv2d(x, weight, bias, a.stride, padding, a.dilation, a.groups)
     return F.max_pool2d(y, a.pool.kernel, a.pool.stride) if a.pool else y
 
 

@@ -1,0 +1,72 @@
+"""A Graph as a `.pt`: an exported program, which torch runs and `load` opens like any other."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcompress.errors import UserError
+from deepcompress.graph import Graph, Node
+from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import limit
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_graph(graph: Graph, path: Path) -> None:
+    """Writes the graph's network, its layers under their names; whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    import torch
+
+    inputs = torch.zeros(1, *graph.tensors[graph.inputs[0]].shape)
+    program = torch.export.export(_module(graph), (inputs,), strict=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            torch.export.save(program, fresh.with_suffix(".pt2"))
+            fresh.with_suffix(".pt2").replace(path)
+    except OSError as error:
+        raise UserError(
+            f"it cannot be written ({error.strerror or error})",
+            f"file {path}",
+            "Make room or choose another folder; what was there before is untouched",
+        ) from None
+
+
+def _module(graph: Graph) -> torch.nn.Module:
+    import torch
+
+    class Network(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            values = {graph.inputs[0]: inputs}
+            for node in graph.nodes:
+                operands = [values[name] for name in node.inputs]
+                parameters = dict(layers[node.name].named_parameters())
+                value = OPERATORS[node.op].forward(node.attributes, parameters, *operands)
+                values[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
+            return values[graph.outputs[0]].flatten(1)
+
+    network = Network()
+    layers = {node.name: _add_layer(network, node) for node in graph.nodes}
+    return network.eval()
+
+
+def _add_layer(network: torch.nn.Module, node: Node) -> torch.nn.Module:
+    """The module of a layer, inside those that its dotted name goes through."""
+    import torch
+
+    module = network
+    for part in node.name.split("."):
+        if part not in module._modules:
+            module.add_module(part, torch.nn.Module())
+        module = module._modules[part]
+    for name, array in node.parameters.items():
+        tensor = torch.tensor(array)
+        module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+    return module

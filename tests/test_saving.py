@@ -1,0 +1,76 @@
+"""A Graph saved as a `.pt` comes back as the same Graph, and torch runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from c_runner import ROOT
+from deepcompress.errors import UserError
+from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph
+from deepcompress.load import load
+from deepcompress.lower import lower
+from deepcompress.options import Options
+from deepcompress.saving import save_graph
+from hypothesis import HealthCheck, assume, given, settings
+from strategies import graphs
+
+LENET = ROOT / "examples/lenet5_mnist/models/lenet5.pt"
+
+
+def read(path: Path, **options: object) -> Graph:
+    return fold(lower(load(path, options=Options(**options)), name="net"))
+
+
+def assert_same(one: Graph, other: Graph) -> None:
+    assert [n.op for n in one.nodes] == [n.op for n in other.nodes]
+    assert one.tensors[one.inputs[0]].shape == other.tensors[other.inputs[0]].shape
+    for a, b in zip(one.nodes, other.nodes, strict=True):
+        assert (a.attributes, a.clamp) == (b.attributes, b.clamp)
+        for name in a.parameters:
+            np.testing.assert_array_equal(a.parameters[name], b.parameters[name])
+
+
+def test_lenet_comes_back_with_its_names_and_weights(tmp_path: Path) -> None:
+    graph = read(LENET, input_shape=(1, 32, 32))
+    save_graph(graph, tmp_path / "saved.pt")
+    again = read(tmp_path / "saved.pt")
+    assert_same(graph, again)
+    assert [n.name for n in again.nodes] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    parameters = sum(a.nbytes for n in graph.nodes for a in n.parameters.values())
+    assert (tmp_path / "saved.pt").stat().st_size < parameters + 60_000
+
+
+def test_torch_runs_it(tmp_path: Path) -> None:
+    graph = read(LENET, input_shape=(1, 32, 32))
+    save_graph(graph, tmp_path / "saved.pt")
+    inputs = torch.randn(1, 1, 32, 32)
+    with (tmp_path / "saved.pt").open("rb") as file:
+        scores = torch.export.load(file).module()(inputs)
+    np.testing.assert_allclose(scores.numpy(), forward_numpy(graph, inputs.numpy()), rtol=1e-5)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(graphs())
+def test_random_networks_come_back(tmp_path: Path, graph: Graph) -> None:
+    # A padding that no torch layer has is not ours to save.
+    paddings = [n.attributes.padding for n in graph.nodes if n.op == "conv2d"]
+    assume(all(p[:2] == p[2:] for p in paddings))
+    assume(any("weight" in node.parameters for node in graph.nodes))
+    folded = fold(graph)
+    save_graph(folded, tmp_path / "saved.pt")
+    assert_same(folded, read(tmp_path / "saved.pt"))
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    graph = read(LENET, input_shape=(1, 32, 32))
+    with pytest.raises(UserError, match="cannot be written"):
+        save_graph(graph, tmp_path / "file" / "saved.pt")
+    assert (tmp_path / "file").read_text() == "old"
