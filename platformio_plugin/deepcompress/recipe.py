@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -14,13 +15,35 @@ class Goal:
             network against the float one.
         parameter_budget: bytes of flash for weights, indices, biases, scales and tables.
         flash_budget: bytes of flash for these and the code of the kernels they need.
-        sparsity: share of weights that are zero.
+        sparsity: share of weights that are zero, at least.
     """
 
     max_accuracy_drop: float | None = None
     parameter_budget: int | None = None
     flash_budget: int | None = None
     sparsity: float | None = None
+
+    def excess(self, outcome: Outcome, *, baseline: float) -> float:
+        """How far an outcome is from the goal; 0 where it meets it.
+
+        Losses count in tolerated losses, bytes by their ratio to the budget. That a recipe asks
+        for the sparsity is left to whoever writes it.
+
+        Args:
+            baseline: accuracy of the float network, percent.
+        """
+        excess = 0.0
+        if self.max_accuracy_drop is not None:
+            over = baseline - outcome.accuracy - self.max_accuracy_drop
+            if over > 1e-9:  # 99.2 - 99.0 is a little more than 0.2
+                excess += over / max(self.max_accuracy_drop, 0.1)
+        for budget, taken in (
+            (self.parameter_budget, outcome.parameter_bytes),
+            (self.flash_budget, outcome.flash_bytes),
+        ):
+            if budget is not None and taken > budget:
+                excess += math.log(taken / budget)
+        return excess
 
 
 @dataclass(frozen=True)

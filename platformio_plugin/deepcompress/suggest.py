@@ -1,0 +1,204 @@
+"""Which recipe to train next: what all trials so far say about sizes and about knobs.
+
+Each trial tells roughly which size its recipe would need to lose just what is tolerated, because a
+network's loss of accuracy grows about with the square of how much smaller it gets. The logarithm of
+that size is taken as a sum of what the default recipe needs and of what each changed knob adds, and
+Bayesian linear regression (Bishop, Pattern Recognition and Machine Learning, 3.3) says how sure
+each term is. Knobs are drawn by Thompson sampling from it, the size is the one that it expects.
+
+On made-up networks with 0.1 point of noise, 8 such trials ended 10% above the smallest size
+possible in the median, 8 of Optuna's GPSampler with constraints 34%, of its TPESampler 66%.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepcompress.recipe import Goal, Recipe
+from deepcompress.study import Trial
+
+CODEBOOK_BITS = (3, 4, 5)
+LEARNING_RATES = (1 / 3, 3**-0.5, 1, 3**0.5, 3)  # times the default
+KERNEL_BYTES = 4096  # of flash, until a trial has shown how many they are
+
+_STEEPNESS = 2.0  # the exponent of loss over size
+_KNOB = 0.2  # how much a changed knob moves the logarithm of the size needed: standard deviation
+_NOISE, _FAR = 0.1, 0.25  # of that logarithm: of a trial's; more, the further it is extrapolated
+_LEAST_LOSS, _MOST_LOSS = 0.03, 4.0  # in points; in tolerated losses. Beyond, it says no more
+_SETTLED = 3  # trials that look for the size with the default knobs, before the knobs change
+_STEP_DOWN, _STEP_UP = (
+    0.95,
+    1.3,
+)  # at least, from the smallest that is enough, the largest that failed
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched.
+
+    Attributes:
+        baseline: accuracy of the float network, percent.
+        sizes: smallest and largest sensible parameter bytes.
+        base: the default recipe; its size is ignored.
+        scores: the scores to choose from, besides the default one.
+    """
+
+    goal: Goal
+    baseline: float
+    sizes: tuple[int, int]
+    base: Recipe
+    scores: tuple[str, ...]
+
+
+def suggest(problem: Problem, trials: Sequence[Trial], *, last: bool) -> Recipe:
+    """The recipe of the next trial: the same for the same trials.
+
+    Args:
+        trials: all so far; those without an outcome are running elsewhere.
+        last: whether no other follows.
+    """
+    number = len(trials)
+    finished = [trial for trial in trials if trial.outcome is not None]
+    knobs, mean, covariance = _regress(problem, finished)
+    features = np.array([_features(problem, knob) for knob in knobs])
+    chosen = 0
+    settled = _SETTLED if problem.goal.max_accuracy_drop is not None else 1
+    if number >= settled or len(finished) < number:
+        random = np.random.default_rng((problem.base.seed, number))
+        chosen = int(np.argmin(features @ random.multivariate_normal(mean, covariance)))
+    expected = math.exp(np.min(features @ mean))
+    return _sized(problem, knobs[chosen], _next_size(problem, finished, expected, last=last))
+
+
+def size_needed(problem: Problem, trials: Sequence[Trial]) -> float:
+    """The size that the trials let expect for the tolerated loss, as `size_of` measures it."""
+    knobs, mean, _ = _regress(problem, trials)
+    return math.exp(min(np.dot(_features(problem, knob), mean) for knob in knobs))
+
+
+def size_of(recipe: Recipe) -> float:
+    """Bytes, or where the recipe names a sparsity the share of the weights that is left."""
+    return recipe.parameter_bytes if recipe.sparsity is None else 1 - recipe.sparsity
+
+
+def bytes_allowed(goal: Goal, trials: Sequence[Trial]) -> float:
+    """Parameter bytes that the budgets leave; infinite without one."""
+    allowed = math.inf if goal.parameter_budget is None else goal.parameter_budget
+    if goal.flash_budget is None:
+        return allowed
+    kernels = [t.outcome.flash_bytes - t.outcome.parameter_bytes for t in trials]
+    return max(1, min(allowed, goal.flash_budget - max(kernels, default=KERNEL_BYTES)))
+
+
+def _regress(
+    problem: Problem, trials: Sequence[Trial]
+) -> tuple[list[Recipe], np.ndarray, np.ndarray]:
+    """All choices of knobs, the default first; mean and covariance of the terms [knob features]."""
+    spread = np.array([3.0] + [_KNOB] * (len(_features(problem, problem.base)) - 1))
+    prior = np.zeros(len(spread))
+    prior[0] = math.log(_first_size(problem))
+    beyond = np.array([_extrapolation(problem, trial) for trial in trials])
+    needed = np.array([math.log(size_of(trial.recipe)) for trial in trials]) + beyond
+    weight = 1 / np.hypot(_NOISE, _FAR * beyond)
+    seen = np.array([_features(problem, trial.recipe) for trial in trials])
+    seen = seen.reshape(-1, len(spread)) * weight[:, None]
+    covariance = np.linalg.inv(seen.T @ seen + np.diag(spread**-2))
+    mean = covariance @ (seen.T @ (needed * weight) + prior / spread**2)
+    return _knobs(problem), mean, covariance
+
+
+def _extrapolation(problem: Problem, trial: Trial) -> float:
+    """Logarithm of the size that a trial's recipe needs over the size that it had."""
+    tolerated = problem.goal.max_accuracy_drop
+    tolerated = max(0.5 if tolerated is None else tolerated, 0.05)
+    loss = max(problem.baseline - trial.outcome.accuracy, _LEAST_LOSS) / tolerated
+    return math.log(min(loss, _MOST_LOSS)) / _STEEPNESS
+
+
+def _knobs(problem: Problem) -> list[Recipe]:
+    base = problem.base
+    scores = dict.fromkeys((base.score, *problem.scores))
+    bits = dict.fromkeys((base.codebook_bits, *CODEBOOK_BITS))
+    rates = sorted(LEARNING_RATES, key=lambda rate: abs(math.log(rate)))
+    return [
+        replace(
+            base, score=s, codebook_bits=b, learning_rate=float(f"{base.learning_rate * r:.3g}")
+        )
+        for s in scores
+        for b in bits
+        for r in rates
+    ]
+
+
+def _features(problem: Problem, recipe: Recipe) -> list[float]:
+    """1, which knobs differ from the default, and how far up the learning rate is: -1 to 1."""
+    base = problem.base
+    rate = math.log(recipe.learning_rate / base.learning_rate, 3)
+    scores = [recipe.score == score for score in problem.scores if score != base.score]
+    bits = [recipe.codebook_bits == bits for bits in CODEBOOK_BITS if bits != base.codebook_bits]
+    return [1.0, *map(float, scores), *map(float, bits), rate, rate**2]
+
+
+def _range(problem: Problem) -> tuple[float, float]:
+    """Smallest and largest size."""
+    low, high = problem.sizes
+    if problem.goal.sparsity is None:
+        return low, high
+    left = 1 - problem.goal.sparsity
+    return left * low / high, left
+
+
+def _first_size(problem: Problem) -> float:
+    """The sparsity that is asked for, the budget, or with only a loss tolerated a middle size."""
+    largest = _largest_size(problem, ())
+    if problem.goal.max_accuracy_drop is None or problem.goal.sparsity is not None:
+        return largest
+    return min(largest, math.sqrt(math.prod(_range(problem))))
+
+
+def _largest_size(problem: Problem, trials: Sequence[Trial]) -> float:
+    """What range and budgets allow, as far as the trials show how many bytes a size becomes."""
+    low, high = _range(problem)
+    allowed = bytes_allowed(problem.goal, trials)
+    if allowed == math.inf:
+        return high
+    by_bytes = problem.goal.sparsity is None
+    if not trials:
+        return max(low, min(high, allowed)) if by_bytes else high
+    nearest = min(trials, key=lambda t: abs(math.log(t.outcome.parameter_bytes / allowed)))
+    room = allowed * size_of(nearest.recipe) / nearest.outcome.parameter_bytes
+    # Of bytes a training makes at most what it was allowed; of a sparsity the bytes only follow.
+    room = min(room, allowed) if by_bytes else 0.98 * room
+    return max(low, min(high, room))
+
+
+def _next_size(problem: Problem, trials: Sequence[Trial], expected: float, *, last: bool) -> float:
+    low, _ = _range(problem)
+    largest = _largest_size(problem, trials)
+    if problem.goal.max_accuracy_drop is None:
+        return largest
+    if not trials:
+        return _first_size(problem)
+    enough = [
+        size_of(trial.recipe)
+        for trial in trials
+        if not problem.goal.excess(trial.outcome, baseline=problem.baseline)
+    ]
+    if enough:
+        expected = min(expected, _STEP_DOWN * min(enough))
+    elif last:
+        expected = largest
+    else:
+        expected = max(expected, _STEP_UP * max(size_of(trial.recipe) for trial in trials))
+    return min(max(expected, low), largest)
+
+
+def _sized(problem: Problem, recipe: Recipe, size: float) -> Recipe:
+    if problem.goal.sparsity is None:
+        return replace(recipe, parameter_bytes=int(size), sparsity=None)
+    sparsity = max(problem.goal.sparsity, round(1 - size, 4))
+    return replace(recipe, parameter_bytes=None, sparsity=sparsity)
