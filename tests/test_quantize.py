@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from deepcompress import check
 from deepcompress.calibration import ByteScaling, Calibration
+from deepcompress.constants import narrow
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Clamp, Graph, Node, Quantization, Tensor
 from deepcompress.ops.linear import Linear
-from deepcompress.quantize import clamp_int8, quantize
+from deepcompress.quantize import clamp_int8, find_grid, quantize
 from deepcompress.reference import dequantize, quantize_bytes, quantize_float, run
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def linear(weight: list, bias: list, *, clamp: Clamp = Clamp()) -> Graph:  # noqa: B008
@@ -25,9 +29,79 @@ def calibration(*rows: list, scaling: ByteScaling | None = None) -> Calibration:
     return Calibration(np.array(rows, np.float32), byte_scaling=scaling)
 
 
-def test_weights_use_the_whole_range_in_every_output_channel() -> None:
-    integer = quantize(linear([[1, -0.5], [0.01, 0.02]], [0, 0]), calibration([1, 1]))
-    assert integer.nodes[0].weight.tolist() == [[127, -64], [64, 127]]
+def test_weights_use_nearly_the_whole_range_in_every_output_channel() -> None:
+    weight = np.random.default_rng(0).standard_normal((8, 50)) * np.linspace(0.2, 1, 8)[:, None]
+    integer = quantize(linear(weight.tolist(), [0] * 8), calibration([1] * 50))
+    largest = np.abs(integer.nodes[0].weight.astype(int)).max(axis=1)
+    assert (largest >= 127 / 1.125 - 1).all() and (largest <= 127).all()
+
+
+def test_multipliers_of_ordinary_weights_have_seven_bits_and_are_exact() -> None:
+    weight = np.random.default_rng(0).standard_normal((8, 50))
+    graph = linear(weight.tolist(), [0.1] * 8)
+    integer = quantize(graph, calibration([1] * 50, [-1] * 50))
+    by = integer.nodes[0].requantize
+    assert narrow(by.multiplier).stored.dtype == np.int8
+    scale = (
+        by.multiplier / 2.0**by.shift * integer.quantization["y"].scale
+        / integer.quantization["x"].scale
+    )  # fmt: skip
+    error = weight - scale[:, None] * integer.nodes[0].weight
+    assert (np.abs(error).max(axis=1) <= 0.501 * scale).all()
+
+
+@pytest.mark.parametrize("steps", [[1], [1, -1], [3, -7, 127], [-126, 1], [2, 4, 8, 0, 100]])
+def test_weights_on_a_grid_stay_as_they_are_and_share_one_multiplier(steps: list[int]) -> None:
+    weight = (np.array([steps, steps[::-1], [0] * len(steps)]) * 0.0137).astype(np.float32)
+    integer = quantize(linear(weight.tolist(), [0.5, 0, 0]), calibration([1] * len(steps)))
+    node = integer.nodes[0]
+    grid = find_grid(weight.astype(np.float64))
+    assert narrow(node.requantize.multiplier).shared
+    np.testing.assert_allclose(node.weight * grid, weight.reshape(3, -1), rtol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(6, 200), st.floats(1e-3, 10))
+def test_random_weights_are_no_grid(seed: int, size: int, spread: float) -> None:
+    random = np.random.default_rng(seed)
+    assert find_grid(random.standard_normal((2, size)) ** 3 * spread) is None
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_what_passes_as_a_grid_by_chance_loses_less_than_rounding_would(
+    seed: int, size: int
+) -> None:
+    weight = np.random.default_rng(seed).uniform(0.3, 1, (1, size))
+    grid = find_grid(weight)
+    if grid is not None:
+        assert np.abs(weight / grid).max() <= 127.1
+        assert np.abs(weight / grid - np.round(weight / grid)).max() <= 3e-3
+
+
+def test_a_grid_too_fine_for_its_biases_is_given_up() -> None:
+    graph = linear([[1e-6, 2e-6, 3e-6], [4e-6, 5e-6, 6e-6]], [1e6, 0.0])
+    integer = quantize(graph, calibration([1, 1, 1]))
+    assert np.abs(integer.nodes[0].bias.astype(np.int64)).max() < 2**30
+    check.accumulators_fit(integer)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-3, 1.5), st.booleans())
+def test_a_bias_is_off_by_an_eighth_of_an_output_step_at_most(
+    seed: int, magnitude: float, gridded: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    weight = random.standard_normal((4, 9))
+    if gridded:
+        weight = np.round(weight * 4) / 4
+    bias = (random.standard_normal(4) * 10**magnitude).astype(np.float32)
+    inputs = random.standard_normal((5, 9))
+    integer = quantize(linear(weight.tolist(), bias.tolist()), calibration(*inputs.tolist()))
+    node, before = integer.nodes[0], integer.quantization["x"]
+    stored = node.bias + before.zero_point * node.weight.sum(axis=1, dtype=np.int64)
+    factors = node.requantize.multiplier / 2.0**node.requantize.shift
+    found = stored * factors * integer.quantization["y"].scale
+    # Half an accumulator's unit where that is more; a hundredth for a multiplier's own rounding.
+    error = np.abs(found - bias) / integer.quantization["y"].scale
+    assert (error <= np.maximum(0.125, 0.5 * factors) + 0.01).all()
 
 
 def test_the_range_of_an_activation_always_holds_zero() -> None:

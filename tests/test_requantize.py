@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from deepcompress.constants import narrow
 from deepcompress.graph import Requantize
-from deepcompress.requantize import choose_multipliers, requantize
+from deepcompress.requantize import choose_multipliers, requantize, round_up_factors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,30 @@ def test_a_factor_of_one_and_a_tiny_one_have_representable_multipliers() -> None
     assert choose_multipliers(np.array([1.0])) == (np.array([2**30], np.int32), 30)
     multiplier, shift = choose_multipliers(np.array([2.0**-30]))
     assert shift > 32 and multiplier[0] >= 2**11
+
+
+def test_a_multiplier_has_fifteen_bits_or_all_where_a_small_channel_needs_them() -> None:
+    near, far = np.array([0.3, 0.05]), np.array([0.3, 0.001])
+    assert choose_multipliers(near)[0].tolist() == [19661 << 16, 3277 << 16]
+    assert choose_multipliers(far)[0].tolist() == [round(0.3 * 2**32), round(0.001 * 2**32)]
+
+
+def test_no_factors_at_all_have_multipliers_of_zero() -> None:
+    assert choose_multipliers(np.zeros(2))[0].tolist() == [0, 0]
+
+
+@given(st.lists(st.floats(2.0**-24, 1.0), min_size=1, max_size=20))
+def test_rounded_factors_are_a_little_larger_and_exact_in_their_multipliers(
+    factors: list[float],
+) -> None:
+    real = np.array(factors)
+    rounded = round_up_factors(real)
+    assert (rounded >= real * (1 - 1e-12)).all() and (rounded <= 1.13 * real).all()
+    assert rounded.max() <= 1
+    multiplier, shift = choose_multipliers(rounded)
+    if (rounded != real).any():
+        np.testing.assert_array_equal(multiplier / 2.0**shift, rounded)
+        assert narrow(multiplier).stored.itemsize <= 2
 
 
 def test_a_factor_above_one_is_refused() -> None:

@@ -3,6 +3,10 @@
 Weights are symmetric per output channel, activations affine per tensor (Jacob et al., arXiv
 1712.05877; Krishnamoorthi, arXiv 1806.08342). Ranges are the extremes over the calibration data.
 What rounding a zero point of raw bytes loses is put into the first layer's bias.
+
+So that constants take few bytes, a channel's scale is the next one above the finest possible whose
+requantize multiplier has few bits, and a bias is a multiple of a large power of two. A layer whose
+weights are multiples of one scale already, because it was trained so, keeps exactly these.
 """
 
 from __future__ import annotations
@@ -23,11 +27,17 @@ from deepcompress.graph import (
     Quantization,
     Requantize,
 )
-from deepcompress.requantize import choose_multipliers
+from deepcompress.requantize import choose_multipliers, round_up_factors
 
 # A bias above this makes its channel's weights coarser instead, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
 _BYTE_SHIFT = 16
+# Of an output step, the most that a bias's last bit is worth.
+_BIAS_STEP = 0.25
+_LARGEST_WEIGHT = 127
+# How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
+# are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
+_GRID_TOLERANCE = 1e-3
 
 Range = tuple[float, float]
 
@@ -126,16 +136,25 @@ def _quantize_weighted(
     weight = weight.reshape(len(weight), -1)
     bias = node.parameters["bias"].astype(np.float64)
 
-    scale = _weight_scale(weight, bias, before.scale)
-    weight_q = np.clip(np.round(weight / scale[:, None]), -127, 127).astype(np.int8)
-    sums = weight_q.sum(axis=1, dtype=np.int64)
-    accumulator_scale = before.scale * scale
-    bias_q = np.round(bias / accumulator_scale + residual / before.scale * sums).astype(np.int64)
-    bias_q -= before.zero_point * sums
+    least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
+    grid = find_grid(weight)
+    on_grid = grid is not None and grid >= least_scale.max()
+    scale = np.full(len(weight), grid) if on_grid else _weight_scale(weight, least_scale)
 
     # An output step finer than the accumulator's own would only multiply its noise.
-    after = affine(*observed, finest=float(accumulator_scale.max()))
-    multiplier, shift = choose_multipliers(np.minimum(accumulator_scale / after.scale, 1.0))
+    after = affine(*observed, finest=float(before.scale * scale.max()))
+    factors = np.minimum(before.scale * scale / after.scale, 1.0)
+    if not on_grid:
+        factors = round_up_factors(factors)
+        scale = factors * after.scale / before.scale
+    multiplier, shift = choose_multipliers(factors)
+
+    weight_q = np.round(weight / scale[:, None])
+    weight_q = np.clip(weight_q, -_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8)
+    sums = weight_q.sum(axis=1, dtype=np.int64)
+    bias_unit = _bias_unit(factors)
+    bias_q = bias / (before.scale * scale) + residual / before.scale * sums
+    bias_q = np.round(bias_q / bias_unit).astype(np.int64) * bias_unit - before.zero_point * sums
     minimum, maximum = clamp_int8(node.clamp, after)
     integer = IntegerNode(
         name=node.name,
@@ -151,15 +170,38 @@ def _quantize_weighted(
     return integer, after
 
 
-def _weight_scale(weight: np.ndarray, bias: np.ndarray, input_scale: float) -> np.ndarray:
-    """One a row of weight [rows, k]; wide enough for the row's weights and for its bias.
+def find_grid(weight: np.ndarray) -> float | None:
+    """The scale of which all weights are multiples by up to 127: the finest, or None.
+
+    Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
+    weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
+    magnitudes pass by chance, with one of the 127 scales tried, with 127 * 2e-3**(d - 1): 2e-9
+    for five. Fewer may pass by chance, and lose less by it than by rounding to int8.
+    """
+    magnitudes = np.unique(np.abs(weight[weight != 0]))
+    if len(magnitudes) == 0:
+        return None
+    least, greatest = float(magnitudes[0]), float(magnitudes[-1])
+    for steps in range(int((_LARGEST_WEIGHT + _GRID_TOLERANCE) * least / greatest), 0, -1):
+        multiples = magnitudes * (steps / least)
+        if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
+            return greatest / round(multiples[-1])
+    return None
+
+
+def _weight_scale(weight: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """One a row of weight [rows, k], the finest that holds its weights, but not below `least`.
 
     A row without weights takes the widest scale of the others, so that it asks for no finer shift.
     """
-    scale = np.abs(weight).max(axis=1) / 127
+    scale = np.abs(weight).max(axis=1) / _LARGEST_WEIGHT
     widest = scale.max() if scale.max() > 0 else 1.0
-    scale = np.where(scale > 0, scale, widest)
-    return np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT))
+    return np.maximum(np.where(scale > 0, scale, widest), least)
+
+
+def _bias_unit(factors: np.ndarray) -> int:
+    """The largest power of two of accumulator units within `_BIAS_STEP` in every channel."""
+    return 2 ** max(0, int(np.floor(np.log2(_BIAS_STEP / factors.max()))))
 
 
 def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
