@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INCHES, DPI = (9.0, 6.0), 100
-_ENOUGH_NUMBERS = 5  # at an axis
+_WIDE = 0.3  # of an axis is too much without a number
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; shapes differ as well.
 _TRIED, _CHOSEN, _BASELINE, _LIMIT = "#0072B2", "#D55E00", "#009E73", "#555555"
 
@@ -147,7 +149,7 @@ def _scale_accuracy(axes: Axes, found: Found, baseline: float) -> None:
     if tolerated is not None:
         shown.append(baseline - tolerated)
     bottom, top = place(min(shown)), place(max(shown))
-    room = max(0.07 * (top - bottom), 0.05)
+    room = max(0.07 * (top - bottom), 0.1)
     low, high = accuracy_at(bottom - room), accuracy_at(top + room)
     axes.set_yscale("function", functions=(place, accuracy_at))
     axes.set_ylim(low, high)
@@ -157,19 +159,21 @@ def _scale_accuracy(axes: Axes, found: Found, baseline: float) -> None:
 
 
 def _round_numbers(low: float, high: float, place: Callable[[float], float]) -> list[float]:
-    """Numbers to write at an axis, the rounder first as long as they stand apart.
+    """Numbers to write at an axis: round ones as far as these leave no wide gap.
 
     Args:
         place: where on the axis a number is.
     """
-    apart = (place(high) - place(low)) / 10
+    axis = place(high) - place(low)
     numbers: list[float] = []
-    power = 10.0 ** math.floor(math.log10(high))
-    for step in (power * part for part in (5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4)):
-        if len(numbers) >= _ENOUGH_NUMBERS:
-            break
-        for multiple in range(math.ceil(low / step), math.floor(high / step) + 1):
-            number = round(multiple * step, 6)
-            if all(abs(place(number) - place(other)) >= apart for other in numbers):
+    step = Decimal(10) ** math.floor(math.log10(high))
+    divisors = itertools.cycle((Decimal(2), Decimal("2.5"), Decimal(2)))  # 10, 5, 2, 1, 0.5, ...
+    while True:
+        for multiple in range(math.ceil(low / float(step)), math.floor(high / float(step)) + 1):
+            number = float(multiple * step)
+            if all(abs(place(number) - place(other)) >= axis / 10 for other in numbers):
                 numbers.append(number)
-    return sorted(numbers)
+        places = sorted(map(place, (low, *numbers, high)))
+        if max(right - left for left, right in itertools.pairwise(places)) < _WIDE * axis:
+            return sorted(numbers)
+        step /= next(divisors)
