@@ -2,15 +2,19 @@
 
     {"schema": 1, "name", "version", "source", "cpu",
      "layers": [{"name", "function", "describe", "input_shape", "output_shape", "weights",
-                 "nonzeros", "encoding", "flash_bytes", "code_bytes", "macs", "dense_macs",
-                 "cycles"}],
-     "parameters": {"count", "float_bytes", "nonzeros"},
+                 "nonzeros", "encoding", "flash_bytes", "weight_bytes", "constant_bytes",
+                 "entropy_bytes", "code_bytes", "macs", "dense_macs", "cycles"}],
+     "parameters": {"count", "float_bytes", "nonzeros", "weight_bytes", "constant_bytes",
+                    "entropy_bytes"},
      "flash": {"weights_bytes", "code_bytes", "golden_bytes", "total_bytes", "limit_bytes"},
      "ram": {"arena_bytes", "stack_bytes", "total_bytes", "limit_bytes"},
      "cycles", "accuracy": null | {"samples", "float_percent", "int8_percent", "agreement_percent"},
      "warnings": [str]}
 
-Cycles and code bytes are estimates (`cost.py`); weights, arena and accuracy are exact.
+Of a layer, `flash_bytes` = `weight_bytes` (values, indices, tables) + `constant_bytes` (biases,
+multipliers); of all layers, that is `weights_bytes` of flash. `entropy_bytes` is the bound on
+`weight_bytes` of a code that takes each int8 weight, zeros too, by itself. Cycles and code bytes
+are estimates (`cost.py`); weights, arena and accuracy are exact.
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.cost import MODEL_CODE_BYTES
-from deepcompress.emit import all_arrays, c_identifier, layer_arrays
+from deepcompress.cost import MODEL_CODE_BYTES, SHARED_CODE_BYTES
+from deepcompress.emit import all_arrays, c_identifier
 from deepcompress.encode import stored_weights
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
@@ -65,7 +69,10 @@ def report(
         "parameters": {
             "count": parameters,
             "float_bytes": 4 * parameters,
-            "nonzeros": sum(layer["nonzeros"] for layer in layers),
+            **{
+                key: sum(layer[key] for layer in layers)
+                for key in ("nonzeros", "weight_bytes", "constant_bytes", "entropy_bytes")
+            },
         },
         "flash": {
             "weights_bytes": weights_bytes(plan),
@@ -94,7 +101,12 @@ def weights_bytes(plan: Plan) -> int:
 
 def code_bytes(plan: Plan) -> int:
     """Estimated code of the layers and of what calls them."""
-    return MODEL_CODE_BYTES + sum(step.code_bytes for step in plan.steps)
+    shared = {weight.encoding for weight in plan.encoded.weights.values()} & set(SHARED_CODE_BYTES)
+    return (
+        MODEL_CODE_BYTES
+        + sum(SHARED_CODE_BYTES[encoding] for encoding in shared)
+        + sum(step.code_bytes for step in plan.steps)
+    )
 
 
 def flash_bytes(plan: Plan) -> int:
@@ -120,12 +132,22 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
         "weights": size,
         "nonzeros": stored_weights(node, "delta") if weight else 0,
         "encoding": weight.encoding if weight else None,
-        "flash_bytes": sum(array.values.nbytes for array in layer_arrays(plan, step)),
+        "flash_bytes": weight.flash_bytes if weight else 0,
+        "weight_bytes": weight.weight_bytes if weight else 0,
+        "constant_bytes": weight.constant_bytes if weight else 0,
+        "entropy_bytes": entropy_bytes(node.weight) if weight else 0.0,
         "code_bytes": step.code_bytes,
         "macs": step.macs,
         "dense_macs": OPERATORS[node.op].macs(node.attributes, size, output),
         "cycles": step.cycles,
     }
+
+
+def entropy_bytes(weight: np.ndarray) -> float:
+    """Order-0 entropy of all of a layer's int8 weights, zeros included."""
+    counts = np.unique(weight, return_counts=True)[1]
+    bits = counts @ np.log2(weight.size / counts)
+    return round(float(bits) / 8, 1)
 
 
 def table(facts: dict[str, Any]) -> str:
@@ -134,16 +156,17 @@ def table(facts: dict[str, Any]) -> str:
         [
             layer["name"],
             layer["describe"],
-            "x".join(map(str, layer["output_shape"])),
             f"{layer['nonzeros']:,} of {layer['weights']:,}" if layer["weights"] else "",
             layer["encoding"] or "",
-            f"{layer['flash_bytes']:,}" if layer["weights"] else "",
+            f"{layer['weight_bytes']:,}" if layer["weights"] else "",
+            f"{layer['entropy_bytes']:,.0f}" if layer["weights"] else "",
+            f"{layer['constant_bytes']:,}" if layer["weights"] else "",
             f"{layer['cycles']:,}",
         ]
         for layer in facts["layers"]
     ]
-    heads = ["layer", "", "output", "non-zeros", "encoding", "flash B", "cycles est."]
-    return "\n".join([*columns([heads, *rows], right=(3, 5, 6)), "", *_totals(facts)])
+    heads = ["layer", "", "non-zeros", "encoding", "weight B", "bound B", "const B", "cycles"]
+    return "\n".join([*columns([heads, *rows], right=(2, 4, 5, 6, 7)), "", *_totals(facts)])
 
 
 def columns(rows: list[list[str]], *, right: tuple[int, ...]) -> list[str]:
@@ -164,9 +187,13 @@ def _totals(facts: dict[str, Any]) -> list[str]:
     ratio = parameters["float_bytes"] / max(1, flash["weights_bytes"])
     golden = f" + golden {flash['golden_bytes']:,}" if flash["golden_bytes"] else ""
     lines = [
-        f"flash     {flash['total_bytes']:,} B = weights {flash['weights_bytes']:,} + code about "
-        f"{flash['code_bytes']:,}{golden}{_share(flash)}",
-        f"          weights {ratio:.1f}x smaller than {parameters['float_bytes']:,} B of float",
+        f"flash     {flash['total_bytes']:,} B = weights {parameters['weight_bytes']:,} + "
+        f"constants {parameters['constant_bytes']:,} + code about {flash['code_bytes']:,}{golden}"
+        f"{_share(flash)}",
+        f"          weights and constants (biases, multipliers) {ratio:.1f}x smaller than "
+        f"{parameters['float_bytes']:,} B of float",
+        f"bound     {parameters['entropy_bytes']:,.0f} B, the order-0 entropy of the int8 weights: "
+        f"they take {_excess(parameters)}",
         f"RAM       {ram['total_bytes']:,} B = arena {ram['arena_bytes']:,} + stack about "
         f"{ram['stack_bytes']:,}{_share(ram)}",
         f"cycles    about {facts['cycles']:,} on {facts['cpu']}{_time(facts)}",
@@ -176,6 +203,13 @@ def _totals(facts: dict[str, Any]) -> list[str]:
         for warning in facts["warnings"]
     ]
     return [*lines, *_accuracy_lines(facts["accuracy"]), *warnings]
+
+
+def _excess(parameters: dict[str, Any]) -> str:
+    """ "7.1% more" of weights that take 107.1 bytes where the bound is 100."""
+    stored, bound = parameters["weight_bytes"], parameters["entropy_bytes"]
+    percent_more = 100 * (stored / bound - 1) if bound else 0.0
+    return f"{abs(percent_more):.1f}% {'more' if percent_more >= 0 else 'less'}"
 
 
 def _share(memory: dict[str, Any]) -> str:
@@ -202,11 +236,19 @@ def measure_accuracy(
     float_scores: np.ndarray, int8_scores: np.ndarray, labels: np.ndarray | None
 ) -> Accuracy:
     """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device."""
-    by_float = float_scores.reshape(len(float_scores), -1).argmax(axis=1)
-    by_int8 = int8_scores.reshape(len(int8_scores), -1).argmax(axis=1)
+    by_float, by_int8 = top1(float_scores), top1(int8_scores)
     return Accuracy(
         samples=len(by_float),
-        float_percent=None if labels is None else 100 * float(np.mean(by_float == labels)),
-        int8_percent=None if labels is None else 100 * float(np.mean(by_int8 == labels)),
-        agreement_percent=100 * float(np.mean(by_float == by_int8)),
+        float_percent=None if labels is None else percent(by_float == labels),
+        int8_percent=None if labels is None else percent(by_int8 == labels),
+        agreement_percent=percent(by_float == by_int8),
     )
+
+
+def top1(scores: np.ndarray) -> np.ndarray:
+    """The best class of each sample."""
+    return scores.reshape(len(scores), -1).argmax(axis=1)
+
+
+def percent(right: np.ndarray) -> float:
+    return 100 * float(np.mean(right))
