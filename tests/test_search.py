@@ -149,6 +149,14 @@ def test_what_cannot_be_met_is_said_with_the_nearest_that_can(tmp_path):
     assert 2_400 < int(enough.replace(",", "")) < 3_600
 
 
+def test_no_recipe_is_trained_twice(tmp_path):
+    for number, goal in enumerate(
+        (Goal(parameter_budget=2_000), Goal(max_accuracy_drop=0.2, parameter_budget=2_000))
+    ):
+        found = find(goal, tmp_path / str(number), trials=70)
+        assert len({trial.recipe for trial in found.trials}) == 70
+
+
 def test_a_budget_that_even_the_kernels_exceed_is_said(tmp_path):
     found = find(Goal(flash_budget=3_500), tmp_path, trials=2)
     assert found.shortfall == (
@@ -314,7 +322,7 @@ def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
 ):
     undisturbed = find(Goal(max_accuracy_drop=0.2), tmp_path / "undisturbed", seek=seek)
     killed = 0
-    for seed in range(6):
+    for seed in range(4):
         chance = random.Random(seed)
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -327,7 +335,7 @@ def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
             killed += process.exitcode != 0
         found = pickle.loads((folder / "found").read_bytes())
         assert facts(found) == facts(undisturbed)
-    assert killed > 12
+    assert killed > 8
 
 
 def test_two_workers_divide_the_trials_and_agree_on_what_was_found(processes, tmp_path):

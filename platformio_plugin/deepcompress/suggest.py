@@ -55,7 +55,7 @@ class Problem:
 
 
 def suggest(problem: Problem, trials: Sequence[Trial], *, last: bool) -> Recipe:
-    """The recipe of the next trial: the same for the same trials.
+    """The recipe of the next trial, none of those before: the same for the same trials.
 
     Args:
         trials: all so far; those without an outcome are running elsewhere.
@@ -65,13 +65,19 @@ def suggest(problem: Problem, trials: Sequence[Trial], *, last: bool) -> Recipe:
     finished = [trial for trial in trials if trial.outcome is not None]
     knobs, mean, covariance = _regress(problem, finished)
     features = np.array([_features(problem, knob) for knob in knobs])
-    chosen = 0
+    random = np.random.default_rng((problem.base.seed, number))
+    order = list(np.argsort(features @ random.multivariate_normal(mean, covariance)))
     settled = _SETTLED if problem.goal.max_accuracy_drop is not None else 1
-    if number >= settled or len(finished) < number:
-        random = np.random.default_rng((problem.base.seed, number))
-        chosen = int(np.argmin(features @ random.multivariate_normal(mean, covariance)))
+    if number == len(finished) < settled:
+        order.insert(0, 0)
     expected = math.exp(np.min(features @ mean))
-    return _sized(problem, knobs[chosen], _next_size(problem, finished, expected, last=last))
+    size = _next_size(problem, finished, expected, last=last)
+    tried = {trial.recipe for trial in trials}
+    recipes = (_sized(problem, knobs[index], size) for index in order)
+    untried = (recipe for recipe in recipes if recipe not in tried)
+    return next(
+        untried, replace(_sized(problem, problem.base, size), seed=problem.base.seed + number)
+    )
 
 
 def size_needed(problem: Problem, trials: Sequence[Trial]) -> float:
