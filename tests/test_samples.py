@@ -10,7 +10,8 @@ import pytest
 import torch
 from deepcompress.calibration import ByteScaling
 from deepcompress.errors import UserError
-from deepcompress.samples import Samples, check_classes, read_samples
+from deepcompress.graph import Graph, Tensor
+from deepcompress.samples import Samples, check_samples, read_samples
 
 CLASSES = 4
 
@@ -152,6 +153,18 @@ def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None
         read_samples(str(tmp_path / "trian.npz"), None)
 
 
-def test_a_label_that_is_no_output_is_told() -> None:
-    with pytest.raises(UserError, match="from 0 to 10, the model has 10 outputs"):
-        check_classes(np.arange(11), 10, "d.npz")
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "complaint"),
+    [
+        ((2, 3), 3, "its labels go from 0 to 3, the model has 3 outputs"),
+        ((3, 2), 4, "its samples have the shape 2x3, the model's input is 3x2"),
+    ],
+)
+def test_samples_that_are_not_the_networks_are_told(
+    tmp_path: Path, inputs: tuple[int, ...], outputs: int, complaint: str
+) -> None:
+    samples = read_samples(str(save(tmp_path / "d.npz")), None)
+    tensors = {"x": Tensor("x", inputs), "y": Tensor("y", (outputs,))}
+    with pytest.raises(UserError) as error:
+        check_samples(samples, Graph("net", tensors, (), ("x",), ("y",)), "d.npz")
+    assert complaint in error.value.paragraph()

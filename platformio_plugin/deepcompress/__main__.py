@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepcompress import __version__
 from deepcompress.errors import UserError, draw
-from deepcompress.options import OPTIONS, Option, Target, parse
+from deepcompress.options import OPTIONS, Option, Options, Target, parse
 
 EPILOG = """\
 example:
@@ -21,6 +21,16 @@ example:
 
 writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c and report.json. Compile lenet5.c with
 the library's include/ on the path; no Python is needed to build it.
+"""
+
+PRUNE_EPILOG = """\
+example:
+  python -m deepcompress prune models/lenet5.pt -o models/lenet5_small.pt \\
+      --data data/train.npz --input-mean 0.1307 --input-std 0.3081 \\
+      --max-accuracy-drop 0.5 --optimize size
+
+writes models/lenet5_small.pt, which compiles like any other, and lenet5_small.png, accuracy against
+size. What was tried is kept in lenet5_small.study: an interrupted search goes on from there.
 """
 
 
@@ -69,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"deepcompress {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_compile(commands)
+    _add_prune(commands)
     _add_profile(commands)
     _add_options(commands)
     return top
@@ -86,15 +97,31 @@ def _add_compile(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
     command.add_argument("--name", help="the model's name in C; by default the file's")
     command.add_argument("-v", "--verbose", action="store_true", help="print each stage's time")
-    board = command.add_argument_group("board")
-    board.add_argument("--cpu", default="cortex-m4", help="such as cortex-m0plus, cortex-m4, host")
+    board = _add_board(command)
     board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
     board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
     board.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
+    _add_option_flags(command)
+    command.set_defaults(run=run_compile)
+
+
+def _add_board(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    board = command.add_argument_group("board")
+    board.add_argument("--cpu", default="cortex-m4", help="such as cortex-m0plus, cortex-m4, host")
+    return board
+
+
+def _add_option_flags(command: argparse.ArgumentParser) -> None:
     options = command.add_argument_group("options, the same as custom_deepcompress_... in the ini")
     for option in OPTIONS:
         options.add_argument(flag(option), metavar=option.kind.upper(), help=_help(option))
-    command.set_defaults(run=run_compile)
+
+
+def _parse_options(parsed: argparse.Namespace, target: Target) -> Options:
+    texts = {
+        o.name: getattr(parsed, o.name) for o in OPTIONS if getattr(parsed, o.name) is not None
+    }
+    return parse(texts, where="command line", target=target)
 
 
 def flag(option: Option) -> str:
@@ -114,18 +141,54 @@ def run_compile(parsed: argparse.Namespace) -> int:
     from deepcompress.report import table
     from deepcompress.write import write
 
-    texts = {
-        o.name: getattr(parsed, o.name) for o in OPTIONS if getattr(parsed, o.name) is not None
-    }
     target = Target(parsed.cpu, parsed.flash_limit, parsed.ram_limit, parsed.clock_hz)
-    options = parse(texts, where="command line", target=target)
+    options = _parse_options(parsed, target)
     name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
     say = (lambda line: print(line, flush=True)) if parsed.verbose else (lambda line: None)
     print(f"{name}: compressing {parsed.model.name} for {parsed.cpu}", flush=True)
-    compiled = compile_model(parsed.model, name=name, options=options, say=say)
+    compiled = compile_model(
+        parsed.model,
+        name=name,
+        options=options,
+        say=say,
+        tell=lambda line: print(line, flush=True),
+    )
     write(compiled.texts, parsed.output)
     print(table(compiled.report), flush=True)
     return 0
+
+
+def _add_prune(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "prune",
+        help="a .pt file to a smaller one, by training on data",
+        description="Prunes a network while training it until it meets a goal, and writes it.",
+        epilog=PRUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", type=Path, help="the .pt file")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, help="the .pt file to write; a .png beside it"
+    )
+    command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of our defects")
+    _add_board(command)
+    _add_option_flags(command)
+    command.set_defaults(run=run_prune)
+
+
+def run_prune(parsed: argparse.Namespace) -> int:
+    """0; 1 where the goal was not met: what came nearest is written then."""
+    from deepcompress.compile import prune_model
+    from deepcompress.shrink import summary
+
+    options = _parse_options(parsed, Target(parsed.cpu))
+    pruned = prune_model(
+        parsed.model, parsed.output, options=options, say=lambda line: print(line, flush=True)
+    )
+    print(summary(pruned), flush=True)
+    if not pruned.found.met:
+        print(f"deepcompress: the goal is not met: {pruned.found.shortfall}", file=sys.stderr)
+    return 0 if pruned.found.met else 1
 
 
 def _add_profile(commands: argparse._SubParsersAction) -> None:

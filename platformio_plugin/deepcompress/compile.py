@@ -15,11 +15,13 @@ import numpy as np
 from deepcompress import check
 from deepcompress.calibration import (
     Calibration,
+    byte_scaling,
     check_shape,
     read_calibration,
     synthetic_calibration,
 )
 from deepcompress.compress import Clock, compress
+from deepcompress.curve import draw_curve
 from deepcompress.emit import Provenance, emit
 from deepcompress.errors import UserError
 from deepcompress.fit import check_fits
@@ -31,6 +33,9 @@ from deepcompress.lower import lower
 from deepcompress.options import Options
 from deepcompress.reference import quantize_bytes, quantize_float, run
 from deepcompress.report import flash_bytes, measure_accuracy, report
+from deepcompress.samples import Samples, check_samples, read_samples
+from deepcompress.saving import save_graph
+from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
 
 _KEYWORDS = """
     auto break case char class const continue default delete do double else enum extern float for
@@ -52,7 +57,12 @@ class Compiled:
 
 
 def compile_model(
-    path: Path, *, name: str, options: Options, say: Callable[[str], None] = lambda line: None
+    path: Path,
+    *,
+    name: str,
+    options: Options,
+    say: Callable[[str], None] = lambda line: None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Compiled:
     """A model's C sources, its report, and the graphs it went through.
 
@@ -60,27 +70,20 @@ def compile_model(
         path: the `.pt` file.
         name: of the model in C: an identifier.
         say: is told, line by line, how long each stage took.
+        tell: is told, line by line, how retraining goes on.
 
     Raises:
         UserError: whatever is wrong with the file, the options, or the fit on the board.
     """
     check_name(name)
     clock = Clock(say)
-    calibration = read_calibration(options)
-    if calibration is not None and options.input_shape is None:
-        options = replace(options, input_shape=calibration.inputs.shape[1:])
     labels = read_labels(options)
-    clock.stage("data")
-
-    program = load(path, options=options)
-    clock.stage("load")
-    lowered = lower(program, name=name)
-    check.shapes_follow(lowered)
-    calibration = _calibration_for(lowered, calibration, options)
-    clock.stage("lower")
-    graph = fold(lowered)
-    check.same_function(lowered, graph, calibration.inputs[:8])
-    clock.stage("fold")
+    opened = open_model(path, name=name, options=options, clock=clock)
+    graph, calibration = opened.graph, opened.calibration
+    if options.retrain:
+        graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
+        options = replace(options, sparsity=None)
+        clock.stage("retrain")
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
 
@@ -93,7 +96,9 @@ def compile_model(
         accuracy=None
         if calibration.synthetic
         else measure_accuracy(
-            forward_numpy(graph, calibration.inputs), run(integer, inputs), calibration.labels
+            forward_numpy(opened.graph, calibration.inputs),
+            run(integer, inputs),
+            calibration.labels,
         ),
         golden_bytes=_golden_bytes(integer, golden),
         warnings=_warnings(integer, calibration, labels),
@@ -106,6 +111,88 @@ def compile_model(
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     clock.stage("emit")
     return Compiled(texts, facts, pruned, integer, planned)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model file as the stages after `fold` take it, and the data its options name."""
+
+    graph: Graph
+    calibration: Calibration
+    samples: Samples | None
+
+
+def open_model(path: Path, *, name: str, options: Options, clock: Clock) -> Opened:
+    """From the file to the folded Graph; its data read and checked against it."""
+    calibration = read_calibration(options)
+    samples = read_samples(options.data, byte_scaling(options)) if options.data else None
+    if calibration is None and samples is not None:
+        calibration = samples_as_calibration(samples, options)
+    if calibration is not None and options.input_shape is None:
+        options = replace(options, input_shape=calibration.inputs.shape[1:])
+    clock.stage("data")
+    program = load(path, options=options)
+    clock.stage("load")
+    lowered = lower(program, name=name)
+    check.shapes_follow(lowered)
+    calibration = _calibration_for(lowered, calibration, options)
+    clock.stage("lower")
+    graph = fold(lowered)
+    check.same_function(lowered, graph, calibration.inputs[:8])
+    if samples is not None:
+        check_samples(samples, graph, options.data)
+    clock.stage("fold")
+    return Opened(graph, calibration, samples)
+
+
+def prune_model(
+    path: Path, output: Path, *, options: Options, say: Callable[[str], None]
+) -> Shrunk:
+    """Retrains a model file to the options' goal; writes the result, and its curve beside it.
+
+    Raises:
+        UserError: whatever is wrong with the file, the options or the data.
+    """
+    opened = open_model(path, name="model", options=options, clock=Clock())
+    shrunk = _shrink(opened, options, beside=output.with_suffix(".study"), say=say)
+    save_graph(shrunk.graph, output)
+    curve = output.with_suffix(".png")
+    draw_curve(shrunk.found, shrunk.baseline, curve)
+    say(f"wrote {output} and {curve.name}")
+    return shrunk
+
+
+def _retrain(
+    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
+) -> Shrunk:
+    """As a build wants it: a goal that is not met is an error."""
+    shrunk = _shrink(opened, options, beside=beside, say=say)
+    if not shrunk.found.met:
+        raise UserError(
+            shrunk.found.shortfall,
+            f"model {opened.graph.name}",
+            "Relax the goal, or allow more trials or epochs: what was tried is kept",
+        )
+    return shrunk
+
+
+def _shrink(
+    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
+) -> Shrunk:
+    if opened.samples is None:
+        raise UserError(
+            "retraining needs data to train on",
+            "option data",
+            "Name an .npz with inputs and labels, or file.py:function",
+        )
+    return shrink(
+        opened.graph,
+        opened.samples,
+        options,
+        calibration=opened.calibration,
+        beside=beside,
+        say=say,
+    )
 
 
 def _flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:

@@ -23,8 +23,10 @@ from deepcompress.interpreter import clean_environment, find_python
 
 _COMPILER = Path(__file__).parent
 # Options that name files, whose contents decide the result; and one that does not decide it.
-_FILE_OPTIONS = ("calibration", "labels", "architecture")
+_FILE_OPTIONS = ("calibration", "data", "labels", "architecture")
 _PYTHON_OPTION = "python"
+# Where a search keeps what it has tried; what it finds is the same.
+_STUDY_OPTION = "study"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ def _check_model_file(model: Model, project: Project) -> None:
 def _texts(model: Model) -> dict[str, str]:
     """The options that decide the result."""
     texts = {name: text.strip() for name, text in model.texts.items()}
-    return {name: text for name, text in texts.items() if text and name != _PYTHON_OPTION}
+    return {
+        name: text
+        for name, text in texts.items()
+        if text and name not in (_PYTHON_OPTION, _STUDY_OPTION)
+    }
 
 
 def _inputs(model: Model, project: Path) -> list[Path]:
@@ -113,10 +119,12 @@ def _inputs(model: Model, project: Path) -> list[Path]:
     files = [project / model.path]
     for name in _FILE_OPTIONS:
         text = texts.get(name, "")
-        path = project / (text.rpartition(":")[0] if name == "architecture" else text)
+        file, colon, _ = text.rpartition(":")
+        python = bool(colon) and file.endswith(".py")
+        path = project / (file if python else text)
         if text and path.is_file():
-            # An architecture may import its neighbours.
-            files += path.parent.glob("*.py") if name == "architecture" else [path]
+            # A Python file may import its neighbours.
+            files += path.parent.glob("*.py") if python else [path]
     return files + [path for path in _COMPILER.rglob("*") if path.suffix in (".py", ".j2")]
 
 
@@ -126,6 +134,10 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
     command += ["-o", str(folder), "--name", model.name, *project.target]
     command += ["--verbose"] if project.verbose else []
     command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
+    # Outside the cache, which drops what an interrupted build leaves.
+    beside = project.store.parent / f"deepcompress-{model.name}.study"
+    study = model.texts.get(_STUDY_OPTION, "").strip() or beside
+    command += [f"--study={study}"]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
         with subprocess.Popen(
             command,

@@ -13,6 +13,7 @@ import numpy as np
 
 from deepcompress.calibration import ByteScaling, open_arrays, read_arrays, real_inputs
 from deepcompress.errors import UserError
+from deepcompress.graph import Graph
 from deepcompress.userfile import attempt, load_callable
 
 if TYPE_CHECKING:
@@ -212,13 +213,22 @@ class _RandomStream:
         return before
 
 
-def check_classes(labels: np.ndarray, classes: int, data: str | None) -> None:
-    """Raises UserError where a label is no output of the network."""
-    low, high = int(labels.min()), int(labels.max())
+def check_samples(samples: Samples, graph: Graph, data: str | None) -> None:
+    """Raises UserError where the samples have not the network's input shape, or its classes."""
+    inputs, labels = samples.validation
+    place, shape = f"option data = {data}", graph.tensors[graph.inputs[0]].shape
+    if inputs.shape[1:] != shape:
+        raise UserError(
+            f"its samples have the shape {'x'.join(map(str, inputs.shape[1:]))}, the model's input "
+            f"is {'x'.join(map(str, shape))}",
+            place,
+            "Give [samples, channels, height, width], as the training fed them",
+        )
+    classes, low, high = graph.tensors[graph.outputs[0]].size, int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise UserError(
             f"its labels go from {low} to {high}, the model has {classes} outputs",
-            f"option data = {data}",
+            place,
             "A label is the index of an output, the first is 0",
         )
 

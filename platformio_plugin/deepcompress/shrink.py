@@ -99,7 +99,8 @@ def shrink(
     inputs, labels = samples.validation
     baseline = percent(top1(forward_numpy(graph, inputs)) == labels)
     say(f"float network: {baseline:.2f}% of {len(labels):,} validation samples")
-    base = Recipe(epochs=options.epochs, seed=options.seed)
+    level = options.method == "level"
+    base = Recipe(epochs=options.epochs, seed=options.seed, gradual=not level)
 
     def attempt(recipe: Recipe, folder: Path) -> Outcome:
         return _retrained(recipe, folder).outcome
@@ -116,10 +117,11 @@ def shrink(
         )
 
     fingerprint = _fingerprint(graph, samples, calibration, options, goal)
-    seek = level_search if options.method == "level" else search
+    seek = level_search if level else search
     found = seek(
         goal,
         study=_study(options.study or str(beside), fingerprint),
+        work=beside / fingerprint[:12],
         run=attempt,
         baseline=baseline,
         sizes=_sizes(graph),
