@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from deepcompress import check
 from deepcompress.calibration import Calibration
+from deepcompress.correct import correct
 from deepcompress.encode import encode
 from deepcompress.graph import Graph, Plan
 from deepcompress.options import Options
@@ -36,6 +37,8 @@ def compress(
     clock = clock or Clock()
     pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
     clock.stage("prune")
+    pruned = correct(pruned, graph, calibration)
+    clock.stage("correct")
     integer = quantize(pruned, calibration)
     check.accumulators_fit(integer)
     check.offsets_fit(integer)
