@@ -19,18 +19,27 @@ _READERS = ("conv2d", "linear")
 
 
 @dataclass(frozen=True)
+class _Reader:
+    """A layer with weights that takes in another layer's channels.
+
+    Attributes:
+        constants: float64 [channels], what reaches it of each channel that has no weights.
+    """
+
+    node: Node
+    constants: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Channels:
     """A layer's output channels on their way to those who read them.
 
     Attributes:
         tensors: in which they lie, the layer's own output first.
-        between: channelwise operators on the way.
-        readers: layers with weights that take them in.
     """
 
     tensors: tuple[str, ...]
-    between: tuple[Node, ...]
-    readers: tuple[Node, ...]
+    readers: tuple[_Reader, ...]
 
 
 def remove_dead_channels(graph: Graph) -> Graph:
@@ -51,13 +60,11 @@ def _remove_once(graph: Graph) -> Graph | None:
         channels = _follow(graph, node)
         if channels is None:
             continue
-        constant = _constants(node, channels)
-        unread = ~_is_read(graph, node, channels.readers)
-        dead = unread | ~np.isnan(constant)
+        dead = _are_constant(node, channels.readers) | ~_are_read(node, channels.readers)
         if dead.all():
             dead[0] = False
         if dead.any():
-            return _without(graph, node, channels, dead, np.where(unread, 0, constant))
+            return _without(graph, node, channels, dead)
     return None
 
 
@@ -65,51 +72,52 @@ def _follow(graph: Graph, node: Node) -> _Channels | None:
     """Where a layer's channels go; None where they must stay."""
     if "weight" not in node.parameters or _is_grouped(node):
         return None
-    tensors, between, readers = [node.output], [], []
+    constants = {node.output: _clamped(node.parameters["bias"].astype(np.float64), node.clamp)}
+    tensors, readers = [node.output], []
     for tensor in tensors:
         if tensor in graph.outputs:
             return None
         for consumer in graph.consumers(tensor):
             if consumer.op in _CHANNELWISE:
                 tensors.append(consumer.output)
-                between.append(consumer)
+                constants[consumer.output] = _handed_on(consumer, constants[tensor])
             elif consumer.op in _READERS and not _is_grouped(consumer):
-                readers.append(consumer)
+                readers.append(_Reader(consumer, constants[tensor]))
             else:
                 return None
-    return _Channels(tuple(tensors), tuple(between), tuple(readers))
+    return _Channels(tuple(tensors), tuple(readers))
 
 
 def _is_grouped(node: Node) -> bool:
     return getattr(node.attributes, "groups", 1) > 1
 
 
-def _constants(node: Node, channels: _Channels) -> np.ndarray:
-    """The value of each channel without weights that all readers can take in; else NaN."""
-    weight = node.parameters["weight"]
-    values = _clamped(node.parameters["bias"].astype(np.float64), node.clamp)
-    for step in channels.between:
-        values = _clamped(values, step.clamp)
-        if step.op == "clamp":
-            values = _clamped(values, Clamp(step.attributes.minimum, step.attributes.maximum))
-    padded = any(any(getattr(r.attributes, "padding", ())) for r in channels.readers)
-    foldable = (values == 0) if padded else np.isfinite(values)
-    empty = ~weight.reshape(len(weight), -1).any(axis=1)
-    # Readers behind different operators may see different constants.
-    simple = len(channels.between) <= 1 or len(set(map(id, channels.readers))) == 1
-    return np.where(empty & foldable & simple, values, np.nan)
+def _handed_on(node: Node, constants: np.ndarray) -> np.ndarray:
+    """What a channelwise operator makes of constants; their maximum is themselves."""
+    if node.op == "clamp":
+        constants = _clamped(constants, Clamp(node.attributes.minimum, node.attributes.maximum))
+    return _clamped(constants, node.clamp)
 
 
 def _clamped(values: np.ndarray, clamp: Clamp) -> np.ndarray:
     return np.clip(values, clamp.minimum, clamp.maximum)
 
 
-def _is_read(graph: Graph, node: Node, readers: tuple[Node, ...]) -> np.ndarray:
-    """Whether any weight of any reader is on each channel, bool [channels]."""
-    count = graph.tensors[node.output].shape[0]
-    read = np.zeros(count, bool)
+def _are_constant(node: Node, readers: tuple[_Reader, ...]) -> np.ndarray:
+    """Whether each channel is a constant that every reader's bias can take in, bool [channels]."""
+    weight = node.parameters["weight"]
+    constant = ~weight.reshape(len(weight), -1).any(axis=1)
     for reader in readers:
-        read |= _by_channel(reader.parameters["weight"], count).any(axis=(0, 2))
+        if any(getattr(reader.node.attributes, "padding", ())):
+            constant &= reader.constants == 0
+    return constant
+
+
+def _are_read(node: Node, readers: tuple[_Reader, ...]) -> np.ndarray:
+    """Whether any weight of any reader is on each channel, bool [channels]."""
+    read = np.zeros(len(node.parameters["weight"]), bool)
+    for reader in readers:
+        read |= _by_channel(reader.node.parameters["weight"], len(read)).any(axis=(0, 2))
     return read
 
 
@@ -118,13 +126,11 @@ def _by_channel(weight: np.ndarray, channels: int) -> np.ndarray:
     return weight.reshape(len(weight), channels, -1)
 
 
-def _without(
-    graph: Graph, node: Node, channels: _Channels, dead: np.ndarray, constants: np.ndarray
-) -> Graph:
+def _without(graph: Graph, node: Node, channels: _Channels, dead: np.ndarray) -> Graph:
     """The graph without a layer's dead channels; their constants in the readers' biases."""
     changed = {node.name: _narrower(node, dead)}
     for reader in channels.readers:
-        changed[reader.name] = _reading_less(reader, dead, constants)
+        changed[reader.node.name] = _reading_less(reader, dead)
     left = int((~dead).sum())
     tensors = {
         name: Tensor(name, (left, *tensor.shape[1:])) if name in channels.tensors else tensor
@@ -143,22 +149,23 @@ def _narrower(node: Node, dead: np.ndarray) -> Node:
     )
 
 
-def _reading_less(reader: Node, dead: np.ndarray, constants: np.ndarray) -> Node:
-    weight, bias = reader.parameters["weight"], reader.parameters["bias"]
+def _reading_less(reader: _Reader, dead: np.ndarray) -> Node:
+    node = reader.node
+    weight, bias = node.parameters["weight"], node.parameters["bias"]
     by_channel = _by_channel(weight, len(dead))
-    taken_in = by_channel[:, dead].astype(np.float64).sum(axis=2) @ constants[dead]
+    taken_in = by_channel[:, dead].astype(np.float64).sum(axis=2) @ reader.constants[dead]
     kept = by_channel[:, ~dead]
-    if reader.op == "conv2d":
-        attributes = replace(reader.attributes, in_channels=kept.shape[1])
+    if node.op == "conv2d":
+        attributes = replace(node.attributes, in_channels=kept.shape[1])
         kept = kept.reshape(len(kept), -1, *weight.shape[2:])
     else:
         kept = kept.reshape(len(kept), -1)
-        attributes = replace(reader.attributes, in_features=kept.shape[1])
+        attributes = replace(node.attributes, in_features=kept.shape[1])
     parameters = {
         "weight": _frozen(kept),
         "bias": _frozen((bias + taken_in).astype(np.float32)),
     }
-    return replace(reader, attributes=attributes, parameters=parameters)
+    return replace(node, attributes=attributes, parameters=parameters)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
