@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
+from deepcompress.fold import drop_views
 from deepcompress.graph import Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -16,27 +18,44 @@ if TYPE_CHECKING:
 
 
 def save_graph(graph: Graph, path: Path) -> None:
-    """Writes the graph's network, its layers under their names; whole or not at all.
+    """Writes the graph's network for batches of any size; the file is there whole or not at all.
+
+    Its layers have their names. Its output is flat, [batch, features]: a graph that is folded does
+    not know whether it was.
 
     Raises:
         UserError: the file cannot be written.
     """
-    import torch
-
-    inputs = torch.zeros(1, *graph.tensors[graph.inputs[0]].shape)
-    program = torch.export.export(_module(graph), (inputs,), strict=False)
+    content = _packed(drop_views(graph))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
             fresh = Path(folder) / path.name
-            torch.export.save(program, fresh.with_suffix(".pt2"))
-            fresh.with_suffix(".pt2").replace(path)
+            fresh.write_bytes(content)
+            fresh.replace(path)
     except OSError as error:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"file {path}",
             "Make room or choose another folder; what was there before is untouched",
         ) from None
+
+
+def _packed(graph: Graph) -> bytes:
+    """The exported program as a file has it.
+
+    Made in memory, because torch's own writer ends the whole process where the disk is full.
+    """
+    import torch
+
+    inputs = torch.zeros(2, *graph.tensors[graph.inputs[0]].shape)
+    program = torch.export.export(
+        _module(graph), (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+    )
+    program.example_inputs = None  # they would be saved too, and can be larger than the network
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    return content.getvalue()
 
 
 def _module(graph: Graph) -> torch.nn.Module:
