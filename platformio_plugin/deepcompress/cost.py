@@ -62,8 +62,8 @@ _FAMILY_FACTOR = {"m0": 1.7, "m3": 1.2, "m7": 0.6, "m33": 0.9, "m55": 0.8}
 # The decoder that all layers of an encoding call.
 SHARED_CODE_BYTES = {"huffman": 170}
 
-# A kernel that takes the zero point off its inputs.
-UNFOLDED_CODE_BYTES = 8
+# For a kernel to take the zero point off, and to widen the bias that is narrower for it.
+UNFOLDED_CODE_BYTES = 14
 
 # The copy of a padded convolution's input.
 PADDING_CODE_BYTES = 95
