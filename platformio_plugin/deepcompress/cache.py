@@ -75,13 +75,13 @@ def _make(finished: Path, make: Callable[[Path], None]) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Held by one process at a time. The system frees it when its holder ends, however it ends."""
     with path.open("a") as file:
-        while not _lock(file):
+        while not try_lock(file):
             time.sleep(0.1)
         yield
 
 
-def _lock(file: IO[str]) -> bool:
-    """Whether the lock is now ours. Closing the file frees it."""
+def try_lock(file: IO[str]) -> bool:
+    """Whether the lock of an open file is now ours. Closing the file frees it."""
     try:
         if os.name == "nt":
             import msvcrt

@@ -54,4 +54,4 @@ def on_grid(centroids: torch.Tensor) -> torch.Tensor:
 def share(weight: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Each weight replaced by the nearest of the codebook; the gradient is passed straight on."""
     shared = on_grid(centroids)[assign(weight.detach(), centroids)]
-    return weight + (shared - weight.detach())
+    return shared + (weight - weight.detach())  # in this order the sum is exactly `shared`

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from deepcompress import codebook
-from deepcompress.forward import forward, to_torch
+from deepcompress.forward import Parameters, forward, to_torch
 from deepcompress.graph import Graph
 from deepcompress.masks import (
     Masks,
@@ -40,11 +40,24 @@ if TYPE_CHECKING:
 
 RAMP, FREEZE = 0.55, 0.8  # shares of the training at which the size is reached, the masks stay
 WARM_UP = 0.1
-STEPS_BETWEEN_MASKS = 20
-STEPS_BETWEEN_CODEBOOKS = 50
+# Steps between two choices of the masks, and of the codebooks; fewer in a short training.
+MASKS_EVERY, CODEBOOKS_EVERY = 20, 50
+_CHOICES = 200  # of a training at least, or as many as it has steps
+SALIENCY_RATE = 0.01  # of the moving average
 TEACHER_WEIGHT, TEMPERATURE = 0.7, 4.0
 WEIGHT_DECAY = 1e-3
 CHECKPOINT = "checkpoint.pt"
+# What a checkpoint holds of a training, beside its optimizer's state.
+_KEPT = (
+    "parameters",
+    "masks",
+    "saliency",
+    "codebooks",
+    "correction",
+    "history",
+    "best",
+    "best_outcome",
+)
 _AIM = 0.997  # of the budget: rounding weights to a codebook that learns moves the size a little
 
 
@@ -147,6 +160,7 @@ class _Training:
         self.optimizer = torch.optim.AdamW(trained, recipe.learning_rate, weight_decay=WEIGHT_DECAY)
         self.steps_an_epoch = sum(1 for _ in samples.epoch(0, seed=recipe.seed, batch=recipe.batch))
         self.masks: Masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
+        self.saliency = {name: torch.zeros_like(w) for name, w in self.weights.items()}
         self.dense_bits = estimate_bits(self.masks, self.inputs, recipe.codebook_bits)
         self.codebooks: dict[str, torch.Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -172,8 +186,7 @@ class _Training:
     def save(self, path: Path) -> None:
         import torch
 
-        kept = ("parameters", "masks", "codebooks", "correction", "history", "best", "best_outcome")
-        state = {name: getattr(self, name) for name in kept}
+        state = {name: getattr(self, name) for name in _KEPT}
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         torch.save({**state, "optimizer": self.optimizer.state_dict()}, fresh)
@@ -209,9 +222,10 @@ class _Training:
             if step == 0:
                 self.masks = self.choose_masks(1.0, self.weights)
             return
-        if step % STEPS_BETWEEN_MASKS == 0 and progress < FREEZE:
+        often = max(1, self.recipe.epochs * self.steps_an_epoch // _CHOICES)
+        if step % min(MASKS_EVERY, often) == 0 and progress < FREEZE:
             self.masks = self.choose_masks(progress, self.weights)
-        if step % STEPS_BETWEEN_CODEBOOKS == 0:
+        if step % min(CODEBOOKS_EVERY, often) == 0:
             self.codebooks = {
                 name: codebook.refit(self.kept(name), centroids)
                 for name, centroids in self.codebooks.items()
@@ -227,7 +241,9 @@ class _Training:
         layers = layers_of(self.masks, self.inputs, self.recipe.codebook_bits)
         bits = {n: layers[n].weight_bits(int(mask.sum())) for n, mask in self.masks.items()}
         detached = {name: weight.detach() for name, weight in weights.items()}
-        scores = score_weights(self.graph, detached, score=self.recipe.score, bits=bits)
+        scores = score_weights(
+            self.graph, detached, score=self.recipe.score, saliency=self.saliency, bits=bits
+        )
         if self.recipe.sparsity is not None:
             total = sum(score.numel() for score in scores.values())
             target = round((1 - self.recipe.sparsity) * total)
@@ -245,12 +261,19 @@ class _Training:
 
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * one_cycle(progress)
-        scores = self.run(inputs).flatten(1)
+        effective = self.effective()
+        for name in self.weights:
+            effective[name]["weight"].retain_grad()
+        scores = self.run(inputs, effective).flatten(1)
         loss = cross_entropy(scores, labels)
         if self.recipe.gradual:
             loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * self.taught(inputs, scores)
         self.optimizer.zero_grad()
         loss.backward()
+        for name, weight in self.weights.items():
+            # Of a weight that is cut too: of what it would be, so that it can come back.
+            change = (weight.detach() * effective[name]["weight"].grad).square()
+            self.saliency[name].lerp_(change, SALIENCY_RATE)
         self.optimizer.step()
         return float(loss.detach())
 
@@ -264,14 +287,12 @@ class _Training:
         soft, given = log_softmax(scores / TEMPERATURE, 1), softmax(teacher / TEMPERATURE, 1)
         return TEMPERATURE**2 * kl_div(soft, given, reduction="batchmean")
 
-    def run(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The network's scores as they will be: masked, shared, rounded to int8 once it is time."""
-        return forward(
-            self.graph, inputs, parameters=self.effective(), observe=self.round_activation
-        )
+    def run(self, inputs: torch.Tensor, effective: Parameters) -> torch.Tensor:
+        """The network's scores, its activations rounded once it is time."""
+        return forward(self.graph, inputs, parameters=effective, observe=self.round_activation)
 
     def effective(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The parameters that the network runs with."""
+        """The parameters that the network runs with: masked, shared or rounded."""
         parameters = {name: dict(tensors) for name, tensors in self.parameters.items()}
         for name, mask in self.masks.items():
             weight = self.weights[name]

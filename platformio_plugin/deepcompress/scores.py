@@ -15,11 +15,16 @@ from deepcompress.ops import OPERATORS
 if TYPE_CHECKING:
     import torch
 
-SCORES = ("magnitude", "level", "lamp", "bytes", "cycles")
+SCORES = ("magnitude", "level", "lamp", "taylor", "bytes", "cycles")
 
 
 def score_weights(
-    graph: Graph, weights: Mapping[str, torch.Tensor], *, score: str, bits: Mapping[str, float]
+    graph: Graph,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    score: str,
+    saliency: Mapping[str, torch.Tensor],
+    bits: Mapping[str, float],
 ) -> dict[str, torch.Tensor]:
     """The score of every weight, by layer, in the shape of the weights.
 
@@ -27,16 +32,19 @@ def score_weights(
         score: "magnitude": its square (Han et al., arXiv 1506.02626). "level": its rank within
             its layer, so that all layers lose the same share. "lamp": its square over the sum of
             the squares of all weights of its layer that are not smaller (Lee et al., arXiv
-            2010.07611). "bytes" and "cycles": LAMP over what a weight of that layer takes in
-            flash, its place included, or in time.
+            2010.07611). "taylor": its saliency. "bytes" and "cycles": its saliency over what a
+            weight of its layer takes in flash, its place included, or in time.
+        saliency: mean square of weight times gradient: how much the loss would change without it
+            (Molchanov et al., arXiv 1906.10771).
         bits: of flash a weight of each layer takes.
     """
     if score == "magnitude":
         return {name: weight.square() for name, weight in weights.items()}
-    if score == "level":
-        return {name: _level(weight) for name, weight in weights.items()}
-    price = {"lamp": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": _cycles(graph)}[score]
-    return {name: _lamp(weight) / price[name] for name, weight in weights.items()}
+    if score in ("level", "lamp"):
+        within = {"level": _level, "lamp": _lamp}[score]
+        return {name: within(weight) for name, weight in weights.items()}
+    price = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": _cycles(graph)}[score]
+    return {name: saliency[name] / price[name] for name in weights}
 
 
 def _level(weight: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from deepcompress.recipe import Goal, Outcome, Recipe
 from deepcompress.study import Study, Trial, open_study
 from deepcompress.suggest import Problem, bytes_allowed, size_needed, suggest
 
-SCORES = ("lamp", "bytes", "cycles", "magnitude")
+SCORES = ("bytes", "taylor", "cycles", "lamp")
 SECONDS_BETWEEN_LOOKS = 1.0  # at trials that run elsewhere
 
 

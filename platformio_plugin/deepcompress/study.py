@@ -16,8 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from deepcompress.cache import _lock as try_lock
-from deepcompress.cache import locked
+from deepcompress.cache import locked, try_lock
 from deepcompress.errors import UserError
 from deepcompress.recipe import Outcome, Recipe
 from deepcompress.scores import SCORES
