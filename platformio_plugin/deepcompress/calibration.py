@@ -201,6 +201,12 @@ def _check_labels(labels: np.ndarray | None, samples: int, where: str) -> None:
             where,
             "Save one whole number an input: the index of its class",
         )
+    if labels.min() < 0:
+        raise UserError(
+            f"`labels` holds {labels.min()}, first in sample {np.argmax(labels < 0)}",
+            where,
+            "A label is the index of an output, the first is 0",
+        )
 
 
 def _check_channels(scaling: ByteScaling, shape: tuple[int, ...], where: Path | str) -> None:

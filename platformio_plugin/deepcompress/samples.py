@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 HELD_OUT = 10  # one sample of so many
 FEWEST = 20
 _SPLIT_SEED = 0
+_END = object()  # of what a user's function yields
 
 
 class Samples(Protocol):
@@ -31,10 +33,12 @@ class Samples(Protocol):
 
     Attributes:
         validation: float32 inputs [samples, *input shape] and int64 labels [samples].
+        largest_label: of the validation and, as far as it is known before, of the training.
         fingerprint: changes with the data.
     """
 
     validation: Pair
+    largest_label: int
     fingerprint: str
 
     def epoch(
@@ -52,8 +56,7 @@ def read_samples(data: str, scaling: ByteScaling | None) -> Samples:
     Raises:
         UserError: they cannot be had, or are not what training needs. A file.py is run.
     """
-    file, colon, _ = data.rpartition(":")
-    if colon and file.endswith(".py"):
+    if data.endswith(".py") or data.rpartition(":")[0].endswith(".py"):
         return _FromFunction(data)
     return _from_arrays(Path(data), scaling)
 
@@ -64,14 +67,16 @@ def _from_arrays(path: Path, scaling: ByteScaling | None) -> Samples:
     training = _pair(arrays, "", scaling, path)
     if "validation_inputs" in arrays:
         validation = _pair(arrays, "validation_", scaling, path)
+        _check_shapes(training[0], validation[0], where)
         return _FromArrays(training, validation, _digest(*training, *validation))
-    if len(training[1]) < FEWEST:
-        raise UserError(
-            f"it has {len(training[1])} samples; a tenth of them would have to decide",
-            where,
-            f"Save at least {FEWEST}; a thousand are a beginning",
-        )
     held_out = _held_out(training[1])
+    if len(held_out) < FEWEST or not held_out.any():
+        raise UserError(
+            f"it has {len(held_out)} samples of {len(np.unique(training[1]))} classes, too few to "
+            "hold some of each out of the training",
+            where,
+            f"Save at least {FEWEST}, and two of a class; a thousand are a beginning",
+        )
     used = tuple(array[~held_out] for array in training)
     validation = tuple(array[held_out] for array in training)
     return _FromArrays(used, validation, _digest(*training))
@@ -91,13 +96,26 @@ def _pair(
     return real_inputs(inputs, scaling, path), labels.astype(np.int64)
 
 
+def _check_shapes(training: np.ndarray, validation: np.ndarray, where: str) -> None:
+    if training.shape[1:] != validation.shape[1:]:
+        raise UserError(
+            f"`inputs` is {list(training.shape)}, `validation_inputs` {list(validation.shape)}",
+            where,
+            "Save both as the network wants them",
+        )
+
+
 def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Whether each sample is kept to decide on: one in ten of every class, always the same."""
+    """Whether each sample is kept to decide on, always the same.
+
+    One in ten of every class, at least one where a class has two.
+    """
     generator = np.random.default_rng(_SPLIT_SEED)
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        held_out[members[: round(len(members) / HELD_OUT)]] = True
+        count = max(round(len(members) / HELD_OUT), min(1, len(members) - 1))
+        held_out[members[:count]] = True
     return held_out
 
 
@@ -106,6 +124,10 @@ class _FromArrays:
     training: Pair
     validation: Pair
     fingerprint: str
+
+    @property
+    def largest_label(self) -> int:
+        return max(int(labels.max()) for _, labels in (self.training, self.validation))
 
     def epoch(
         self, index: int, *, seed: int, batch: int
@@ -126,8 +148,12 @@ class _FromFunction:
         self.place = f"option data = {text}"
         self.name = text.rpartition(":")[2]
         self.function = load_callable("data", text)
-        batches = [self._arrays(*pair) for pair in self._batches("validation", 0, 0)]
-        self.validation: Pair = tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+        self.shape: tuple[int, ...] | None = None  # of a sample: the first one's
+        parts = zip(*self._batches("validation", 0, 0), strict=True)
+        self.validation: Pair = tuple(np.concatenate(part) for part in parts)
+        # A mistake in the training's part is told now, not when the training begins.
+        _, labels = next(self._batches("train", 0, 0))
+        self.largest_label = int(max(labels.max(), self.validation[1].max()))
         code = Path(text.rpartition(":")[0]).read_bytes()
         self.fingerprint = _digest(*self.validation) + hashlib.sha256(code).hexdigest()
 
@@ -136,12 +162,11 @@ class _FromFunction:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         import torch
 
-        for pair in self._batches("train", index, seed):
-            inputs, labels = self._arrays(*pair)
+        for inputs, labels in self._batches("train", index, seed):
             yield torch.from_numpy(inputs), torch.from_numpy(labels)
 
-    def _batches(self, part: str, index: int, seed: int) -> Iterator[tuple[Any, Any]]:
-        """What the function yields, checked to be pairs; at least one."""
+    def _batches(self, part: str, index: int, seed: int) -> Iterator[Pair]:
+        """What the function yields for a part, checked; at least one."""
         call = f"{self.name}({part!r})"
         stream = _RandomStream(seed * 65537 + index & 0xFFFFFFFF)
         do = "Mend it: it is called with 'train' or 'validation'"
@@ -152,35 +177,46 @@ class _FromFunction:
 
         yielded = ask(lambda: iter(self.function(part)))
         count = 0
-        while (batch := ask(lambda: next(yielded, None))) is not None:
+        while (batch := ask(lambda: next(yielded, _END))) is not _END:
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise self._wrong(f"{call} yielded a {type(batch).__name__}")
             count += 1
-            yield batch
+            yield self._checked(*ask(partial(_as_arrays, batch)), call)
         if not count:
             raise self._wrong(f"{call} yielded nothing")
 
-    def _arrays(self, inputs: Any, labels: Any) -> Pair:
+    def _checked(self, inputs: np.ndarray, labels: np.ndarray, call: str) -> Pair:
         """float32 inputs and int64 labels of a batch."""
-        inputs, labels = np.asarray(inputs), np.asarray(labels)
-        if inputs.dtype.kind != "f" or inputs.ndim < 2:
+        if inputs.dtype.kind != "f" or inputs.ndim < 2 or not inputs.size:
             raise self._wrong(
-                f"{self.name} yielded inputs of {inputs.dtype} {list(inputs.shape)}, not float "
+                f"{call} yielded inputs of {inputs.dtype} {list(inputs.shape)}, not float "
                 "[samples, ...] as the network wants them"
+            )
+        self.shape = self.shape or inputs.shape[1:]
+        if inputs.shape[1:] != self.shape:
+            raise self._wrong(
+                f"{call} yielded inputs of {list(inputs.shape)} after [samples, "
+                f"{', '.join(map(str, self.shape))}]"
             )
         if labels.dtype.kind not in "iu" or labels.shape != inputs.shape[:1]:
             raise self._wrong(
-                f"{self.name} yielded labels of {labels.dtype} {list(labels.shape)} for "
+                f"{call} yielded labels of {labels.dtype} {list(labels.shape)} for "
                 f"{len(inputs)} inputs, not one whole number each"
             )
+        if labels.min() < 0:
+            raise self._wrong(f"{call} yielded the label {labels.min()}; the first class is 0")
         if not np.isfinite(inputs).all():
-            raise self._wrong(f"{self.name} yielded inputs with NaN or infinity")
+            raise self._wrong(f"{call} yielded inputs with NaN or infinity")
         return inputs.astype(np.float32), labels.astype(np.int64)
 
     def _wrong(self, what: str) -> UserError:
         return UserError(
             what, self.place, "Yield batches (inputs, labels), as arrays or tensors, for each part"
         )
+
+
+def _as_arrays(batch: tuple[Any, Any]) -> Pair:
+    return np.asarray(batch[0]), np.asarray(batch[1])
 
 
 class _RandomStream:
@@ -215,7 +251,7 @@ class _RandomStream:
 
 def check_samples(samples: Samples, graph: Graph, data: str | None) -> None:
     """Raises UserError where the samples have not the network's input shape, or its classes."""
-    inputs, labels = samples.validation
+    inputs, _ = samples.validation
     place, shape = f"option data = {data}", graph.tensors[graph.inputs[0]].shape
     if inputs.shape[1:] != shape:
         raise UserError(
@@ -224,10 +260,10 @@ def check_samples(samples: Samples, graph: Graph, data: str | None) -> None:
             place,
             "Give [samples, channels, height, width], as the training fed them",
         )
-    classes, low, high = graph.tensors[graph.outputs[0]].size, int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
+    classes = graph.tensors[graph.outputs[0]].size
+    if samples.largest_label >= classes:
         raise UserError(
-            f"its labels go from {low} to {high}, the model has {classes} outputs",
+            f"it has labels up to {samples.largest_label}, the model has {classes} outputs",
             place,
             "A label is the index of an output, the first is 0",
         )

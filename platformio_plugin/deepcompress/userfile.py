@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from deepcompress.errors import UserError, did_you_mean
+
+_NOT_THE_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
 
 
 def load_callable(option: str, text: str) -> Callable[..., Any]:
@@ -19,11 +22,16 @@ def load_callable(option: str, text: str) -> Callable[..., Any]:
         option: the option's name, for errors.
     """
     place = f"option {option} = {text}"
-    file, _, name = text.rpartition(":")
+    file, colon, name = text.rpartition(":")
+    if not colon:
+        raise UserError("it does not say what of the file", place, "Write file.py:name")
     path = Path(file)
-    if not file or not path.is_file():
+    if not path.is_file():
+        neighbours = [other.name for other in path.parent.glob("*.py")]
         raise UserError(
-            "there is no such file", place, "Write file.py:name, relative to the project"
+            f"there is no such file{did_you_mean(path.name, neighbours)}",
+            place,
+            "Write file.py:name, relative to the project",
         )
     namespace = attempt(lambda: _run_file(path), f"running {path}", place, "Mend it")
     if not callable(namespace.get(name)):
@@ -41,12 +49,22 @@ def attempt(call: Callable[[], Any], what: str, place: str, do: str) -> Any:
     try:
         return call()
     except (Exception, SystemExit) as error:
-        lines = traceback.extract_tb(error.__traceback__)[1:]
-        where = f", {Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""
-        reason = (str(error).splitlines() or [""])[0]
+        reason, line = (str(error).splitlines() or [""])[0], user_line(error)
+        where = f", {line}" if line else ""
         raise UserError(
             f"{what} failed ({type(error).__name__}: {reason}{where})", place, do
         ) from None
+
+
+def user_line(error: BaseException) -> str:
+    """ "net.py:12" of the user's code, the last that led to the error, or an empty text."""
+    lines = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_NOT_THE_USERS)
+        and not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
+    ]
+    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""
 
 
 def _run_file(path: Path) -> dict[str, Any]:
