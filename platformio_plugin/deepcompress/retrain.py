@@ -220,11 +220,11 @@ class _Training:
         """Masks and codebooks for this step."""
         if not self.recipe.gradual:
             if step == 0:
-                self.masks = self.choose_masks(1.0, self.weights)
+                self.masks = self.choose_masks(1.0)
             return
         often = max(1, self.recipe.epochs * self.steps_an_epoch // _CHOICES)
         if step % min(MASKS_EVERY, often) == 0 and progress < FREEZE:
-            self.masks = self.choose_masks(progress, self.weights)
+            self.masks = self.choose_masks(progress)
         if step % min(CODEBOOKS_EVERY, often) == 0:
             self.codebooks = {
                 name: codebook.refit(self.kept(name), centroids)
@@ -235,14 +235,14 @@ class _Training:
         """The weights of a layer that its mask leaves, flat."""
         return self.weights[name].detach()[self.masks[name] > 0]
 
-    def choose_masks(self, progress: float, weights: dict[str, torch.Tensor]) -> Masks:
+    def choose_masks(self, progress: float) -> Masks:
         """Of the best weights, as many as the schedule allows at this progress."""
         left = (1 - min(1.0, progress / RAMP)) ** 3
         layers = layers_of(self.masks, self.inputs, self.recipe.codebook_bits)
         bits = {n: layers[n].weight_bits(int(mask.sum())) for n, mask in self.masks.items()}
-        detached = {name: weight.detach() for name, weight in weights.items()}
+        weights = {name: weight.detach() for name, weight in self.weights.items()}
         scores = score_weights(
-            self.graph, detached, score=self.recipe.score, saliency=self.saliency, bits=bits
+            self.graph, weights, score=self.recipe.score, saliency=self.saliency, bits=bits
         )
         if self.recipe.sparsity is not None:
             total = sum(score.numel() for score in scores.values())
@@ -340,8 +340,8 @@ class _Training:
             change = _AIM * budget / max(1, outcome.parameter_bytes)
             self.correction *= min(max(change, 0.5), 2.0)
         if progress >= FREEZE and outcome.parameter_bytes > budget:
-            living = {name: w.detach() * self.masks[name] for name, w in self.weights.items()}
-            self.masks = self.choose_masks(1.0, living)
+            chosen = self.choose_masks(1.0)
+            self.masks = {name: mask * chosen[name] for name, mask in self.masks.items()}
 
 
 def one_cycle(progress: float) -> float:
