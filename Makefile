@@ -1,12 +1,13 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format docs results clean
+.PHONY: table-lenet5 prune-lenet5 table-fashion
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## prepare the tools: Debian packages, .venv, PlatformIO core folder
 	@python3 tools/setup.py
@@ -32,6 +33,15 @@ docs: setup ## the pages that are written by the code
 
 results: setup ## the tables of README.md, measured anew
 	@$(PYTHON) benchmarks/lenet5.py
+
+table-lenet5: setup ## the paper's comparison: LeNet-5 in as few bytes as its accuracy allows
+	@$(PYTHON) benchmarks/lenet5_size.py
+
+prune-lenet5: setup ## the same, its models pruned anew first: about an hour
+	@$(PYTHON) benchmarks/lenet5_size.py --prune
+
+table-fashion: setup ## a network the search was not made on: trained, pruned, measured; about an hour
+	@$(PYTHON) benchmarks/fashion.py
 
 clean: ## all that was built, not the tools
 	@rm -rf build out .pytest_cache .hypothesis .ruff_cache

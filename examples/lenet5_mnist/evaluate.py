@@ -100,7 +100,7 @@ def compile_network(**changes: str) -> Compiled:
         changes: options that differ from platformio.ini.
     """
     options = compiler_options() | changes
-    path = Path(options.pop("model"))
+    path = HERE / options.pop("model").rpartition("=")[2].strip()  # it may say `name = path`
     return compile_model(path, name="lenet5", options=parse(options, where="evaluate"))
 
 

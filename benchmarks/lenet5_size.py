@@ -1,0 +1,173 @@
+"""The paper's comparison: LeNet-5 on MNIST in as few bytes as its accuracy allows.
+
+    make table-lenet5       # measures the pruned models of examples/lenet5_mnist/models
+    make prune-lenet5       # makes them anew first; an interrupted run goes on where it was
+
+Parameter bytes are all that the network keeps in flash beside code: weights, indices, biases,
+scales, tables. Flash and RAM are the network's in the linked Cortex-M4 firmware. Accuracy is of all
+10,000 test images, which no search has seen: in float by torch, in int8 by the generated C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "lenet5_mnist"
+RESULTS = ROOT / "benchmarks" / "results" / "lenet5_size.json"
+sys.path.insert(0, str(EXAMPLE))
+
+import evaluate  # noqa: E402
+import mnist  # noqa: E402
+from deepcompress.forward import forward_numpy  # noqa: E402
+from measure import measure  # noqa: E402
+from readme import replace_part  # noqa: E402
+
+# The pruned models, each with what `deepcompress prune` is asked for.
+PRUNED = {
+    "level": {"method": "level", "max_accuracy_drop": "1", "encoding": "delta", "epochs": "3"},
+    "75x": {"parameter_budget": "3291", "encoding": "huffman", "epochs": "60", "trials": "2"},
+    "110x": {"parameter_budget": "2243", "encoding": "huffman", "epochs": "60"},
+}
+# What a row is called -> the ending of its environments in platformio.ini.
+ROWS = {
+    "float, plain C loops": "float",
+    "level pruning and delta encoding, after the paper": "level",
+    "ours, in 1/75 of the bytes": "75x",
+    "ours, in 1/110 of the bytes": "110x",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="LeNet-5 in as few bytes as possible.")
+    parser.add_argument("--prune", action="store_true", help="make the pruned models anew first")
+    if parser.parse_args().prune:
+        for name, options in PRUNED.items():
+            prune(name, options)
+    rows = [measure_row(name, ending) for name, ending in ROWS.items()]
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    replace_part("lenet5 size", table(rows) + "\n\n" + layers_table(rows))
+    print(table(rows), layers_table(rows), sep="\n\n")
+
+
+def prune(name: str, options: dict[str, str]) -> None:
+    """What a user would type, in the example's folder."""
+    mnist.fetch(EXAMPLE / "data" / "mnist")
+    given = {key: evaluate.compiler_options()[key] for key in ("input_mean", "input_std")}
+    given |= {"data": "train.py:batches", "calibration": "data/calibration.npz", "optimize": "size"}
+    study = ROOT / "build" / f"lenet5_{name}.study"
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in (given | options).items()]
+    output = f"models/lenet5_{name}.pt"
+    command = [sys.executable, "-m", "deepcompress", "prune", "models/lenet5.pt", "-o", output]
+    if subprocess.run([*command, f"--study={study}", *flags], cwd=EXAMPLE).returncode:
+        sys.exit(f"lenet5_size.py: {output} does not meet its goal: see above")
+
+
+def measure_row(name: str, ending: str) -> dict:
+    """One row: a network built for the board, measured, and run on the PC over the test set."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    board, pc = f"virtual_m4_{ending}", f"native_{ending}"
+    evaluate.build(board)
+    evaluate.build(pc)
+    images, labels = evaluate.test_set()
+    needs = measure(EXAMPLE / ".pio" / "build" / board / "firmware.elf")
+    scores = evaluate.firmware_scores(pc, images)
+    row = {"name": name, **facts_of(board, images, labels)}
+    right = evaluate.percent_right(scores, labels)
+    return {
+        **row,
+        "accuracy_int8": None if ending == "float" else right,
+        "flash_bytes": needs.network_flash_bytes,
+        "ram_bytes": needs.arena_bytes + needs.stack_bytes,
+        "cycles": needs.cycles,
+    }
+
+
+def facts_of(board: str, images: object, labels: object) -> dict:
+    """What the compiler says of an environment's network; of the float one, its plain sizes."""
+    is_float = board.endswith("_float")
+    changes = {"sparsity": "none"} if is_float else evaluate.compiler_options(f"env:{board}")
+    compiled = evaluate.compile_network(**changes)
+    report = compiled.report
+    scores = forward_numpy(compiled.graph, mnist.normalise(images))
+    layers = [layer for layer in report["layers"] if layer["weights"]]
+    parameters = report["parameters"]
+    return {
+        "nonzeros": sum(layer["weights"] for layer in layers)
+        if is_float
+        else parameters["nonzeros"],
+        "parameter_bytes": parameters["float_bytes"]
+        if is_float
+        else report["flash"]["weights_bytes"],
+        "entropy_bytes": None if is_float else parameters["entropy_bytes"],
+        "accuracy_float": evaluate.percent_right(scores, labels),
+        "layers": [] if is_float else [layer_facts(layer) for layer in layers],
+    }
+
+
+def layer_facts(layer: dict) -> dict:
+    keys = ("name", "weights", "nonzeros", "encoding", "weight_bytes", "entropy_bytes")
+    return {key: layer[key] for key in (*keys, "constant_bytes")}
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown, each with how many times smaller than the first it is."""
+    heads = ["LeNet-5 on MNIST", "weights", "parameters", "flash", "RAM", "float", "int8"]
+    lines = [heads, ["---"] + 6 * ["---:"]]
+    for row in rows:
+        times = rows[0]["parameter_bytes"] / row["parameter_bytes"]
+        int8 = row["accuracy_int8"]
+        lines.append(
+            [
+                row["name"],
+                f"{row['nonzeros']:,}",
+                f"{row['parameter_bytes']:,} B ({times:.1f}x)",
+                f"{row['flash_bytes']:,} B",
+                f"{row['ram_bytes']:,} B",
+                f"{row['accuracy_float']:.2f}%",
+                "" if int8 is None else f"{int8:.2f}%",
+            ]
+        )
+    return markdown(lines)
+
+
+def layers_table(rows: list[dict]) -> str:
+    """Each layer's zeros among its original weights, encoding, and bytes beside their bound."""
+    full = {layer["name"]: layer["weights"] for layer in original_layers()}
+    compressed = [row for row in rows if row["layers"]]
+    lines = [["layer: zeros, encoding, bytes of the weights (their entropy)"]]
+    lines[0] += [row["name"] for row in compressed]
+    lines.append(["---"] * len(lines[0]))
+    for name, weights in full.items():
+        cells = [next(x for x in row["layers"] if x["name"] == name) for row in compressed]
+        lines.append([name, *(layer_text(cell, weights) for cell in cells)])
+    bounds = (
+        f"{sum(x['weight_bytes'] for x in row['layers']):,} "
+        f"({row['entropy_bytes']:,.0f}), constants "
+        f"{sum(x['constant_bytes'] for x in row['layers']):,}"
+        for row in compressed
+    )
+    return markdown([*lines, ["all", *bounds]])
+
+
+def layer_text(layer: dict, weights: int) -> str:
+    zeros = 1 - layer["nonzeros"] / weights
+    size = f"{layer['weight_bytes']:,} ({layer['entropy_bytes']:,.0f})"
+    return f"{zeros:.1%} {layer['encoding']} {size}"
+
+
+def original_layers() -> list[dict]:
+    report = evaluate.compile_network(sparsity="none").report
+    return [layer for layer in report["layers"] if layer["weights"]]
+
+
+def markdown(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
