@@ -32,7 +32,7 @@ from deepcompress.load import load
 from deepcompress.lower import lower
 from deepcompress.options import Options
 from deepcompress.reference import quantize_bytes, quantize_float, run
-from deepcompress.report import flash_bytes, measure_accuracy, report
+from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
 from deepcompress.saving import save_graph
 from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
@@ -42,6 +42,7 @@ _KEYWORDS = """
     goto if inline int long namespace new operator register restrict return short signed sizeof
     static struct switch template this typedef union unsigned void volatile while
 """
+_NOTABLE_CHANGE = 1.0  # percent of the answers
 C_KEYWORDS = frozenset(_KEYWORDS.split())
 
 
@@ -89,19 +90,19 @@ def compile_model(
 
     inputs = integer_inputs(integer, calibration)
     golden = _golden_inputs(inputs, options)
+    accuracy = measure_accuracy(
+        forward_numpy(opened.graph, calibration.inputs), run(integer, inputs), calibration.labels
+    )
     facts = report(
         planned,
         source=path.name,
         target=options.target,
-        accuracy=None
-        if calibration.synthetic
-        else measure_accuracy(
-            forward_numpy(opened.graph, calibration.inputs),
-            run(integer, inputs),
-            calibration.labels,
-        ),
+        accuracy=None if calibration.synthetic else accuracy,
         golden_bytes=_golden_bytes(integer, golden),
-        warnings=_warnings(integer, calibration, labels),
+        warnings=[
+            *_warnings(integer, calibration, labels),
+            *_pruning_warnings(options, calibration, accuracy),
+        ],
     )
     check_fits(facts, lambda sparsity: _flash_at(sparsity, graph, calibration, options))
     clock.stage("report")
@@ -273,6 +274,19 @@ def _warnings(
     if labels and len(labels) != outputs:
         warnings.append(f"{len(labels)} labels for {outputs} outputs: check the option labels")
     return warnings
+
+
+def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accuracy) -> list[str]:
+    """What pruning in one go may have cost, where no labels tell."""
+    changed = 100 - accuracy.agreement_percent
+    if options.sparsity is None or calibration.labels is not None or changed < _NOTABLE_CHANGE:
+        return []
+    samples = "random inputs" if calibration.synthetic else "calibration samples"
+    return [
+        f"pruned without retraining, the network answers {changed:.0f}% of the {samples} otherwise "
+        "than before: expect to lose up to as many points of accuracy. Name labelled samples in "
+        "the option data and set retrain = yes, or prune less"
+    ]
 
 
 def _provenance(path: Path, options: Options) -> Provenance:

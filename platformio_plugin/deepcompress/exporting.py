@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
 from deepcompress.options import Options
+from deepcompress.userfile import user_line
 
 if TYPE_CHECKING:
     import torch
-
-_HERE = Path(__file__).parent
 
 EXPORT_HINT = (
     "save it with torch.export: program = torch.export.export(model.eval(), (example,)); "
@@ -30,8 +28,10 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
     try:
         return torch.export.export(module, (inputs,), strict=False)
     except Exception as error:
+        line = user_line(error)
+        at = f" at {line}" if line else ""
         raise UserError(
-            f"torch.export cannot follow it{_user_line(error)} ({first_line(error)})",
+            f"torch.export cannot follow it{at} ({first_line(error)})",
             where(path),
             "A microcontroller needs a fixed graph: no `if` or loop that depends on data",
         ) from None
@@ -107,17 +107,3 @@ def not_whole(path: Path, error: Exception) -> UserError:
 def first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:160].rstrip(". ")
-
-
-def _user_line(error: Exception) -> str:
-    """ " at net.py:12" of the user's code, where the traceback has it."""
-    import torch
-
-    others = (str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"), str(_HERE), "<")
-    at, found = error.__traceback__, ""
-    while at is not None:
-        file = at.tb_frame.f_code.co_filename
-        if not file.startswith(others):
-            found = f" at {Path(file).name}:{at.tb_lineno}"
-        at = at.tb_next
-    return found

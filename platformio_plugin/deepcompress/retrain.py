@@ -58,6 +58,7 @@ _KEPT = (
     "best",
     "best_outcome",
 )
+_TRIMS = 8
 _AIM = 0.997  # of the budget: rounding weights to a codebook that learns moves the size a little
 
 
@@ -106,12 +107,10 @@ def retrain(
     Args:
         observed: float32 inputs on which the ranges of activations are measured.
         assess: what a graph reaches once it is compiled.
-        tell: is called after each epoch.
+        tell: is called after each epoch that is trained now.
     """
     training = _Training(graph, samples, recipe, observed, assess)
     training.resume(folder / CHECKPOINT)
-    for epoch in training.history:
-        tell(epoch)
     while len(training.history) < recipe.epochs:
         tell(training.epoch())
         training.save(folder / CHECKPOINT)
@@ -316,15 +315,28 @@ class _Training:
         nonzeros = sum(int(mask.sum()) for mask in self.masks.values())
         outcome = None
         if self.ranges or not self.recipe.gradual:
-            parameters = {
-                name: {key: tensor.detach().clone() for key, tensor in tensors.items()}
-                for name, tensors in self.effective().items()
-            }
-            outcome = self.assess(replace_parameters(self.graph, parameters))
-            if self.best_outcome is None or self.rank(outcome) >= self.rank(self.best_outcome):
-                self.best, self.best_outcome = parameters, outcome
-            self.correct_size(outcome, progress)
+            outcome = self.measure(progress)
+            if index + 1 == self.recipe.epochs:
+                self.trim()
         return Epoch(index, nonzeros, float(np.mean(losses)), outcome)
+
+    def measure(self, progress: float) -> Outcome:
+        parameters = {
+            name: {key: tensor.detach().clone() for key, tensor in tensors.items()}
+            for name, tensors in self.effective().items()
+        }
+        outcome = self.assess(replace_parameters(self.graph, parameters))
+        if self.best_outcome is None or self.rank(outcome) >= self.rank(self.best_outcome):
+            self.best, self.best_outcome = parameters, outcome
+        self.correct_size(outcome, progress)
+        return outcome
+
+    def trim(self) -> None:
+        """Takes away what is still too much, where the training was too short to settle."""
+        for _ in range(_TRIMS):
+            if not self.rank(self.best_outcome)[0]:
+                return
+            self.measure(1.0)
 
     def rank(self, outcome: Outcome) -> tuple:
         """Within the budget first, then by accuracy."""

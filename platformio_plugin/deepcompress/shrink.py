@@ -6,6 +6,7 @@ Graph --search--> recipes --retrain--> Graphs --assess--> outcomes --choose--> G
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,7 +114,7 @@ def shrink(
             folder,
             observed=calibration.inputs,
             assess=lambda candidate: assess(candidate, samples, calibration, options),
-            tell=lambda epoch: say(_line(epoch, recipe)),
+            tell=_Lines(recipe, say).tell,
         )
 
     fingerprint = _fingerprint(graph, samples, calibration, options, goal)
@@ -183,12 +184,25 @@ def _study(text: str, fingerprint: str) -> Path | str:
     return text if "://" in text else Path(text) / fingerprint[:12]
 
 
-def _line(epoch: Epoch, recipe: Recipe) -> str:
-    text = f"  epoch {epoch.index + 1:3}/{recipe.epochs}  loss {epoch.loss:6.3f}"
-    text += f"  {epoch.nonzeros:9,} weights"
-    if epoch.outcome is None:
-        return text
-    return f"{text}  {epoch.outcome.parameter_bytes:9,} B  int8 {epoch.outcome.accuracy:6.2f}%"
+class _Lines:
+    """A line for each epoch of a training, with the time that is left of it."""
+
+    def __init__(self, recipe: Recipe, say: Callable[[str], None]) -> None:
+        self._epochs, self._say = recipe.epochs, say
+        self._began, self._done = time.monotonic(), 0
+
+    def tell(self, epoch: Epoch) -> None:
+        self._done += 1
+        text = f"  epoch {epoch.index + 1:3} of {self._epochs}  {epoch.nonzeros:9,} weights"
+        if epoch.outcome is not None:
+            text += f"  {epoch.outcome.parameter_bytes:9,} B  int8 {epoch.outcome.accuracy:6.2f}%"
+        seconds = (time.monotonic() - self._began) / self._done
+        left = seconds * (self._epochs - epoch.index - 1)
+        self._say(f"{text}  {_duration(left)} left" if left else text)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _fingerprint(
@@ -202,6 +216,6 @@ def _fingerprint(
         digest.update(repr((node.name, node.op, node.attributes, node.clamp)).encode())
         for array in node.parameters.values():
             digest.update(array.tobytes())
-    for array in (calibration.inputs, *samples.validation):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(samples.fingerprint.encode())
+    digest.update(np.ascontiguousarray(calibration.inputs).tobytes())
     return digest.hexdigest()[:32]

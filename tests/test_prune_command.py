@@ -1,0 +1,205 @@
+"""`deepcompress prune`, and a build that retrains: a whole search on a small network."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from c_runner import ROOT
+from deepcompress.__main__ import main
+from deepcompress.compile import compile_model
+from deepcompress.errors import UserError
+from deepcompress.options import parse
+
+SIDE, CLASSES = 8, 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """net.pt, trained, and data.npz: where in an image of bytes a bright square lies."""
+    folder = tmp_path_factory.mktemp("prune")
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, CLASSES, 600)
+    images = generator.integers(0, 90, (600, 1, SIDE, SIDE))
+    for image, label in zip(images, labels, strict=True):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        image[0, row : row + 4, column : column + 4] += 60
+    np.savez(folder / "data.npz", inputs=images.astype(np.uint8), labels=labels)
+    np.savez(folder / "unlabelled.npz", inputs=images.astype(np.uint8))
+    save_trained(torch.from_numpy(images / 255).float(), torch.from_numpy(labels), folder)
+    return folder
+
+
+def save_trained(images: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(72, 16),
+        torch.nn.ReLU(),
+        torch.nn.Linear(16, CLASSES),
+    )
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    torch.export.save(
+        torch.export.export(network.eval(), (torch.zeros(1, 1, SIDE, SIDE),)), folder / "net.pt2"
+    )
+    (folder / "net.pt2").rename(folder / "net.pt")
+
+
+def options(folder: Path, **changes: str) -> dict[str, str]:
+    return {
+        "data": str(folder / "data.npz"),
+        "input_mean": "0",
+        "input_std": "1",
+        "optimize": "size",
+        "epochs": "3",
+    } | changes
+
+
+def command(folder: Path, output: Path, **changes: str) -> list[str]:
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in options(folder, **changes).items()]
+    return ["prune", str(folder / "net.pt"), "-o", str(output), *flags]
+
+
+def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = tmp_path / "small.pt"
+    assert main(command(folder, small, parameter_budget="400")) == 0
+    said = capsys.readouterr().out
+    assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
+    texts = options(folder, calibration=str(folder / "data.npz"))
+    compiled = compile_model(small, name="small", options=parse(texts, where="test"))
+    parameters = compiled.report["flash"]["weights_bytes"]
+    assert parameters <= 400
+    assert f"parameters  {parameters:,} B" in said
+    assert compiled.report["accuracy"]["int8_percent"] > 90
+
+
+def test_a_tolerated_loss_is_searched_for(folder: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.pt"
+    assert main(command(folder, small, max_accuracy_drop="5", trials="3", epochs="2")) == 0
+    assert len(list(next((tmp_path / "small.study").iterdir()).glob("trials/*"))) == 3
+
+
+def test_a_goal_out_of_reach_is_told_with_the_nearest_which_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = tmp_path / "small.pt"
+    goal = {"max_accuracy_drop": "0", "parameter_budget": "60", "trials": "1"}
+    assert main(command(folder, small, **goal)) == 1
+    error = capsys.readouterr().err
+    assert "the goal is not met" in error
+    assert "the nearest is" in error
+    assert small.is_file()
+
+
+def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.pt"
+    assert main(command(folder, small, method="level", sparsity="0.5")) == 0
+    texts = options(folder)
+    graph = compile_model(small, name="small", options=parse(texts, where="test")).graph
+    left = [np.count_nonzero(node.parameters["weight"]) for node in graph.nodes]
+    before = [8 * 9, 16 * 72, CLASSES * 16]
+    assert [n / m for n, m in zip(left, before, strict=True)] == pytest.approx([0.5] * 3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({}, "retraining has no goal"),
+        ({"sparsity": "conv1:0.5"}, "retraining takes one number"),
+        ({"sparsity": "0.5", "data": ""}, "retraining needs data to train on"),
+        ({"sparsity": "0.5", "data": "{folder}/unlabelled.npz"}, "it has no array `labels`"),
+        ({"sparsity": "0.5", "method": "leval"}, "did you mean level?"),
+        ({"max_accuracy_drop": "-1"}, "is out of range"),
+    ],
+)
+def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    changes: dict[str, str],
+    complaint: str,
+) -> None:
+    changes = {key: value.format(folder=folder) for key, value in changes.items()}
+    assert main(command(folder, tmp_path / "small.pt", **changes)) == 1
+    said = capsys.readouterr()
+    assert complaint in " ".join(said.err.split())
+    assert "Traceback" not in said.err
+    assert "epoch" not in said.out
+    assert not (tmp_path / "small.pt").exists()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_search_killed_at_random_moments_ends_as_an_undisturbed_one(
+    folder: Path, tmp_path: Path, seed: int
+) -> None:
+    goal = {"max_accuracy_drop": "3", "trials": "2", "epochs": "4"}
+    whole, killed = tmp_path / "whole.pt", tmp_path / "killed.pt"
+    run(command(folder, whole, **goal))
+    dice = random.Random(seed)
+    for _ in range(2):
+        run(command(folder, killed, **goal), kill_after=dice.randint(1, 8))
+    run(command(folder, killed, **goal))
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+def run(arguments: list[str], *, kill_after: int | None = None) -> None:
+    """The command line as a process of its own, killed after so many lines of progress."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "platformio_plugin")}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "deepcompress", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for count, _ in enumerate(process.stdout, start=1):
+        if count == kill_after:
+            process.send_signal(signal.SIGKILL)
+    assert process.wait() in ({0} if kill_after is None else {0, -signal.SIGKILL})
+
+
+def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> None:
+    texts = options(folder, retrain="yes", parameter_budget="400", study=str(tmp_path / "study"))
+    said: list[str] = []
+    parsed = parse(texts, where="test")
+    compiled = compile_model(folder / "net.pt", name="net", options=parsed, tell=said.append)
+    assert compiled.report["flash"]["weights_bytes"] <= 400
+    assert any("epoch" in line for line in said)
+    again: list[str] = []
+    compile_model(folder / "net.pt", name="net", options=parsed, tell=again.append)
+    assert not any("trial 1 of 1: 400 B" in line for line in again)
+
+
+def test_a_build_whose_goal_is_out_of_reach_fails(folder: Path, tmp_path: Path) -> None:
+    texts = options(folder, retrain="yes", parameter_budget="20", study=str(tmp_path / "study"))
+    with pytest.raises(UserError, match="20 bytes of parameters was not reached"):
+        compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
+
+
+def test_pruning_without_labels_warns_of_what_it_changed(folder: Path) -> None:
+    texts = {
+        "calibration": str(folder / "unlabelled.npz"),
+        "input_mean": "0",
+        "input_std": "1",
+        "sparsity": "0.97",
+    }
+    compiled = compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
+    assert any("pruned without retraining" in w for w in compiled.report["warnings"])
+    texts["sparsity"] = "0.1"
+    compiled = compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
+    assert compiled.report["warnings"] == []
