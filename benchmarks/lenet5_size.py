@@ -30,7 +30,7 @@ from readme import replace_part  # noqa: E402
 # The pruned models, each with what `deepcompress prune` is asked for.
 PRUNED = {
     "level": {"method": "level", "max_accuracy_drop": "1", "encoding": "delta", "epochs": "3"},
-    "75x": {"parameter_budget": "3291", "encoding": "huffman", "epochs": "60", "trials": "2"},
+    "75x": {"parameter_budget": "3291", "encoding": "huffman", "epochs": "60"},
     "110x": {"parameter_budget": "2243", "encoding": "huffman", "epochs": "60"},
 }
 # What a row is called -> the ending of its environments in platformio.ini.

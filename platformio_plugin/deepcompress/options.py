@@ -161,7 +161,8 @@ OPTIONS: tuple[Option, ...] = (
         "trials",
         "count",
         None,
-        "trainings that the search may try; by default 8 where max_accuracy_drop is a goal, else 1",
+        "trainings that the search may try; by default 8 where max_accuracy_drop is a goal, 3 "
+        "where flash_budget is, else 1",
         "20",
     ),
     Option("seed", "count", 0, "of all that is random in retraining", "1"),

@@ -235,7 +235,10 @@ class _Training:
         return self.weights[name].detach()[self.masks[name] > 0]
 
     def choose_masks(self, progress: float) -> Masks:
-        """Of the best weights, as many as the schedule allows at this progress."""
+        """Of the best weights, as many as the schedule allows at this progress.
+
+        Once masks are frozen, they are the best of those that are left.
+        """
         left = (1 - min(1.0, progress / RAMP)) ** 3
         layers = layers_of(self.masks, self.inputs, self.recipe.codebook_bits)
         bits = {n: layers[n].weight_bits(int(mask.sum())) for n, mask in self.masks.items()}
@@ -243,6 +246,8 @@ class _Training:
         scores = score_weights(
             self.graph, weights, score=self.recipe.score, saliency=self.saliency, bits=bits
         )
+        if progress >= FREEZE:
+            scores = {n: score.where(self.masks[n] > 0, -1.0) for n, score in scores.items()}
         if self.recipe.sparsity is not None:
             total = sum(score.numel() for score in scores.values())
             target = round((1 - self.recipe.sparsity) * total)
@@ -352,8 +357,7 @@ class _Training:
             change = _AIM * budget / max(1, outcome.parameter_bytes)
             self.correction *= min(max(change, 0.5), 2.0)
         if progress >= FREEZE and outcome.parameter_bytes > budget:
-            chosen = self.choose_masks(1.0)
-            self.masks = {name: mask * chosen[name] for name, mask in self.masks.items()}
+            self.masks = self.choose_masks(progress)
 
 
 def one_cycle(progress: float) -> float:

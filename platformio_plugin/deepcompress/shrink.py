@@ -28,7 +28,8 @@ from deepcompress.samples import Samples
 from deepcompress.search import Found, level_search, search
 from deepcompress.structure import remove_dead_channels
 
-TRIALS = 8
+# Trials that each kind of goal gets where the options do not say.
+_TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 8, 3, 1
 OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
 _SMALLEST, _LARGEST = (
     1 / 200,
@@ -127,7 +128,7 @@ def shrink(
         baseline=baseline,
         sizes=_sizes(graph),
         base=base,
-        trials=options.trials or (TRIALS if goal.max_accuracy_drop is not None else 1),
+        trials=options.trials or _trials(goal),
         fingerprint=fingerprint,
         say=say,
     )
@@ -177,6 +178,13 @@ def float_bytes(graph: Graph) -> int:
 
 def _sizes(graph: Graph) -> tuple[int, int]:
     return round(_SMALLEST * float_bytes(graph)), round(_LARGEST * float_bytes(graph))
+
+
+def _trials(goal: Goal) -> int:
+    if goal.max_accuracy_drop is not None:
+        return _TRIALS_FOR_LOSS
+    # How much of a flash budget the kernels take, the first trial has to find out.
+    return _TRIALS_FOR_FLASH if goal.flash_budget is not None else _TRIALS
 
 
 def _study(text: str, fingerprint: str) -> Path | str:
