@@ -37,8 +37,8 @@ PRUNED = {
 ROWS = {
     "float, plain C loops": "float",
     "level pruning and delta encoding, after the paper": "level",
-    "ours, in 1/75 of the bytes": "75x",
-    "ours, in 1/110 of the bytes": "110x",
+    "deepcompress prune, 75x": "75x",
+    "deepcompress prune, 110x": "110x",
 }
 
 

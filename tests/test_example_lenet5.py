@@ -89,6 +89,33 @@ def test_the_firmware_needs_what_the_readme_says(arm_tools: None) -> None:
     assert needs.cycles == pytest.approx(said["cycles"], rel=0.05)
 
 
+@pytest.mark.parametrize("board", ["virtual_m0_75x", "virtual_m4_75x", "virtual_m4_110x"])
+def test_a_network_of_few_bytes_gives_the_scores_of_the_reference(
+    board: str, arm_tools: None, images: np.ndarray
+) -> None:
+    evaluate.build(board)
+    scores = evaluate.firmware_scores(board, images[:IMAGES])
+    equal, verdict = evaluate.compare(board, scores, images[:IMAGES])
+    assert equal, verdict
+
+
+@pytest.mark.parametrize(("ending", "bytes_allowed"), [("75x", 3291), ("110x", 2243)])
+def test_a_network_of_few_bytes_needs_what_the_readme_says(
+    arm_tools: None, images: np.ndarray, ending: str, bytes_allowed: int
+) -> None:
+    rows = json.loads((EXAMPLE.parents[1] / "benchmarks/results/lenet5_size.json").read_text())
+    said = next(row for row in rows if row["name"].endswith(ending))
+    changes = evaluate.compiler_options(f"env:virtual_m4_{ending}")
+    report = evaluate.compile_network(**changes).report
+    assert report["flash"]["weights_bytes"] == said["parameter_bytes"] <= bytes_allowed
+    evaluate.build(f"virtual_m4_{ending}")
+    needs = measure.measure(EXAMPLE / f".pio/build/virtual_m4_{ending}/firmware.elf")
+    assert needs.network_flash_bytes == pytest.approx(said["flash_bytes"], rel=0.05)
+    labels = evaluate.test_set()[1][:SUBSET]
+    scores = evaluate.reference_scores(images[:SUBSET], **changes)
+    assert evaluate.percent_right(scores, labels) >= said["accuracy_int8"] - 0.5
+
+
 def test_images_are_padded_with_black(tmp_path: Path) -> None:
     padded = mnist.pad(np.full((2, 28, 28), 255, np.uint8))
     assert padded.shape == (2, 1, 32, 32)

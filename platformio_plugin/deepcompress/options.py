@@ -156,12 +156,12 @@ OPTIONS: tuple[Option, ...] = (
         "level",
         ("gradual", "level"),
     ),
-    Option("epochs", "count", 30, "passes over the data in each training", "60"),
+    Option("epochs", "count", 20, "passes over the data in each training; more is better", "60"),
     Option(
         "trials",
         "count",
         None,
-        "trainings that the search may try; by default 8 where max_accuracy_drop is a goal, 3 "
+        "trainings that the search may try; by default 6 where max_accuracy_drop is a goal, 3 "
         "where flash_budget is, else 1",
         "20",
     ),
@@ -231,7 +231,7 @@ class Options:
     parameter_budget: int | None = None
     flash_budget: int | None = None
     method: str = "gradual"
-    epochs: int = 30
+    epochs: int = 20
     trials: int | None = None
     seed: int = 0
     study: str | None = None

@@ -64,7 +64,7 @@ class Recipe:
     score: str = "bytes"
     codebook_bits: int = 4
     gradual: bool = True
-    epochs: int = 30
+    epochs: int = 20
     batch: int = 128
     learning_rate: float = 2e-3
     seed: int = 0

@@ -182,9 +182,9 @@ class _Progress:
         outcome = tried[number].outcome
         meets = not self._goal.excess(outcome, baseline=self._baseline)
         best = _choose(self._goal, self._baseline, tried)
-        loss = self._baseline - outcome.accuracy
+        change = outcome.accuracy - self._baseline
         line = f"trial {number + 1} of {self._count}: {outcome.parameter_bytes:,} B, "
-        line += f"{outcome.accuracy:.2f}% ({-loss:+.2f}), "
+        line += f"{outcome.accuracy:.2f}% ({change:+.2f}), "
         line += "meets the goal" if meets else "does not meet the goal"
         line += f"; best so far is trial {best.number + 1}{self._time_left(tried)}"
         self._say(line)

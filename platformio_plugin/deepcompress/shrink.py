@@ -29,7 +29,7 @@ from deepcompress.search import Found, level_search, search
 from deepcompress.structure import remove_dead_channels
 
 # Trials that each kind of goal gets where the options do not say.
-_TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 8, 3, 1
+_TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 6, 3, 1
 OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
 _SMALLEST, _LARGEST = (
     1 / 200,
