@@ -134,10 +134,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
     command += ["-o", str(folder), "--name", model.name, *project.target]
     command += ["--verbose"] if project.verbose else []
     command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
-    # Outside the cache, which drops what an interrupted build leaves.
-    beside = project.store.parent / f"deepcompress-{model.name}.study"
-    study = model.texts.get(_STUDY_OPTION, "").strip() or beside
-    command += [f"--study={study}"]
+    command += _study_flag(model, project)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
         with subprocess.Popen(
             command,
@@ -154,6 +151,14 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
         if process.returncode:
             complaints.seek(0)
             raise CompilerFailed(_complaint(complaints.read(), process.returncode, project))
+
+
+def _study_flag(model: Model, project: Project) -> list[str]:
+    """Where retraining keeps what it has tried: outside the cache, which drops half a result."""
+    if "retrain" not in model.texts:
+        return []
+    beside = project.store.parent / f"deepcompress-{model.name}.study"
+    return [f"--study={model.texts.get(_STUDY_OPTION, '').strip() or beside}"]
 
 
 def _python(model: Model, project: Project) -> str:

@@ -87,6 +87,8 @@ def test_an_edited_option_compiles_again_and_another_python_does_not(project):
         ("labels = data/labels.txt", "data/labels.txt"),
         ("architecture = models/net.py:Net", "models/net.py"),
         ("architecture = models/net.py:Net", "models/layers.py"),
+        ("data = data/train.npz", "data/train.npz"),
+        ("data = models/train.py:batches", "models/train.py"),
     ],
 )
 def test_a_file_that_an_option_names_is_part_of_the_key(project, option, file):
@@ -97,6 +99,17 @@ def test_a_file_that_an_option_names_is_part_of_the_key(project, option, file):
     project.write(file, "two")
     project.build()
     assert len(project.calls()) == 2
+
+
+def test_what_retraining_tried_is_kept_beside_the_cache_and_where_does_not_count(project):
+    retrain = f"{MODEL}\ncustom_deepcompress_retrain = yes"
+    project.configure(retrain)
+    project.build()
+    study = project.folder / ".pio" / "deepcompress-net.study"
+    assert project.calls()[0][-1] == f"--study={study}"
+    project.configure(f"{retrain}\ncustom_deepcompress_study = elsewhere")
+    project.build()
+    assert len(project.calls()) == 1
 
 
 def test_a_newer_compiler_compiles_again(project, tmp_path):
