@@ -126,6 +126,7 @@ def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_pat
         ({"sparsity": "0.5", "data": "{folder}/unlabelled.npz"}, "it has no array `labels`"),
         ({"sparsity": "0.5", "method": "leval"}, "did you mean level?"),
         ({"max_accuracy_drop": "-1"}, "is out of range"),
+        ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs is none"),
     ],
 )
 def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
@@ -142,6 +143,24 @@ def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
     assert "Traceback" not in said.err
     assert "epoch" not in said.out
     assert not (tmp_path / "small.pt").exists()
+
+
+def test_a_result_that_cannot_be_written_is_told_before_the_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "small.pt"):
+        assert main(command(folder, output, sparsity="0.5")) == 1
+        said = capsys.readouterr()
+        assert f"file {output}" in " ".join(said.err.split())
+        assert said.out == ""
+
+
+def test_a_budget_of_flash_counts_the_kernels(folder: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.pt"
+    assert main(command(folder, small, flash_budget="2600", epochs="4")) == 0
+    compiled = compile_model(small, name="small", options=parse(options(folder), where="test"))
+    assert 1300 < compiled.report["flash"]["total_bytes"] <= 2600
 
 
 @pytest.mark.parametrize("seed", [1, 2])

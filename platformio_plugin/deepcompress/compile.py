@@ -21,7 +21,7 @@ from deepcompress.calibration import (
     synthetic_calibration,
 )
 from deepcompress.compress import Clock, compress
-from deepcompress.curve import draw_curve
+from deepcompress.curve import draw_curve, require_matplotlib
 from deepcompress.emit import Provenance, emit
 from deepcompress.errors import UserError
 from deepcompress.fit import check_fits
@@ -34,7 +34,7 @@ from deepcompress.options import Options
 from deepcompress.reference import quantize_bytes, quantize_float, run
 from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
-from deepcompress.saving import save_graph
+from deepcompress.saving import check_writable, save_graph
 from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
 
 _KEYWORDS = """
@@ -154,10 +154,12 @@ def prune_model(
     Raises:
         UserError: whatever is wrong with the file, the options or the data.
     """
+    curve = output.with_suffix(".png")
+    require_matplotlib(curve)
+    check_writable(output)
     opened = open_model(path, name="model", options=options, clock=Clock())
     shrunk = _shrink(opened, options, beside=output.with_suffix(".study"), say=say)
     save_graph(shrunk.graph, output)
-    curve = output.with_suffix(".png")
     draw_curve(shrunk.found, shrunk.baseline, curve)
     say(f"wrote {output} and {curve.name}")
     return shrunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from collections.abc import Callable
@@ -31,24 +32,29 @@ def draw_curve(found: Found, baseline: float, path: Path) -> None:
     Raises:
         UserError: matplotlib is missing, or the file cannot be written.
     """
+    require_matplotlib(path)
     fresh = path.with_suffix(".png.new")
     try:
         figure = plot_curve(found, baseline)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(fresh, dpi=DPI, format="png", metadata={"Software": None})
         fresh.replace(path)
-    except ImportError:
-        raise UserError(
-            "drawing the curve needs matplotlib, which is not installed",
-            f"picture {path}",
-            'Run pip install "deepcompress[retrain]"',
-        ) from None
     except OSError as error:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"picture {path}",
             "Make room or choose another folder",
         ) from None
+
+
+def require_matplotlib(path: Path) -> None:
+    """Raises UserError where it is missing; to be asked before hours of training, not after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UserError(
+            "drawing the curve needs matplotlib, which is not installed",
+            f"picture {path}",
+            "Run pip install matplotlib with the Python that has torch",
+        )
 
 
 def plot_curve(found: Found, baseline: float) -> Figure:

@@ -34,11 +34,27 @@ def save_graph(graph: Graph, path: Path) -> None:
             fresh.write_bytes(content)
             fresh.replace(path)
     except OSError as error:
-        raise UserError(
-            f"it cannot be written ({error.strerror or error})",
-            f"file {path}",
-            "Make room or choose another folder; what was there before is untouched",
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError where `save_graph` would; to be asked before hours of training."""
+    if path.is_dir():
+        raise UserError("it is a folder", f"file {path}", "Name the .pt file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"it cannot be written ({error.strerror or error})",
+        f"file {path}",
+        "Make room or choose another folder; what was there before is untouched",
+    )
 
 
 def _packed(graph: Graph) -> bytes:

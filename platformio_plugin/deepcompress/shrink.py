@@ -31,10 +31,8 @@ from deepcompress.structure import remove_dead_channels
 # Trials that each kind of goal gets where the options do not say.
 _TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 6, 3, 1
 OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
-_SMALLEST, _LARGEST = (
-    1 / 200,
-    1 / 3,
-)  # of the float network's bytes: between these sizes is searched
+# Between these shares of the float network's bytes is searched.
+_SMALLEST, _LARGEST = 1 / 200, 1 / 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Shrunk:
 
 
 def goal_of(options: Options) -> Goal:
-    """What the options ask of retraining. Raises UserError where they ask nothing, or no number."""
+    """What the options ask of retraining. Raises UserError where that is nothing, or no sense."""
     if isinstance(options.sparsity, dict):
         raise UserError(
             "retraining takes one number: it shares it out among the layers itself",
@@ -66,6 +64,10 @@ def goal_of(options: Options) -> Goal:
     goal = Goal(
         options.max_accuracy_drop, options.parameter_budget, options.flash_budget, options.sparsity
     )
+    if options.epochs == 0:
+        raise UserError(
+            "retraining for 0 epochs is none", "option epochs", "Ask for at least 5; 20 are usual"
+        )
     if goal == Goal():
         raise UserError(
             "retraining has no goal",

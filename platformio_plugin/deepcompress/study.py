@@ -184,7 +184,7 @@ def _import_optuna() -> ModuleType:
         raise UserError(
             "the search needs Optuna, which is not installed",
             "retraining",
-            'Run pip install "deepcompress[retrain]"',
+            "Run pip install optuna matplotlib with the Python that has torch",
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
