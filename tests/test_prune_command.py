@@ -199,9 +199,20 @@ def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> 
     compiled = compile_model(folder / "net.pt", name="net", options=parsed, tell=said.append)
     assert compiled.report["flash"]["weights_bytes"] <= 400
     assert any("epoch" in line for line in said)
+    assert "parameter_budget = 400" in compiled.texts["net.c"] + compiled.texts["net.h"]
     again: list[str] = []
     compile_model(folder / "net.pt", name="net", options=parsed, tell=again.append)
     assert not any("trial 1 of 1: 400 B" in line for line in again)
+
+
+def test_a_sparsity_is_retrainings_goal_and_nothing_is_pruned_after_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    texts = options(folder, retrain="yes", sparsity="0.8", study=str(tmp_path / "study"))
+    compiled = compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
+    total = 8 * 9 + 16 * 72 + CLASSES * 16
+    assert compiled.report["parameters"]["nonzeros"] == pytest.approx(0.2 * total, rel=0.15)
+    assert compiled.report["accuracy"]["int8_percent"] > 90
 
 
 def test_a_build_whose_goal_is_out_of_reach_fails(folder: Path, tmp_path: Path) -> None:

@@ -83,7 +83,6 @@ def compile_model(
     graph, calibration = opened.graph, opened.calibration
     if options.retrain:
         graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
-        options = replace(options, sparsity=None)
         clock.stage("retrain")
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
@@ -200,7 +199,7 @@ def _shrink(
 
 def _flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
     """Bytes of flash that the model would take, pruned to this sparsity and stored smallest."""
-    smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size")
+    smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size", retrain=False)
     return flash_bytes(compress(graph, calibration, smaller)[1])
 
 
@@ -281,7 +280,8 @@ def _warnings(
 def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accuracy) -> list[str]:
     """What pruning in one go may have cost, where no labels tell."""
     changed = 100 - accuracy.agreement_percent
-    if options.sparsity is None or calibration.labels is not None or changed < _NOTABLE_CHANGE:
+    in_one_go = options.sparsity is not None and not options.retrain
+    if not in_one_go or calibration.labels is not None or changed < _NOTABLE_CHANGE:
         return []
     samples = "random inputs" if calibration.synthetic else "calibration samples"
     return [
@@ -291,10 +291,21 @@ def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accu
     ]
 
 
+def _goals(options: Options) -> dict[str, Any]:
+    """What retraining was asked for beside a sparsity."""
+    if not options.retrain:
+        return {}
+    names = ("max_accuracy_drop", "parameter_budget", "flash_budget", "method", "epochs", "seed")
+    return {"retrain": "yes"} | {name: getattr(options, name) for name in names}
+
+
 def _provenance(path: Path, options: Options) -> Provenance:
     stated = {
         "sparsity": options.sparsity,
-        "prune": options.prune if isinstance(options.sparsity, float) else None,
+        "prune": options.prune
+        if isinstance(options.sparsity, float) and not options.retrain
+        else None,
+        **_goals(options),
         "encoding": options.encoding,
         "optimize": options.optimize,
         "cpu": options.target.cpu,

@@ -33,9 +33,10 @@ class Clock:
 def compress(
     graph: Graph, calibration: Calibration, options: Options, clock: Clock | None = None
 ) -> tuple[Graph, Plan]:
-    """The pruned graph, and the plan."""
+    """The pruned graph, and the plan. Where retraining was asked for, it has pruned already."""
     clock = clock or Clock()
-    pruned = prune(graph, sparsity=options.sparsity, scope=options.prune)
+    sparsity = None if options.retrain else options.sparsity
+    pruned = prune(graph, sparsity=sparsity, scope=options.prune)
     clock.stage("prune")
     pruned = correct(pruned, graph, calibration)
     clock.stage("correct")
