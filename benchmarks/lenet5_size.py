@@ -29,7 +29,13 @@ from readme import replace_part  # noqa: E402
 
 # The pruned models, each with what `deepcompress prune` is asked for.
 PRUNED = {
-    "level": {"method": "level", "max_accuracy_drop": "1", "encoding": "delta", "epochs": "3"},
+    "level": {
+        "method": "level",
+        "encoding": "delta",
+        "max_accuracy_drop": "1",
+        "epochs": "3",
+        "trials": "8",
+    },
     "75x": {"parameter_budget": "3291", "encoding": "huffman", "epochs": "60"},
     "110x": {"parameter_budget": "2243", "encoding": "huffman", "epochs": "60"},
 }
