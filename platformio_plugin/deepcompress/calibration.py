@@ -42,6 +42,7 @@ class Calibration:
         byte_scaling: how raw bytes become inputs, or None where the model takes numbers only.
         images: the uint8 inputs, where the file holds such.
         synthetic: True where there is no data and the inputs are random.
+        kind: what a report calls the samples.
     """
 
     inputs: np.ndarray
@@ -49,6 +50,7 @@ class Calibration:
     byte_scaling: ByteScaling | None = None
     images: np.ndarray | None = None
     synthetic: bool = False
+    kind: str = "calibration"
 
 
 def byte_scaling(options: Options) -> ByteScaling | None:

@@ -90,7 +90,7 @@ def compile_model(
     inputs = integer_inputs(integer, calibration)
     golden = _golden_inputs(inputs, options)
     accuracy = measure_accuracy(
-        forward_numpy(opened.graph, calibration.inputs), run(integer, inputs), calibration.labels
+        forward_numpy(opened.graph, calibration.inputs), run(integer, inputs), calibration
     )
     facts = report(
         planned,

@@ -8,7 +8,8 @@
                     "entropy_bytes"},
      "flash": {"weights_bytes", "code_bytes", "golden_bytes", "total_bytes", "limit_bytes"},
      "ram": {"arena_bytes", "stack_bytes", "total_bytes", "limit_bytes"},
-     "cycles", "accuracy": null | {"samples", "float_percent", "int8_percent", "agreement_percent"},
+     "cycles",
+     "accuracy": null | {"kind", "samples", "float_percent", "int8_percent", "agreement_percent"},
      "warnings": [str]}
 
 Of a layer, `flash_bytes` = `weight_bytes` (values, indices, tables) + `constant_bytes` (biases,
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
+from deepcompress.calibration import Calibration
 from deepcompress.cost import MODEL_CODE_BYTES, SHARED_CODE_BYTES
 from deepcompress.emit import all_arrays, c_identifier
 from deepcompress.encode import stored_weights
@@ -39,8 +41,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of samples: right in float, right in int8, and where both say the same class."""
+    """Percent of samples: right in float, right in int8, and where both say the same class.
 
+    `kind` is what these samples are: "calibration" or "validation".
+    """
+
+    kind: str
     samples: int
     float_percent: float | None
     int8_percent: float | None
@@ -225,7 +231,7 @@ def _time(facts: dict[str, Any]) -> str:
 def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     if accuracy is None:
         return []
-    samples = f"on {accuracy['samples']:,} calibration samples"
+    samples = f"on {accuracy['samples']:,} {accuracy['kind']} samples"
     if accuracy["int8_percent"] is None:
         return [f"agreement {accuracy['agreement_percent']:.1f}% same class as float, {samples}"]
     int8, given = accuracy["int8_percent"], accuracy["float_percent"]
@@ -233,11 +239,12 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 
 
 def measure_accuracy(
-    float_scores: np.ndarray, int8_scores: np.ndarray, labels: np.ndarray | None
+    float_scores: np.ndarray, int8_scores: np.ndarray, calibration: Calibration
 ) -> Accuracy:
     """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device."""
-    by_float, by_int8 = top1(float_scores), top1(int8_scores)
+    by_float, by_int8, labels = top1(float_scores), top1(int8_scores), calibration.labels
     return Accuracy(
+        kind=calibration.kind,
         samples=len(by_float),
         float_percent=None if labels is None else percent(by_float == labels),
         int8_percent=None if labels is None else percent(by_int8 == labels),

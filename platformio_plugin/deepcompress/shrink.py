@@ -157,7 +157,8 @@ def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Op
 def samples_as_calibration(samples: Samples, options: Options) -> Calibration:
     """The validation samples in place of a calibration file."""
     inputs, labels = samples.validation
-    return Calibration(inputs[:OBSERVED], labels[:OBSERVED], byte_scaling(options))
+    chosen = inputs[:OBSERVED], labels[:OBSERVED]
+    return Calibration(*chosen, byte_scaling(options), kind="validation")
 
 
 def summary(shrunk: Shrunk) -> str:
