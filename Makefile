@@ -1,7 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs results clean
-.PHONY: table-lenet5 prune-lenet5 table-fashion
+.PHONY: help setup demo test lint format docs results table-lenet5 prune-lenet5 table-fashion clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
