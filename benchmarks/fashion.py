@@ -1,4 +1,4 @@
-"""A second network, on which no number of the search was chosen: Fashion-MNIST, 1 point tolerated.
+"""A second network, on which no number of the search was chosen: Fashion-MNIST, within 1 point.
 
     make table-fashion      # trains it, prunes it (about an hour), writes results and README.md
 
@@ -9,6 +9,7 @@ Its test set is used once, at the end; 500 of each class's training images decid
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,9 @@ CLASSES = 10
 TEST, VALIDATION = 1_000, 500  # of each class
 MEAN, STD = 0.286, 0.353
 EPOCHS, BATCH, LEARNING_RATE = 15, 128, 2e-3
-GOAL = {"max_accuracy_drop": "1", "optimize": "size"}
+THREADS = "2"
+# Half of the point that may be lost, for the search sees 5,000 samples and chooses among trials.
+GOAL = {"max_accuracy_drop": "0.5", "optimize": "size"}
 
 
 class Network(nn.Module):
@@ -67,7 +70,10 @@ def main() -> None:
     if not model.is_file():
         save(train(arrays), model)
     prune(model, pruned, data)
-    rows = [measure("float", model, arrays), measure("int8, 1 point tolerated", pruned, arrays)]
+    rows = [
+        measure("float", model, arrays),
+        measure("int8, half a point tolerated on the validation samples", pruned, arrays),
+    ]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     replace_part("fashion", table(rows))
     print(table(rows))
@@ -138,7 +144,9 @@ def prune(model: Path, pruned: Path, data: Path) -> None:
     options = {"data": data, "input_mean": MEAN, "input_std": STD, **GOAL}
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "deepcompress", "prune", model, "-o", pruned, *flags]
-    if subprocess.run([str(part) for part in command]).returncode:
+    # As many threads each time sum in the same order, so that the result is the same.
+    threads = {**os.environ, "OMP_NUM_THREADS": THREADS}
+    if subprocess.run([str(part) for part in command], env=threads).returncode:
         sys.exit("fashion.py: the goal was not met: see above")
 
 
