@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "dsp.h"
 #include "model.h"
 
 typedef struct {
@@ -34,6 +35,9 @@ DC_INLINE int32_t dc_clamp(int32_t value, int32_t minimum, int32_t maximum) {
  */
 DC_INLINE int8_t dc_requantize_int8(int32_t accumulator, int32_t multiplier,
                                     const dc_requantize *by) {
+    if (DC_DSP_INSTRUCTIONS && by->shift == 32 && by->minimum == -128 && by->maximum == 127) {
+        return (int8_t)dc_ssat8(dc_smmulr(accumulator, multiplier) + by->zero_point);
+    }
     const int64_t rounded = (int64_t)accumulator * multiplier + ((int64_t)1 << (by->shift - 1));
     const int32_t value = (int32_t)(rounded >> by->shift) + by->zero_point;
     return (int8_t)dc_clamp(value, by->minimum, by->maximum);

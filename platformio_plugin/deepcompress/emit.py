@@ -11,7 +11,7 @@ import numpy as np
 from deepcompress import __version__
 from deepcompress.graph import Array, Constants, Plan, Step
 from deepcompress.ops import OPERATORS
-from deepcompress.plan import entries
+from deepcompress.plan import taps
 from deepcompress.reference import run
 
 C_TYPES = {
@@ -186,7 +186,7 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "encoding": weight.encoding.upper() if weight else None,
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
-        | ({"entries": entries(plan.encoded, node)} if node.op == "conv2d" else {}),
+        | ({"scratch_words": taps(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
         "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},

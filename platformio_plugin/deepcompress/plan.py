@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
+
 from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
-from deepcompress.encodings import ENCODINGS
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
 from deepcompress.ops.conv2d import padded_bytes
 
@@ -19,6 +20,8 @@ ALIGNMENT = 4
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
 _EXHAUSTIVE = 6
+# DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
+LARGEST_STEP = 65535
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,21 @@ def scratch_name(node: IntegerNode) -> str:
     return f"{node.name} scratch"
 
 
-def entries(encoded: EncodedGraph, node: IntegerNode) -> int:
+def taps(encoded: EncodedGraph, node: IntegerNode) -> int:
     """4-byte words that a convolution's kernel decodes an output channel into."""
-    weight = encoded.weights.get(node.name)
-    if node.op != "conv2d" or weight is None:
+    if node.op != "conv2d":
         return 0
-    return ENCODINGS[weight.encoding].entries(node.weight)
+    channels, height, width = encoded.integer.tensors[node.inputs[0]].shape
+    bridges = channels // node.attributes.groups * height * width // LARGEST_STEP
+    most = int(np.count_nonzero(node.weight, axis=1).max()) + bridges
+    return max(2, most + most % 2)
 
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
     if node.op != "conv2d":
         return 0
     shape = encoded.integer.tensors[node.inputs[0]].shape
-    return 4 * entries(encoded, node) + padded_bytes(node.attributes, shape)
+    return 4 * taps(encoded, node) + padded_bytes(node.attributes, shape)
 
 
 def _buffers(encoded: EncodedGraph) -> list[_Buffer]:

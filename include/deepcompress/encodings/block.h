@@ -10,6 +10,7 @@
 #ifndef DEEPCOMPRESS_ENCODINGS_BLOCK_H
 #define DEEPCOMPRESS_ENCODINGS_BLOCK_H
 
+#include "../dsp.h"
 #include "reader.h"
 
 /* Begins the next output channel, of `columns` weights. */
@@ -37,8 +38,7 @@ DC_INLINE int32_t dc_block_dot(dc_reader *reader, int32_t columns, const int8_t 
     }
     for (; count > 0; --count) {
         x += 4 * *reader->values++;
-        const int8_t *values = (const int8_t *)reader->values;
-        sum += values[0] * x[0] + values[1] * x[1] + values[2] * x[2] + values[3] * x[3];
+        sum = dc_dot_four(dc_load_word(reader->values), dc_load_word(x), sum);
         reader->values += 4;
         x += 4;
     }

@@ -1,5 +1,5 @@
 /*
- * The sparse encodings behind one interface. Which one is meant is a constant to the compiler,
+ * The encodings behind one interface. Which one is meant is a constant to the compiler,
  * which leaves nothing of the others.
  *
  *   dc_sparse_begin(&reader, weights);
@@ -36,6 +36,10 @@ DC_INLINE int32_t dc_sparse_runs_on(dc_encoding encoding) {
 /* Begins the next output channel, of `columns` weights with the zeros. */
 DC_INLINE void dc_sparse_channel(dc_encoding encoding, dc_reader *reader, int32_t columns) {
     if (dc_sparse_runs_on(encoding)) {
+        reader->left = columns;
+        return;
+    }
+    if (encoding == DC_DENSE) {
         reader->left = columns;
         return;
     }
@@ -79,6 +83,10 @@ DC_INLINE int32_t dc_sparse_next(dc_encoding encoding, dc_reader *reader, dc_wei
     }
     --reader->left;
     switch (encoding) {
+    case DC_DENSE:
+        weight->gap = 0;
+        weight->value = (int8_t)*reader->values++;
+        break;
     case DC_DELTA4:
         dc_delta4_next(reader, weight);
         break;

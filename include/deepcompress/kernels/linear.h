@@ -39,6 +39,9 @@ DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t
     if (encoding == DC_BLOCK) {
         return dc_block_dot(reader, columns, x, sum);
     }
+    if (DC_HAS_DSP && encoding == DC_DELTA && zero_point == 0) {
+        return dc_delta_dot(reader, x, sum);
+    }
     dc_weight weight;
     dc_sparse_channel(encoding, reader, columns);
     while (dc_sparse_next(encoding, reader, &weight)) {

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.encodings.count import counted_values, entries, read_counted_values
+from deepcompress.encodings.count import counted_values, read_counted_values
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries"]
+__all__ = ["decode", "encode"]
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.encodings.count import entries
 from deepcompress.encodings.groups import decode_groups, encode_groups
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries", "stored_weights"]
+__all__ = ["decode", "encode", "stored_weights"]
 
 _WIDTH = 4
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 import numpy as np
 
 from deepcompress.encodings import bits
-from deepcompress.encodings.count import entries
 from deepcompress.encodings.delta4 import pack_gaps, unpack_gaps
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries"]
+__all__ = ["decode", "encode"]
 
 LARGEST_BITS = 6
 

@@ -34,8 +34,3 @@ def read_counted_values(stream: np.ndarray, rows: int) -> list[np.ndarray]:
         values.append(stream[at : at + number].view(np.int8))
         at += number
     return values
-
-
-def entries(weight: np.ndarray) -> int:
-    """4-byte words for the non-zero weights of any output channel, at least one."""
-    return max(1, int(np.count_nonzero(weight, axis=1).max()))

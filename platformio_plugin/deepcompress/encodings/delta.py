@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.encodings.count import entries
 from deepcompress.encodings.groups import decode_groups, encode_groups
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries"]
+__all__ = ["decode", "encode"]
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from deepcompress.encodings.count import counted_values, entries, read_counted_values
+from deepcompress.encodings.count import counted_values, read_counted_values
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries", "pack_gaps", "unpack_gaps"]
+__all__ = ["decode", "encode", "pack_gaps", "unpack_gaps"]
 
 _ESCAPE = 15
 

@@ -13,7 +13,3 @@ def encode(weight: np.ndarray) -> tuple[Array, ...]:
 
 def decode(arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
     return arrays[0].values.reshape(shape)
-
-
-def entries(weight: np.ndarray) -> int:
-    return 0

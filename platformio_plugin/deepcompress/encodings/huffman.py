@@ -17,10 +17,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from deepcompress.encodings import bits
-from deepcompress.encodings.count import entries
 from deepcompress.graph import Array
 
-__all__ = ["decode", "encode", "entries"]
+__all__ = ["decode", "encode"]
 
 _NO_GAPS = 255
 # The reader takes 8 bits of a gap's zeros and its k bits out of a window of at least 25.

@@ -179,7 +179,13 @@ def c_parameters(
         "pooled": int(a.pool is not None),
         **_height_width("pool", pool.kernel),
         **_height_width("pool_stride", pool.stride),
+        "narrow": int(is_narrow(node.weight) and a.stride[1] == 1),
     }
+
+
+def is_narrow(weight: np.ndarray) -> bool:
+    """Whether sums of products with any int8 fit int16, in every row of int8 [rows, columns]."""
+    return bool((np.abs(weight.astype(np.int32)).sum(axis=1) * 128 < 2**15).all())
 
 
 def padded_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:

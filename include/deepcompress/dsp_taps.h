@@ -1,0 +1,210 @@
+/*
+ * One weight times its inputs at eight or sixteen positions, in the DSP extension's instructions:
+ * the inner step of sparse convolutions. Several instructions in one statement, for the compiler
+ * would load ahead and then spill the sums. Each takes thirteen registers, all there are beside a
+ * frame pointer. Cycles are of Cortex-M4 without wait states.
+ *
+ * `next`, the distance of the second row's inputs, is a constant to the compiler, below 4088.
+ */
+#ifndef DEEPCOMPRESS_DSP_TAPS_H
+#define DEEPCOMPRESS_DSP_TAPS_H
+
+#include "dsp.h"
+
+/*
+ * A weight in the low half; in the high one, unsigned, by how many bytes its inputs lie behind
+ * those of the weight before it.
+ */
+typedef uint32_t dc_tap;
+
+#if DC_DSP_INSTRUCTIONS
+
+/*
+ * Takes the next tap: adds its weight times at[0 .. 3] and times at[next .. next + 3]. 19 cycles on
+ * Cortex-M4. One statement, for the compiler would load ahead and then spill the sums; of thirteen
+ * registers, all there are beside a frame pointer. next is a constant to the compiler, below 4096.
+ */
+DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
+                             int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0, int32_t *b1,
+                             int32_t *b2, int32_t *b3) {
+    uint32_t tap, word, pair;
+    __asm__("ldr %[tap], [%[taps]], #4\n\t"
+            "add %[at], %[at], %[tap], lsr #16\n\t"
+            "ldr %[word], [%[at]]\n\t"
+            "sxtb16 %[pair], %[word]\n\t"
+            "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+            "smlatb %[a2], %[pair], %[tap], %[a2]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlabb %[a1], %[word], %[tap], %[a1]\n\t"
+            "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
+            "ldr %[word], [%[at], %[next]]\n\t"
+            "sxtb16 %[pair], %[word]\n\t"
+            "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
+            "smlatb %[b2], %[pair], %[tap], %[b2]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlabb %[b1], %[word], %[tap], %[b1]\n\t"
+            "smlatb %[b3], %[word], %[tap], %[b3]"
+            : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2),
+              [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2), [b3] "+r"(*b3),
+              [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
+            : [next] "i"(next)
+            : "memory");
+}
+
+/* The same for at[0, 2, 4, 6] and at[next + 0, 2, 4, 6]; 21 cycles. */
+DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int32_t next,
+                                    int32_t *a0, int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0,
+                                    int32_t *b1, int32_t *b2, int32_t *b3) {
+    uint32_t tap, word, pair;
+    __asm__("ldr %[tap], [%[taps]], #4\n\t"
+            "add %[at], %[at], %[tap], lsr #16\n\t"
+            "ldr %[pair], [%[at]]\n\t"
+            /* Not from 4 on: that would read a byte behind the last input. */
+            "ldr %[word], [%[at], #3]\n\t"
+            "sxtb16 %[pair], %[pair]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+            "smlatb %[a1], %[pair], %[tap], %[a1]\n\t"
+            "smlabb %[a2], %[word], %[tap], %[a2]\n\t"
+            "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
+            "ldr %[pair], [%[at], %[next]]\n\t"
+            "ldr %[word], [%[at], %[next] + 3]\n\t"
+            "sxtb16 %[pair], %[pair]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
+            "smlatb %[b1], %[pair], %[tap], %[b1]\n\t"
+            "smlabb %[b2], %[word], %[tap], %[b2]\n\t"
+            "smlatb %[b3], %[word], %[tap], %[b3]"
+            : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2),
+              [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2), [b3] "+r"(*b3),
+              [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
+            : [next] "i"(next)
+            : "memory");
+}
+
+/*
+ * As dc_smla_eight, into pairs of sums: bottom + top * 2^16. One multiplication serves both,
+ * exactly as long as the bottom fits int16. 15 cycles.
+ */
+DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
+                            uint32_t *a13, uint32_t *b02, uint32_t *b13) {
+    uint32_t tap, first, second, pair;
+    __asm__("ldr %[tap], [%[taps]], #4\n\t"
+            "add %[at], %[at], %[tap], lsr #16\n\t"
+            "ldr %[first], [%[at]]\n\t"
+            "ldr %[second], [%[at], %[next]]\n\t"
+            "sxth %[tap], %[tap]\n\t"
+            "sxtb16 %[pair], %[first]\n\t"
+            "mla %[a02], %[pair], %[tap], %[a02]\n\t"
+            "sxtb16 %[first], %[first], ror #8\n\t"
+            "mla %[a13], %[first], %[tap], %[a13]\n\t"
+            "sxtb16 %[pair], %[second]\n\t"
+            "mla %[b02], %[pair], %[tap], %[b02]\n\t"
+            "sxtb16 %[second], %[second], ror #8\n\t"
+            "mla %[b13], %[second], %[tap], %[b13]"
+            : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
+              [b02] "+r"(*b02), [b13] "+r"(*b13), [tap] "=&r"(tap), [first] "=&r"(first),
+              [second] "=&r"(second), [pair] "=&r"(pair)
+            : [next] "i"(next)
+            : "memory");
+}
+
+/* The same for at[0 .. 7] and at[next .. next + 7]. 28 cycles. */
+DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
+                              uint32_t *a13, uint32_t *a46, uint32_t *a57, uint32_t *b02,
+                              uint32_t *b13, uint32_t *b46, uint32_t *b57) {
+    uint32_t tap, word, pair;
+    __asm__(
+        "ldr %[tap], [%[taps]], #4\n\t"
+        "add %[at], %[at], %[tap], lsr #16\n\t"
+        "ldr %[word], [%[at]]\n\t"
+        "sxth %[tap], %[tap]\n\t"
+        "sxtb16 %[pair], %[word]\n\t"
+        "mla %[a02], %[pair], %[tap], %[a02]\n\t"
+        "sxtb16 %[pair], %[word], ror #8\n\t"
+        "ldr %[word], [%[at], #4]\n\t"
+        "mla %[a13], %[pair], %[tap], %[a13]\n\t"
+        "sxtb16 %[pair], %[word]\n\t"
+        "mla %[a46], %[pair], %[tap], %[a46]\n\t"
+        "sxtb16 %[pair], %[word], ror #8\n\t"
+        "ldr %[word], [%[at], %[next]]\n\t"
+        "mla %[a57], %[pair], %[tap], %[a57]\n\t"
+        "sxtb16 %[pair], %[word]\n\t"
+        "mla %[b02], %[pair], %[tap], %[b02]\n\t"
+        "sxtb16 %[pair], %[word], ror #8\n\t"
+        "ldr %[word], [%[at], %[next] + 4]\n\t"
+        "mla %[b13], %[pair], %[tap], %[b13]\n\t"
+        "sxtb16 %[pair], %[word]\n\t"
+        "mla %[b46], %[pair], %[tap], %[b46]\n\t"
+        "sxtb16 %[pair], %[word], ror #8\n\t"
+        "mla %[b57], %[pair], %[tap], %[b57]"
+        : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13), [a46] "+r"(*a46),
+          [a57] "+r"(*a57), [b02] "+r"(*b02), [b13] "+r"(*b13), [b46] "+r"(*b46), [b57] "+r"(*b57),
+          [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
+        : [next] "i"(next)
+        : "memory");
+}
+
+#else
+
+DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
+                             int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0, int32_t *b1,
+                             int32_t *b2, int32_t *b3) {
+    const uint32_t tap = *(*taps)++;
+    const int32_t weight = dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    *a0 += weight * x[0];
+    *a1 += weight * x[1];
+    *a2 += weight * x[2];
+    *a3 += weight * x[3];
+    *b0 += weight * x[next];
+    *b1 += weight * x[next + 1];
+    *b2 += weight * x[next + 2];
+    *b3 += weight * x[next + 3];
+}
+
+DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int32_t next,
+                                    int32_t *a0, int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0,
+                                    int32_t *b1, int32_t *b2, int32_t *b3) {
+    const uint32_t tap = *(*taps)++;
+    const int32_t weight = dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    *a0 += weight * x[0];
+    *a1 += weight * x[2];
+    *a2 += weight * x[4];
+    *a3 += weight * x[6];
+    *b0 += weight * x[next];
+    *b1 += weight * x[next + 2];
+    *b2 += weight * x[next + 4];
+    *b3 += weight * x[next + 6];
+}
+
+/* weight * bottom + weight * top * 2^16 */
+DC_INLINE uint32_t dc_mla_pair(int32_t weight, int8_t bottom, int8_t top) {
+    return (uint32_t)(weight * bottom) + ((uint32_t)(weight * top) << 16);
+}
+
+DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
+                            uint32_t *a13, uint32_t *b02, uint32_t *b13) {
+    const uint32_t tap = *(*taps)++;
+    const int32_t weight = dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    *a02 += dc_mla_pair(weight, x[0], x[2]);
+    *a13 += dc_mla_pair(weight, x[1], x[3]);
+    *b02 += dc_mla_pair(weight, x[next], x[next + 2]);
+    *b13 += dc_mla_pair(weight, x[next + 1], x[next + 3]);
+}
+
+DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
+                              uint32_t *a13, uint32_t *a46, uint32_t *a57, uint32_t *b02,
+                              uint32_t *b13, uint32_t *b46, uint32_t *b57) {
+    const dc_tap *tap = *taps;
+    const int8_t *x = *at;
+    dc_mla_eight(taps, at, next, a02, a13, b02, b13);
+    x += 4;
+    dc_mla_eight(&tap, &x, next, a46, a57, b46, b57);
+}
+
+#endif
+
+#endif
