@@ -135,7 +135,11 @@ def c_string(text: str) -> str:
 
 
 def layer_arrays(plan: Plan, step: Step) -> list[Array]:
-    """All constant arrays of a layer: weights, bias, multipliers."""
+    """All constant arrays of a layer: weights, bias, multipliers, tables."""
+    return [*_weight_arrays(plan, step), *step.node.tables]
+
+
+def _weight_arrays(plan: Plan, step: Step) -> list[Array]:
     weight = plan.encoded.weights.get(step.node.name)
     if weight is None:
         return []
@@ -186,9 +190,11 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "encoding": weight.encoding.upper() if weight else None,
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
+        | dict(node.fields)
         | ({"entries": entries(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
-        "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
+        "arrays": [_array(graph.name, name, array) for array in _weight_arrays(plan, step)],
+        "tables": [_array(graph.name, name, array) for array in node.tables],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
         "zero_point": weight.zero_point if weight else 0,
         "input_shape": brackets(inputs[0]),

@@ -1,6 +1,11 @@
 """The operators, one file each.
 
 An operator's module states facts, as functions of the same names in every file (`Operator` below).
+One that computes other than by `IntegerNode.weight` also says how it becomes integers:
+
+    quantize(node, inputs: list[Quantization], observed: Range) -> (IntegerNode, Quantization)
+
+where `observed` is the range of its output. Without it, `quantize.py` knows what to do.
 Adding an operator is one such file, a line in `OPERATORS`, a kernel in include/, and a test row.
 """
 
@@ -52,7 +57,7 @@ class Operator(Protocol):
         inputs: list[Shape],
         output: Shape,
     ) -> dict[str, int]:
-        """The fields of the kernel's parameter struct but for `requantize`, in their order."""
+        """The fields of the kernel's parameter struct that `IntegerNode` does not hold itself."""
 
     def macs(self, attributes: Any, weights: int, output: Shape) -> int:
         """Multiplications of one inference with `weights` weights (or compares, without)."""
