@@ -1,4 +1,4 @@
-"""The library's own C beside a model's, so that the folder builds alone: in CMake, Make, a sketch."""
+"""The library's own C, to lie beside a model's: the folder then builds alone."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from deepcompress.errors import UserError
 def write(texts: Mapping[str, str], folder: Path) -> list[str]:
     """Writes each text to its file name in the folder; returns the names that changed.
 
-    A name may hold folders, separated by "/". All texts are first written beside their places, so that a full disk or a kill leaves the old
-    files as they were.
+    A name may hold folders, with "/" between. All texts are first written beside their places, so
+    that a full disk or a kill leaves the old files as they were.
 
     Raises:
         UserError: the folder cannot be made or written.
