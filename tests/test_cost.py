@@ -17,6 +17,7 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
+from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
@@ -36,6 +37,7 @@ LAYERS = {
     "linear": ((200,), "linear", Linear(200, 50)),
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
+    "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
 }
 
 

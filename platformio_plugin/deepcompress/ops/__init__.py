@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepcompress.ops import clamp, conv2d, flatten, linear, max_pool2d
+from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +69,7 @@ OPERATORS: dict[str, Operator] = {
     "max_pool2d": max_pool2d,
     "clamp": clamp,
     "flatten": flatten,
+    "lookup": lookup,
 }
 
 BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}
