@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d
+from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d, prelu
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,7 @@ OPERATORS: dict[str, Operator] = {
     "clamp": clamp,
     "flatten": flatten,
     "lookup": lookup,
+    "prelu": prelu,
 }
 
 BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}
