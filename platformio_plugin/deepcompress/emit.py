@@ -197,15 +197,25 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "tables": [_array(graph.name, name, array) for array in node.tables],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
         "zero_point": weight.zero_point if weight else 0,
-        "input_shape": brackets(inputs[0]),
+        "input_shape": ", ".join(map(brackets, inputs)),
         "output_shape": brackets(output),
-        "input": step.inputs[0] if node.inputs[0] != graph.inputs[0] else None,
+        "parameters": ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(len(inputs))],
+        "takes_array": getattr(operator, "TAKES_ARRAY", False),
+        "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
         "takes_scratch": node.op == "conv2d",
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,
     }
+
+
+def _pointer(plan: Plan, tensor: str) -> str:
+    """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
+    place = plan.places[tensor]
+    if place.root in plan.encoded.integer.inputs:
+        return f"input + {place.offset}" if place.offset else "input"
+    return f"at + {plan.addresses[tensor]}"
 
 
 def _weights_text(plan: Plan, step: Step) -> str:

@@ -231,6 +231,14 @@ class EncodedGraph:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: `offset` bytes behind the begin of the tensor `root`."""
+
+    root: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Step:
     """One call of a kernel: its node, and what that costs.
 
@@ -253,11 +261,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that `emit` needs: what runs in which order, from where to where."""
+    """All that `emit` needs: what runs in which order, from where to where.
+
+    Attributes:
+        steps: of nodes whose outputs do not already lie where they should.
+        addresses: in the arena, of every tensor and scratch.
+        places: of every tensor within another, or within itself.
+    """
 
     encoded: EncodedGraph
     cpu: str
     steps: tuple[Step, ...]
     arena_bytes: int
     addresses: Mapping[str, int]
+    places: Mapping[str, Place]
     stack_bytes: int

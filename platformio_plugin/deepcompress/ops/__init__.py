@@ -6,6 +6,15 @@ One that computes other than by `IntegerNode.weight` also says how it becomes in
     quantize(node, inputs: list[Quantization], observed: Range) -> (IntegerNode, Quantization)
 
 where `observed` is the range of its output. Without it, `quantize.py` knows what to do.
+
+What lets `overlay.py` save memory and work, and `fold.py` move activations, is said where it holds:
+
+    IN_PLACE = True       the kernel may write its output over an input of the same size
+    ONLY_MOVES = True     the output has no other values than the inputs; `clamp` is not applied
+    TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
+    view(attributes, input: Shape) -> int | None        where in the input the whole output lies
+    parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
+
 Adding an operator is one such file, a line in `OPERATORS`, a kernel in include/, and a test row.
 """
 
