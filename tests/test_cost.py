@@ -20,6 +20,7 @@ from deepcompress.ops.linear import Linear
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.prelu import PReLU
+from deepcompress.ops.softmax import Softmax
 from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
 from deepcompress.prune import prune
@@ -40,6 +41,8 @@ LAYERS = {
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
     "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
     "prelu": ((8, 16, 16), "prelu", PReLU(8)),
+    "softmax": ((10,), "softmax", Softmax(0)),
+    "softmax of many": ((8, 100), "softmax", Softmax(1)),
 }
 
 

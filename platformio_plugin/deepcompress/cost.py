@@ -56,6 +56,7 @@ KERNELS: dict[str, KernelCost] = {
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
     "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
+    "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 

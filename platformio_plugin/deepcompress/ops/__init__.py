@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d, prelu
+from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d, prelu, softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,7 @@ OPERATORS: dict[str, Operator] = {
     "flatten": flatten,
     "lookup": lookup,
     "prelu": prelu,
+    "softmax": softmax,
 }
 
 BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}

@@ -76,6 +76,7 @@ FUNCTIONS = {
 }
 
 ATEN = tuple(FUNCTIONS)
+IN_PLACE = True
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = ("prelu",)
+IN_PLACE = True
 
 # The least output step, in input steps: so that factors are below 2**_FACTOR_BITS.
 _FACTOR_BITS = 8
