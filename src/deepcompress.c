@@ -1,7 +1,7 @@
 /*
  * What is not inlined: status texts and the search for the best score.
  */
-#include <deepcompress/model.h>
+#include "deepcompress/model.h"
 
 const char *dc_status_text(dc_status status) {
     switch (status) {

@@ -1,51 +1,86 @@
-"""Compiles generated C for a virtual Cortex-M4 with the platform's own start-up, for profiling."""
+"""Compiles C for a Cortex-M with the virtual boards' start-up, to profile it or run it in QEMU."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from c_runner import INCLUDE, ROOT
+from deepcompress.emit import number_lines
 from deepcompress.write import write
 
 PLATFORM = ROOT / "platforms" / "virtual"
 
+# The board whose memory a CPU gets. QEMU has no machine with an M0+, and its M0 has little RAM.
+BOARDS = {
+    "cortex-m0": "virtual_m3",
+    "cortex-m0plus": "virtual_m3",
+    "cortex-m3": "virtual_m3",
+    "cortex-m4": "virtual_m4",
+    "cortex-m7": "virtual_m7",
+    "cortex-m33": "virtual_m33",
+    "cortex-m55": "virtual_m55",
+}
+
 MAIN = """\
 #include "{name}.h"
 
+#include <unistd.h>
+
+static const int8_t input[{NAME}_INPUT_SIZE] = {{
+{input}
+}};
 static {name}_arena arena;
-static int8_t input[{NAME}_INPUT_SIZE];
 
 int main(void) {{
-    return {name}_infer_int8(&arena, input) == 0;
+    const int8_t *scores = {name}_infer_int8(&arena, input);
+    return write(STDOUT_FILENO, scores, {NAME}_OUTPUT_SIZE) != {NAME}_OUTPUT_SIZE;
 }}
 """
 
 
-def build(texts: Mapping[str, str], *, name: str, folder: Path, optimize: str = "-O2") -> Path:
-    """The ELF of a firmware that runs a generated model once, on zeros."""
-    board = json.loads((PLATFORM / "boards" / "virtual_m4.json").read_text())["build"]
+def build(
+    texts: Mapping[str, str],
+    *,
+    name: str,
+    folder: Path,
+    cpu: str = "cortex-m4",
+    optimize: str = "-O2",
+    inputs: np.ndarray | None = None,
+) -> Path:
+    """The ELF of a firmware that runs a generated model once and prints its scores' bytes.
+
+    Args:
+        inputs: int8, as many as the model takes; by default zeros.
+    """
+    numbers = "\n".join(number_lines(np.zeros(1, np.int8) if inputs is None else inputs))
+    main = MAIN.format(name=name, NAME=name.upper(), input=numbers)
+    write({**texts, "main.c": main}, folder)
+    sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]
+    return link(sources, folder=folder, cpu=cpu, flags=(optimize, f"-I{INCLUDE}", f"-I{folder}"))
+
+
+def link(
+    sources: Iterable[Path], *, folder: Path, cpu: str = "cortex-m4", flags: Iterable[str] = ()
+) -> Path:
+    """The ELF of C sources that have a main(): `folder`/model.elf. What is not called is left out.
+
+    Args:
+        flags: of gcc, behind those that tell the CPU.
+    """
+    board = json.loads((PLATFORM / "boards" / f"{BOARDS[cpu]}.json").read_text())["build"]
     script = (PLATFORM / "misc" / "link.ld.in").read_text()
     for key, value in board["memory"].items():
         script = script.replace(f"@{key}@", str(value))
-    main = MAIN.format(name=name, NAME=name.upper())
-    write({**texts, "main.c": main, "link.ld": script}, folder)
-    sources = [folder / f"{name}.c", folder / "main.c", PLATFORM / "misc" / "startup.c"]
-    flags = [*board["machine_flags"].split(), optimize, "-ffunction-sections", "-Wl,--gc-sections"]
-    flags += ["--specs=rdimon.specs", "-nostartfiles", "-T", str(folder / "link.ld")]
-    includes = [f"-I{INCLUDE}", f"-I{folder}"]
-    library = ROOT / "src" / "deepcompress.c"
-    command = [
-        "arm-none-eabi-gcc",
-        *flags,
-        *includes,
-        *sources,
-        library,
-        "-o",
-        folder / "model.elf",
-    ]
+    write({"link.ld": script}, folder)
+    machine = [*board["machine_flags"].split(), f"-mcpu={cpu}", *flags]
+    linking = ["-ffunction-sections", "-Wl,--gc-sections", "--specs=rdimon.specs", "-nostartfiles"]
+    elf = folder / "model.elf"
+    command = ["arm-none-eabi-gcc", *machine, *linking, "-T", folder / "link.ld"]
+    command += [*sources, PLATFORM / "misc" / "startup.c", "-o", elf]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return folder / "model.elf"
+    return elf

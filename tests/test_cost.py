@@ -17,7 +17,10 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
+from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.prelu import PReLU
+from deepcompress.ops.softmax import Softmax
 from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
 from deepcompress.prune import prune
@@ -36,6 +39,10 @@ LAYERS = {
     "linear": ((200,), "linear", Linear(200, 50)),
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
+    "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
+    "prelu": ((8, 16, 16), "prelu", PReLU(8)),
+    "softmax": ((10,), "softmax", Softmax(0)),
+    "softmax of many": ((8, 100), "softmax", Softmax(1)),
 }
 
 
@@ -51,7 +58,9 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
         parameters["weight"] = random.standard_normal(
             (attributes.out_features, attributes.in_features)
         )
-    if parameters:
+    if op == "prelu":
+        parameters["slope"] = random.standard_normal(attributes.slopes)
+    if "weight" in parameters:
         parameters["bias"] = random.standard_normal(len(parameters["weight"]))
     arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
     output = OPERATORS[op].output_shape(attributes, arrays, [shape])
@@ -59,7 +68,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     graph = Graph(
         "net", {"x": Tensor("x", shape), "y": Tensor("y", output)}, (node,), ("x",), ("y",)
     )
-    if parameters:
+    if "weight" in parameters:
         graph = prune(graph, sparsity=sparsity)
     inputs = Calibration(random.standard_normal((4, *shape)).astype(np.float32))
     integer = in_steps(quantize(fold(graph), inputs), step)

@@ -21,7 +21,11 @@ TYPICAL = ((10_050, 99.02), (3_900, 98.93), (2_600, 98.7), (2_950, 98.77), (1_23
 
 def found(points: tuple[tuple[int, float], ...], goal: Goal, *, chosen: int = 0) -> Found:
     trials = tuple(
-        Trial(number, Recipe(parameter_bytes=size), Outcome(accuracy, size, size + 3_000, size))
+        Trial(
+            number,
+            Recipe(parameter_bytes=size),
+            Outcome(accuracy, size, size + 3_000, 60 * size, size),
+        )
         for number, (size, accuracy) in enumerate(points)
     )
     best = trials[chosen]
@@ -73,6 +77,17 @@ def test_all_that_is_drawn_lies_within_the_axes_which_have_numbers(points, goal)
 def test_bytes_are_written_out():
     (axes,) = plot_curve(found(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE).axes
     assert "10,000" in [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_a_search_for_few_cycles_is_drawn_against_cycles():
+    picture = plot_curve(found(TYPICAL, Goal(cycle_budget=180_000), chosen=3), BASELINE)
+    (axes,) = picture.axes
+    left, right = axes.get_xlim()
+    assert left < 60 * 1_234 and right > 60 * 10_050
+    assert axes.get_xlabel() == "cycles of an inference, estimated"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "budget: 180,000 cycles" in labels
+    assert "chosen: 177,000 cycles, 98.77%" in labels
 
 
 def test_what_misses_the_goal_is_hollow_and_the_choice_is_named():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,14 @@ import pytest
 import torch
 from c_runner import ROOT
 from deepcompress.__main__ import main
-from deepcompress.compile import compile_model
+from deepcompress.compile import compile_model, open_model
+from deepcompress.compress import Clock, compress
 from deepcompress.errors import UserError
+from deepcompress.masks import estimate_cycles, producers, without_wasted
 from deepcompress.options import parse
+from deepcompress.pace import dense_cycles, measure_pace
+from deepcompress.prune import prune
+from deepcompress.structure import remove_dead_channels
 
 SIDE, CLASSES = 8, 4
 
@@ -89,6 +95,54 @@ def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
     assert compiled.report["accuracy"]["int8_percent"] > 90
 
 
+def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    dense = compiled_cycles(folder / "net.pt", folder, encoding="dense", optimize="speed")
+    budget, small = round(dense / 3), tmp_path / "small.pt"
+    goal = {"cycle_budget": str(budget), "optimize": "speed", "epochs": "8"}
+    assert main(command(folder, small, **goal)) == 0
+    cycles = compiled_cycles(small, folder, optimize="speed")
+    assert 0.8 * budget < cycles <= budget
+    assert f"cycles      about {cycles:,} an inference" in capsys.readouterr().out
+
+
+def compiled_cycles(model: Path, folder: Path, **changes: str) -> int:
+    texts = options(folder, calibration=str(folder / "data.npz"), **changes)
+    return compile_model(model, name="net", options=parse(texts, where="test")).report["cycles"]
+
+
+def test_cycles_that_cannot_be_reached_are_told_with_the_nearest(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    goal = {"cycle_budget": "50", "optimize": "speed", "epochs": "4"}
+    assert main(command(folder, tmp_path / "small.pt", **goal)) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(
+        r"50 cycles was not reached in 1 trial: the nearest is ([\d,]+) cycles; allow \1 cycles",
+        told,
+    )
+
+
+@pytest.mark.parametrize("optimize", ["size", "speed"])
+def test_a_pace_tells_what_other_sparsities_compile_to(folder: Path, optimize: str) -> None:
+    texts = options(folder, calibration=str(folder / "data.npz"), optimize=optimize)
+    parsed = parse(texts, where="test")
+    opened = open_model(folder / "net.pt", name="net", options=parsed, clock=Clock())
+    pace = measure_pace(opened.graph, opened.calibration, parsed)
+    pruned = prune(opened.graph, sparsity=0.9, scope="layer")
+    masks = {
+        node.name: torch.tensor(node.parameters["weight"] != 0).float()
+        for node in pruned.nodes
+        if "weight" in node.parameters
+    }
+    masks = without_wasted(masks, producers(pruned))
+    _, plan = compress(remove_dead_channels(pruned), opened.calibration, parsed)
+    cycles = sum(step.cycles for step in plan.steps)
+    assert estimate_cycles(masks, pace) == pytest.approx(cycles, rel=0.1)
+    assert dense_cycles(opened.graph, pace) > cycles
+
+
 def test_a_tolerated_loss_is_searched_for(folder: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.pt"
     assert main(command(folder, small, max_accuracy_drop="5", trials="3", epochs="2")) == 0
@@ -126,6 +180,7 @@ def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_pat
         ({"sparsity": "0.5", "data": "{folder}/unlabelled.npz"}, "it has no array `labels`"),
         ({"sparsity": "0.5", "method": "leval"}, "did you mean level?"),
         ({"max_accuracy_drop": "-1"}, "is out of range"),
+        ({"cycle_budget": "fast"}, "is not a number"),
         ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs is none"),
     ],
 )

@@ -90,7 +90,7 @@ def assert_c_equals_reference(
     inputs = inputs_for(graph, seed)
     planned = through_the_stages(graph, inputs, encoding, optimize, step)
     integer = planned.encoded.integer
-    quantized = quantize_float(inputs, integer.quantization["x"])
+    quantized = quantize_float(inputs, integer.quantization[integer.inputs[0]])
     # Beyond what was calibrated: every int8 value may come.
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)

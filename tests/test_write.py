@@ -40,3 +40,8 @@ def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match=r"folder .*out: it cannot be written"):
         write({"x.c": ""}, tmp_path / "out")
+
+
+def test_a_name_may_hold_folders(tmp_path: Path) -> None:
+    assert write({"a/b/x.h": "1"}, tmp_path) == ["a/b/x.h"]
+    assert (tmp_path / "a" / "b" / "x.h").read_text() == "1"

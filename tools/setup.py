@@ -27,6 +27,7 @@ COMMANDS = {
     "clang": "clang",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
+    "cmake": "cmake",
 }
 ARM_LIBRARIES = {
     "libc.a": "libnewlib-arm-none-eabi",

@@ -19,8 +19,9 @@ example:
       --calibration data/calibration.npz --input-mean 0.1307 --input-std 0.3081 \\
       --sparsity 0.8 --cpu cortex-m4
 
-writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c and report.json. Compile lenet5.c with
-the library's include/ on the path; no Python is needed to build it.
+writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c and report.json, and beside them what
+they need of the library, with a CMakeLists.txt. The folder builds alone: without Python, with CMake
+or by compiling its .c files. Several models may go into one folder.
 """
 
 PRUNE_EPILOG = """\
@@ -97,6 +98,11 @@ def _add_compile(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
     command.add_argument("--name", help="the model's name in C; by default the file's")
     command.add_argument("-v", "--verbose", action="store_true", help="print each stage's time")
+    command.add_argument(
+        "--no-runtime",
+        action="store_true",
+        help="write the model's own files only, for a build that has the library",
+    )
     board = _add_board(command)
     board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
     board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
@@ -139,6 +145,7 @@ def _help(option: Option) -> str:
 def run_compile(parsed: argparse.Namespace) -> int:
     from deepcompress.compile import compile_model
     from deepcompress.report import table
+    from deepcompress.runtime import runtime
     from deepcompress.write import write
 
     target = Target(parsed.cpu, parsed.flash_limit, parsed.ram_limit, parsed.clock_hz)
@@ -153,7 +160,7 @@ def run_compile(parsed: argparse.Namespace) -> int:
         say=say,
         tell=lambda line: print(line, flush=True),
     )
-    write(compiled.texts, parsed.output)
+    write(compiled.texts | ({} if parsed.no_runtime else runtime()), parsed.output)
     print(table(compiled.report), flush=True)
     return 0
 

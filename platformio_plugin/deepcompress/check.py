@@ -3,7 +3,7 @@ that say a model is too large for the arithmetic: these are UserErrors."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import count
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from deepcompress.constants import folded_bias, widen
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
-from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, Plan
+from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import padded_bytes
 
@@ -82,26 +82,59 @@ def encodings_are_lossless(encoded: EncodedGraph) -> None:
 
 
 def buffers_do_not_collide(plan: Plan) -> None:
-    """A step's output and scratch overlap none of the tensors needed during or after it."""
-    tensors = plan.encoded.integer.tensors
-    needed_until: dict[str, int] = dict.fromkeys(plan.encoded.integer.outputs, len(plan.steps))
-    for i, step in reversed(list(enumerate(plan.steps))):
-        for name in step.node.inputs:
-            needed_until.setdefault(name, i)
-    alive = {plan.encoded.integer.inputs[0]}
-    for i, step in enumerate(plan.steps):
-        alive = {name for name in alive if needed_until.get(name, -1) >= i}
-        spans = [(plan.addresses[name], tensors[name].size) for name in alive]
-        written = [
-            (step.output, tensors[step.node.output].size),
-            (step.scratch, step.scratch_bytes),
-        ]
-        _assert_disjoint(step.node.name, [*spans, *(span for span in written if span[1])])
-        alive.add(step.node.output)
+    """Every step finds in its inputs' bytes what was written there for it, and so does the user.
+
+    Shown by running the plan on an arena whose bytes are numbered: each byte that a step computes
+    is a new number, and tensors that lie in others have the numbers of these.
+    """
+    graph = plan.encoded.integer
+    steps = {step.node.name: step for step in plan.steps}
+    numbers = count(1)
+    arena = np.zeros(plan.arena_bytes, np.int64)
+    values: dict[str, np.ndarray] = {}
+
+    def span(tensor: str) -> slice:
+        address = plan.addresses[tensor]
+        return slice(address, address + graph.tensors[tensor].size)
+
+    def compute(tensor: str) -> None:
+        size = graph.tensors[tensor].size
+        values[tensor] = np.fromiter(numbers, np.int64, size)
+        arena[span(tensor)] = values[tensor]
+
+    def require(tensor: str, where: str) -> None:
+        if not np.array_equal(arena[span(tensor)], values[tensor]):
+            raise AssertionError(f"{where}: {tensor} was overwritten")
+
+    for name in graph.inputs:
+        compute(name)
+    for node in graph.nodes:
+        step = steps.get(node.name)
+        if step is None:
+            values[node.output] = _renamed(graph, node, [values[name] for name in node.inputs])
+            continue
+        arena[step.scratch : step.scratch + step.scratch_bytes] = 0
+        written = span(node.output)
+        for name in node.inputs:
+            require(name, node.name)
+            in_place = getattr(OPERATORS[node.op], "IN_PLACE", False) and span(name) == written
+            if not in_place and _meet(span(name), written):
+                raise AssertionError(f"{node.name}: its output overlaps {name}")
+        compute(node.output)
+        if step.scratch_bytes and (arena[step.scratch : step.scratch + step.scratch_bytes]).any():
+            raise AssertionError(f"{node.name}: its scratch overlaps its output")
+    for name in graph.outputs:
+        require(name, "the end")
 
 
-def _assert_disjoint(name: str, spans: list[tuple[int, int]]) -> None:
-    ordered = sorted(spans)
-    for (start, size), (following, _) in pairwise(ordered):
-        if start + size > following:
-            raise AssertionError(f"{name}: buffers overlap at {following}")
+def _meet(one: slice, other: slice) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _renamed(graph: IntegerGraph, node: IntegerNode, inputs: list[np.ndarray]) -> np.ndarray:
+    """The values of a node without a step: a part of its input, or its inputs behind each other."""
+    operator = OPERATORS[node.op]
+    if len(inputs) > 1:
+        return np.concatenate(inputs)
+    offset = operator.view(node.attributes, graph.tensors[node.inputs[0]].shape)
+    return inputs[0][offset : offset + graph.tensors[node.output].size]

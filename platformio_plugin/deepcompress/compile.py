@@ -295,7 +295,8 @@ def _goals(options: Options) -> dict[str, Any]:
     """What retraining was asked for beside a sparsity."""
     if not options.retrain:
         return {}
-    names = ("max_accuracy_drop", "parameter_budget", "flash_budget", "method", "epochs", "seed")
+    budgets = ("parameter_budget", "flash_budget", "cycle_budget")
+    names = ("max_accuracy_drop", *budgets, "method", "epochs", "seed")
     return {"retrain": "yes"} | {name: getattr(options, name) for name in names}
 
 

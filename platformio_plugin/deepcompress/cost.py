@@ -54,6 +54,10 @@ KERNELS: dict[str, KernelCost] = {
     "linear_huffman": KernelCost(mac=118.0, weight=0, output=32, code_bytes=172),
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
+    "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
+    "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
+    "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
+    "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 
 # Against Cortex-M4 at zero wait states.

@@ -1,4 +1,4 @@
-"""Draws accuracy against size: what a search tried, what it was asked for, what it chose."""
+"""Draws accuracy against size, bytes or cycles: what a search tried, was asked for, and chose."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 INCHES, DPI = (9.0, 6.0), 100
 _WIDE = 0.3  # of an axis is too much without a number
+_UNITS = {"parameter_bytes": "bytes", "cycles": "cycles"}
+_TITLES = {
+    "parameter_bytes": "bytes of parameters: weights, indices, biases, scales, tables",
+    "cycles": "cycles of an inference, estimated",
+}
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; shapes differ as well.
 _TRIED, _CHOSEN, _BASELINE, _LIMIT = "#0072B2", "#D55E00", "#009E73", "#555555"
 
@@ -67,13 +72,25 @@ def plot_curve(found: Found, baseline: float) -> Figure:
     axes = figure.add_subplot()
     _draw_goal(axes, found, baseline)
     _draw_trials(axes, found, baseline)
-    _scale_bytes(axes, found)
+    _scale_size(axes, found)
     _scale_accuracy(axes, found, baseline)
-    axes.set_title("Accuracy against size of what the search tried", loc="left")
+    against = "size" if _size(found) == "parameter_bytes" else "cycles"
+    axes.set_title(f"Accuracy against {against} of what the search tried", loc="left")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="best", labelspacing=0.8, framealpha=0.95)
     return figure
+
+
+def _size(found: Found) -> str:
+    """What the search made small: a field of its outcomes."""
+    return "cycles" if found.goal.size == "cycles" else "parameter_bytes"
+
+
+def _budget(found: Found) -> int | None:
+    """Of that size."""
+    goal = found.goal
+    return goal.cycle_budget if _size(found) == "cycles" else goal.parameter_budget
 
 
 def _draw_goal(axes: Axes, found: Found, baseline: float) -> None:
@@ -83,19 +100,21 @@ def _draw_goal(axes: Axes, found: Found, baseline: float) -> None:
         least = baseline - goal.max_accuracy_drop
         label = f"tolerated: {least:.2f}% (-{goal.max_accuracy_drop:g})"
         axes.axhline(least, color=_LIMIT, linestyle="--", label=label)
-    if goal.parameter_budget is not None:
-        label = f"budget: {goal.parameter_budget:,} bytes"
-        axes.axvline(goal.parameter_budget, color=_LIMIT, linestyle=":", label=label)
+    budget = _budget(found)
+    if budget is not None:
+        label = f"budget: {budget:,} {_UNITS[_size(found)]}"
+        axes.axvline(budget, color=_LIMIT, linestyle=":", label=label)
 
 
 def _draw_trials(axes: Axes, found: Found, baseline: float) -> None:
+    size = _size(found)
     outcomes = [trial.outcome for trial in found.trials]
     met = [o for o in outcomes if not found.goal.excess(o, baseline=baseline)]
     unmet = [o for o in outcomes if found.goal.excess(o, baseline=baseline)]
     for some, face, label in ((met, _TRIED, "meets the goal"), (unmet, "white", "does not")):
         if some:
             axes.scatter(
-                [outcome.parameter_bytes for outcome in some],
+                [getattr(outcome, size) for outcome in some],
                 [outcome.accuracy for outcome in some],
                 s=55,
                 facecolor=face,
@@ -106,7 +125,7 @@ def _draw_trials(axes: Axes, found: Found, baseline: float) -> None:
             )
     chosen = found.outcome
     axes.scatter(
-        chosen.parameter_bytes,
+        getattr(chosen, size),
         chosen.accuracy,
         s=190,
         marker="D",
@@ -115,17 +134,18 @@ def _draw_trials(axes: Axes, found: Found, baseline: float) -> None:
         linewidth=2.2,
         zorder=4,
         label=f"{'chosen' if found.met else 'nearest'}: "
-        f"{chosen.parameter_bytes:,} bytes, {chosen.accuracy:.2f}%",
+        f"{getattr(chosen, size):,} {_UNITS[size]}, {chosen.accuracy:.2f}%",
     )
 
 
-def _scale_bytes(axes: Axes, found: Found) -> None:
+def _scale_size(axes: Axes, found: Found) -> None:
     """Logarithmic, with numbers written out."""
     from matplotlib.ticker import NullLocator
 
-    sizes = [trial.outcome.parameter_bytes for trial in found.trials]
-    if found.goal.parameter_budget is not None:
-        sizes.append(found.goal.parameter_budget)
+    sizes = [getattr(trial.outcome, _size(found)) for trial in found.trials]
+    budget = _budget(found)
+    if budget is not None:
+        sizes.append(budget)
     low, high = min(sizes), max(sizes)
     room = max(1.15, (high / low) ** 0.06)
     low, high = low / room, high * room
@@ -134,7 +154,7 @@ def _scale_bytes(axes: Axes, found: Found) -> None:
     ticks = _round_numbers(low, high, math.log)
     axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("bytes of parameters: weights, indices, biases, scales, tables")
+    axes.set_xlabel(_TITLES[_size(found)])
 
 
 def _scale_accuracy(axes: Axes, found: Found, baseline: float) -> None:

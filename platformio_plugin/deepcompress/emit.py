@@ -18,6 +18,7 @@ C_TYPES = {
     np.dtype(np.int8): "int8_t",
     np.dtype(np.uint8): "uint8_t",
     np.dtype(np.int16): "int16_t",
+    np.dtype(np.uint16): "uint16_t",
     np.dtype(np.int32): "int32_t",
 }
 _LINE = 96
@@ -135,7 +136,11 @@ def c_string(text: str) -> str:
 
 
 def layer_arrays(plan: Plan, step: Step) -> list[Array]:
-    """All constant arrays of a layer: weights, bias, multipliers."""
+    """All constant arrays of a layer: weights, bias, multipliers, tables."""
+    return [*_weight_arrays(plan, step), *step.node.tables]
+
+
+def _weight_arrays(plan: Plan, step: Step) -> list[Array]:
     weight = plan.encoded.weights.get(step.node.name)
     if weight is None:
         return []
@@ -186,20 +191,32 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "encoding": weight.encoding.upper() if weight else None,
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
+        | dict(node.fields)
         | ({"scratch_words": taps(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
-        "arrays": [_array(graph.name, name, array) for array in layer_arrays(plan, step)],
+        "arrays": [_array(graph.name, name, array) for array in _weight_arrays(plan, step)],
+        "tables": [_array(graph.name, name, array) for array in node.tables],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
         "zero_point": weight.zero_point if weight else 0,
-        "input_shape": brackets(inputs[0]),
+        "input_shape": ", ".join(map(brackets, inputs)),
         "output_shape": brackets(output),
-        "input": step.inputs[0] if node.inputs[0] != graph.inputs[0] else None,
+        "parameters": ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(len(inputs))],
+        "takes_array": getattr(operator, "TAKES_ARRAY", False),
+        "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
         "takes_scratch": node.op == "conv2d",
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,
     }
+
+
+def _pointer(plan: Plan, tensor: str) -> str:
+    """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
+    place = plan.places[tensor]
+    if place.root in plan.encoded.integer.inputs:
+        return f"input + {place.offset}" if place.offset else "input"
+    return f"at + {plan.addresses[tensor]}"
 
 
 def _weights_text(plan: Plan, step: Step) -> str:

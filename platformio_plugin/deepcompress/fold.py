@@ -10,46 +10,78 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from deepcompress.graph import Clamp, Graph, Node
+from deepcompress.graph import Clamp, Graph, Node, Tensor
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 
-Rewrite = Callable[[Node, Node], Node | None]
+# The first of several nodes writes the producer's output, the last one the consumer's.
+Rewrite = Callable[[Node, Node], tuple[Node, ...] | None]
 
 
 def fold(graph: Graph) -> Graph:
-    """The graph without flatten, with activations and pooling inside what feeds them."""
+    """The graph with activations, pooling and changes of shape inside what is beside them."""
     graph = drop_views(graph)
     while (folded := _fold_once(graph)) is not None:
-        graph = folded
+        graph = drop_views(folded)
     return graph
 
 
 def drop_views(graph: Graph) -> Graph:
-    """Activations lie contiguously, so a change of shape is no work: consumers read through."""
-    views = {node.output: node.inputs[0] for node in graph.nodes if node.op == "flatten"}
+    """The graph without changes of shape that nobody needs.
 
-    def behind(tensor: str) -> str:
-        while tensor in views:
-            tensor = views[tensor]
-        return tensor
+    Activations lie contiguously, so one is no work anyway; but a layer behind it is not a neighbour
+    of the layer before it. A Linear that reads all there is as one vector takes any shape, and of
+    views in a row the last one counts.
+    """
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            view = graph.producer(tensor)
+            if view and view.op == "flatten" and _reads_through(graph, node, view):
+                inputs = tuple(view.inputs[0] if name == tensor else name for name in node.inputs)
+                nodes = (replace(n, inputs=inputs) if n is node else n for n in graph.nodes)
+                return drop_views(_without_unread(replace(graph, nodes=tuple(nodes))))
+    return graph
 
+
+def _reads_through(graph: Graph, node: Node, view: Node) -> bool:
+    if node.op == "flatten":
+        return True
+    if graph.tensors[view.inputs[0]].shape == view.attributes.shape:
+        return True
+    return node.op == "linear" and view.attributes.shape == (node.attributes.in_features,)
+
+
+def _without_unread(graph: Graph) -> Graph:
     nodes = tuple(
-        replace(node, inputs=tuple(behind(tensor) for tensor in node.inputs))
+        node
         for node in graph.nodes
-        if node.op != "flatten"
+        if node.op != "flatten" or node.output in graph.outputs or graph.consumers(node.output)
     )
-    outputs = tuple(behind(tensor) for tensor in graph.outputs)
-    return replace(graph, nodes=nodes, outputs=outputs)
+    return replace(graph, nodes=nodes)
 
 
-def _clamp_into_producer(producer: Node, consumer: Node) -> Node | None:
-    if consumer.op != "clamp":
+def _clamp_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None:
+    if consumer.op != "clamp" or _only_moves(producer):
         return None
     limits = Clamp(consumer.attributes.minimum, consumer.attributes.maximum)
-    return replace(producer, clamp=producer.clamp.then(limits).then(consumer.clamp))
+    return (replace(producer, clamp=producer.clamp.then(limits).then(consumer.clamp)),)
 
 
-def _pool_into_convolution(producer: Node, consumer: Node) -> Node | None:
+def _clamp_before_move(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
+    """Where it may then disappear into what computes the values that are moved."""
+    if consumer.op != "clamp" or not _only_moves(producer) or len(producer.inputs) > 1:
+        return None
+    return (
+        replace(consumer, inputs=producer.inputs, output=producer.output),
+        replace(producer, inputs=(producer.output,), output=consumer.output),
+    )
+
+
+def _only_moves(node: Node) -> bool:
+    return getattr(OPERATORS[node.op], "ONLY_MOVES", False)
+
+
+def _pool_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None:
     """Where windows neither overlap (work would be done twice) nor reach outside."""
     if producer.op != "conv2d" or consumer.op != "max_pool2d":
         return None
@@ -59,30 +91,42 @@ def _pool_into_convolution(producer: Node, consumer: Node) -> Node | None:
         return None
     attributes: Conv2d = replace(producer.attributes, pool=pool)
     # max(clamp(x)) = clamp(max(x)), so the activation may come after the pooling.
-    return replace(producer, attributes=attributes, clamp=producer.clamp.then(consumer.clamp))
+    return (replace(producer, attributes=attributes, clamp=producer.clamp.then(consumer.clamp)),)
 
 
 REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("an activation function into what feeds it", _clamp_into_producer),
+    ("an activation function ahead of what only moves values", _clamp_before_move),
     ("pooling into the convolution before it", _pool_into_convolution),
 )
 
 
 def _fold_once(graph: Graph) -> Graph | None:
     for consumer in graph.nodes:
-        producer = graph.producer(consumer.inputs[0])
-        alone = producer and len(graph.consumers(producer.output)) == 1
-        if not alone or producer.output in graph.outputs:
-            continue
-        for _, rewrite in REWRITES:
-            folded = rewrite(producer, consumer)
-            if folded is not None:
-                return _put(graph, producer, consumer, replace(folded, output=consumer.output))
+        for tensor in consumer.inputs:
+            producer = graph.producer(tensor)
+            alone = producer and len(graph.consumers(tensor)) == 1
+            if not alone or tensor in graph.outputs:
+                continue
+            for _, rewrite in REWRITES:
+                folded = rewrite(producer, consumer)
+                if folded is not None:
+                    return _put(graph, producer, consumer, folded)
     return None
 
 
-def _put(graph: Graph, producer: Node, consumer: Node, folded: Node) -> Graph:
-    nodes = tuple(
-        folded if node is producer else node for node in graph.nodes if node is not consumer
-    )
-    return replace(graph, nodes=nodes)
+def _put(graph: Graph, producer: Node, consumer: Node, folded: tuple[Node, ...]) -> Graph:
+    """The graph with these nodes in the place of the consumer, where all their inputs are known."""
+    folded = (*folded[:-1], replace(folded[-1], output=consumer.output))
+    tensors = dict(graph.tensors)
+    for node in folded:
+        shapes = [tensors[name].shape for name in node.inputs]
+        shape = OPERATORS[node.op].output_shape(node.attributes, node.parameters, shapes)
+        tensors[node.output] = Tensor(node.output, shape)
+    nodes = []
+    for node in graph.nodes:
+        if node is consumer:
+            nodes.extend(folded)
+        elif node is not producer:
+            nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), tensors=tensors)

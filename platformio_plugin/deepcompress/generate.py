@@ -131,7 +131,7 @@ def _inputs(model: Model, project: Path) -> list[Path]:
 def _compile(model: Model, project: Project, folder: Path) -> None:
     """Fills the folder. The compiler's progress appears line by line."""
     command = [_python(model, project), "-u", "-m", "deepcompress", "compile", model.path]
-    command += ["-o", str(folder), "--name", model.name, *project.target]
+    command += ["-o", str(folder), "--name", model.name, "--no-runtime", *project.target]
     command += ["--verbose"] if project.verbose else []
     command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
     command += _study_flag(model, project)

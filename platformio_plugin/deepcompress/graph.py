@@ -8,7 +8,7 @@ the weights' bytes, a Plan has addresses.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,15 @@ class Requantize:
 
 
 @dataclass(frozen=True)
+class Array:
+    """One constant C array. `values` has the numpy type of its C type."""
+
+    name: str
+    values: np.ndarray
+    meaning: str
+
+
+@dataclass(frozen=True)
 class IntegerNode:
     """One layer in integers.
 
@@ -130,6 +139,8 @@ class IntegerNode:
         bias: int32 [output channels] with the input's zero point folded in, or None.
         requantize: or None for an operator that only moves or compares int8 values.
         clamp: (minimum, maximum) of the int8 output for operators without `requantize`.
+        fields: integers that quantizing computed, by field of the kernel's parameter struct.
+        tables: constant arrays other than weights; a field of that struct points to each.
     """
 
     name: str
@@ -141,6 +152,11 @@ class IntegerNode:
     bias: np.ndarray | None = None
     requantize: Requantize | None = None
     clamp: tuple[int, int] = (-128, 127)
+    fields: Mapping[str, int] = field(default_factory=dict)
+    tables: tuple[Array, ...] = ()
+
+    def table(self, name: str) -> np.ndarray:
+        return next(array.values for array in self.tables if array.name == name)
 
 
 @dataclass(frozen=True)
@@ -154,15 +170,6 @@ class IntegerGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     byte_input: ByteInput | None = None
-
-
-@dataclass(frozen=True)
-class Array:
-    """One constant C array. `values` has the numpy type of its C type."""
-
-    name: str
-    values: np.ndarray
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -224,6 +231,14 @@ class EncodedGraph:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: `offset` bytes behind the begin of the tensor `root`."""
+
+    root: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Step:
     """One call of a kernel: its node, and what that costs.
 
@@ -246,11 +261,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that `emit` needs: what runs in which order, from where to where."""
+    """All that `emit` needs: what runs in which order, from where to where.
+
+    Attributes:
+        steps: of nodes whose outputs do not already lie where they should.
+        addresses: in the arena, of every tensor and scratch.
+        places: of every tensor within another, or within itself.
+    """
 
     encoded: EncodedGraph
     cpu: str
     steps: tuple[Step, ...]
     arena_bytes: int
     addresses: Mapping[str, int]
+    places: Mapping[str, Place]
     stack_bytes: int

@@ -60,8 +60,17 @@ class Call:
     aten: str
     arguments: dict[str, Any]
     constants: dict[str, np.ndarray]
-    input_rank: int
+    input_shapes: tuple[tuple[int, ...], ...]
     output_shape: tuple[int, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first tensor that is not a constant, without the batch."""
+        return self.input_shapes[0]
+
+    @property
+    def input_rank(self) -> int:
+        return len(self.input_shape)
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -159,7 +168,7 @@ class _Lowering:
             for name, value in arguments.items()
             if getattr(value, "name", None) in self.constants
         }
-        data = next((a for a in _tensor_arguments(fx) if a.name not in self.constants), None)
+        data = [a for a in _tensor_arguments(fx) if a.name not in self.constants]
         return Call(
             layer=self.layer_name(fx, arguments),
             source=_source_line(fx),
@@ -168,7 +177,7 @@ class _Lowering:
                 key: value for key, value in arguments.items() if not hasattr(value, "name")
             },
             constants=constants,
-            input_rank=len(_shape(data)) if data is not None else 0,
+            input_shapes=tuple(_shape(argument) for argument in data),
             output_shape=_shape(fx),
         )
 

@@ -5,12 +5,13 @@ A mask is a float tensor in the shape of a layer's weight, 1 where the weight st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
 
 from deepcompress.graph import Graph, Node
+from deepcompress.pace import Pace
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +64,7 @@ def layers_of(
     layers = {}
     for name, mask in masks.items():
         by_unit = _by_unit(mask, masks.get(inputs[name] or ""))
-        rows, units = int(by_unit.any(2).any(1).sum()), int(by_unit.any(2).any(0).sum())
+        rows, units = _living_rows(mask), int(by_unit.any(2).any(0).sum())
         places = rows * units * by_unit.shape[2]
         layers[name] = Layer(places, 8 * (rows + table + _LAYER_BYTES), value_bits)
     return layers
@@ -91,6 +92,10 @@ def _by_unit(mask: torch.Tensor, producer: torch.Tensor | None) -> torch.Tensor:
     return mask.reshape(mask.shape[0], units, -1)
 
 
+def _living_rows(mask: torch.Tensor) -> int:
+    return int(mask.flatten(1).any(1).sum())
+
+
 def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, torch.Tensor]:
     """Masks without weights that read a channel of constant value or write one nobody reads."""
     masks = dict(masks)
@@ -108,11 +113,6 @@ def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, 
             return masks
 
 
-def keep_best(scores: Mapping[str, torch.Tensor], keep: int) -> dict[str, torch.Tensor]:
-    """Masks of the `keep` weights with the highest scores of all layers together."""
-    return {name: (rank < keep).float() for name, rank in rank_all(scores).items()}
-
-
 def rank_all(scores: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """How many weights of all layers together have a higher score, for each weight."""
     import torch
@@ -125,27 +125,39 @@ def rank_all(scores: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {n: part.view_as(s) for (n, s), part in zip(scores.items(), parts, strict=True)}
 
 
-def keep_bits(
+def keep_fitting(
     scores: Mapping[str, torch.Tensor],
     inputs: Mapping[str, str | None],
-    codebook_bits: int,
-    bits: float,
+    most: int,
+    *,
+    fits: Callable[[Masks], bool],
 ) -> dict[str, torch.Tensor]:
-    """Masks of as many of the best weights as take no more than `bits`, by estimate."""
+    """Masks of as many of the best weights as fit, but of no more than `most`."""
     ranks = rank_all(scores)
 
     def masks(keep: int) -> dict[str, torch.Tensor]:
         return without_wasted({n: (rank < keep).float() for n, rank in ranks.items()}, inputs)
 
-    low, high = 0, sum(rank.numel() for rank in ranks.values())
+    low, high = 0, most
+    best = masks(high)
+    if fits(best):
+        return best
     while low < high:
         middle = (low + high + 1) // 2
-        fits = estimate_bits(masks(middle), inputs, codebook_bits) <= bits
-        low, high = (middle, high) if fits else (low, middle - 1)
+        low, high = (middle, high) if fits(masks(middle)) else (low, middle - 1)
     return masks(low)
 
 
-def estimate_bits(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> float:
+def estimate_bytes(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> float:
     """What the weights that the masks leave take in flash, with all that goes with them."""
     layers = layers_of(masks, inputs, codebook_bits)
-    return sum(layer.bits(int(masks[name].sum())) for name, layer in layers.items())
+    return sum(layer.bits(int(masks[name].sum())) for name, layer in layers.items()) / 8
+
+
+def estimate_cycles(masks: Masks, pace: Pace) -> float:
+    """What an inference takes with the weights that the masks leave."""
+    layers = (
+        pace.weights[name] * float(mask.sum()) + pace.channels[name] * _living_rows(mask)
+        for name, mask in masks.items()
+    )
+    return pace.rest + sum(layers)

@@ -103,7 +103,8 @@ OPTIONS: tuple[Option, ...] = (
         "optimize",
         "choice",
         "balanced",
-        "what `auto` choices minimise: bytes of flash, cycles, or both",
+        "what `auto` choices minimise: bytes of flash, cycles, or both. With speed, retraining "
+        "within a tolerated loss looks for the fewest cycles, else for the fewest bytes",
         "size",
         ("size", "speed", "balanced"),
     ),
@@ -145,6 +146,14 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "goal of retraining: bytes of flash for these and the code of the model's kernels",
         "8K",
+    ),
+    Option(
+        "cycle_budget",
+        "cycles",
+        None,
+        "goal of retraining: cycles that an inference may take on the target CPU, as the report "
+        "estimates them; K and M are thousands and millions. Goes best with optimize = speed",
+        "150000 or 150K",
     ),
     Option(
         "method",
@@ -230,6 +239,7 @@ class Options:
     max_accuracy_drop: float | None = None
     parameter_budget: int | None = None
     flash_budget: int | None = None
+    cycle_budget: int | None = None
     method: str = "gradual"
     epochs: int = 20
     trials: int | None = None
@@ -343,7 +353,16 @@ def _points(_: Option, text: str) -> float:
 
 def _bytes(_: Option, text: str) -> int:
     """Bytes, or with K or M behind them 1024 or 1024 * 1024 as many."""
-    factor = {"k": 1024, "m": 1024 * 1024}.get(text[-1].lower(), 1)
+    return _amount(text, 1024)
+
+
+def _cycles(_: Option, text: str) -> int:
+    """Cycles, or with K or M behind them thousands or millions."""
+    return _amount(text, 1000)
+
+
+def _amount(text: str, kilo: int) -> int:
+    factor = {"k": kilo, "m": kilo * kilo}.get(text[-1].lower(), 1)
     value = _number(text if factor == 1 else text[:-1])
     if not 0 < value * factor < 2**32:
         raise ValueError("is out of range: it must be more than nothing and fit 32 bits")
@@ -368,4 +387,5 @@ _PARSERS = {
     "count": _count,
     "points": _points,
     "bytes": _bytes,
+    "cycles": _cycles,
 }

@@ -15,8 +15,8 @@ from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
 from deepcompress.ops.conv2d import padded_bytes
+from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
-ALIGNMENT = 4
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
 _EXHAUSTIVE = 6
@@ -39,12 +39,15 @@ class _Buffer:
 
 def plan(encoded: EncodedGraph, *, cpu: str) -> Plan:
     """Addresses and costs for every layer."""
-    nodes = encoded.integer.nodes
-    buffers = _buffers(encoded)
+    laid = overlay(encoded.integer)
+    buffers = _buffers(encoded, laid)
     addresses = place(buffers)
+    arena = _extent(addresses, buffers)
+    for name, at in laid.places.items():
+        addresses[name] = addresses[at.root] + at.offset
+    nodes = [node for node in encoded.integer.nodes if node.name not in laid.idle]
     steps = tuple(_step(encoded, node, addresses, cpu) for node in nodes)
-    arena = max((addresses[b.name] + b.size for b in buffers), default=0)
-    return Plan(encoded, cpu, steps, arena, addresses, STACK_BYTES)
+    return Plan(encoded, cpu, steps, arena, addresses, laid.places, STACK_BYTES)
 
 
 def scratch_name(node: IntegerNode) -> str:
@@ -68,14 +71,21 @@ def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
     return 4 * taps(encoded, node) + padded_bytes(node.attributes, shape)
 
 
-def _buffers(encoded: EncodedGraph) -> list[_Buffer]:
+def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
+    """Tensors that do not lie in others, for as long as any in them is needed, and scratch."""
     graph = encoded.integer
-    born = {graph.inputs[0]: -1, **{node.output: i for i, node in enumerate(graph.nodes)}}
-    dies = dict(born)
-    for i, node in enumerate(graph.nodes):
-        dies.update(dict.fromkeys(node.inputs, i))
-    dies.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
-    tensors = [_Buffer(t, graph.tensors[t].size, born[t], dies[t]) for t in born]
+    born = dict.fromkeys(graph.inputs, -1)
+    born.update((node.output, i) for i, node in enumerate(graph.nodes))
+    dies = last_uses(graph)
+    within: dict[str, list[str]] = {}
+    for name, at in laid.places.items():
+        within.setdefault(at.root, []).append(name)
+    tensors = [
+        _Buffer(
+            root, graph.tensors[root].size, min(map(born.get, names)), max(map(dies.get, names))
+        )
+        for root, names in within.items()
+    ]
     scratch = [
         _Buffer(scratch_name(node), size, i, i)
         for i, node in enumerate(graph.nodes)

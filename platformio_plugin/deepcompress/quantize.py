@@ -27,7 +27,9 @@ from deepcompress.graph import (
     Quantization,
     Requantize,
 )
+from deepcompress.ops import OPERATORS
 from deepcompress.requantize import choose_multipliers, round_up_factors
+from deepcompress.scales import Range, affine, clamp_int8
 
 # A bias above this makes its channel's weights coarser instead, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
@@ -38,8 +40,6 @@ _LARGEST_WEIGHT = 127
 # How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
 # are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
 _GRID_TOLERANCE = 1e-3
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ def quantize(graph: Graph, calibration: Calibration) -> IntegerGraph:
     nodes = []
     for node in graph.nodes:
         before = quantization[node.inputs[0]]
-        if "weight" in node.parameters:
+        operator = OPERATORS[node.op]
+        if hasattr(operator, "quantize"):
+            scales = [quantization[name] for name in node.inputs]
+            integer, after = operator.quantize(node, scales, ranges[node.output])
+        elif "weight" in node.parameters:
             residual = given.residual if node.inputs[0] == graph.inputs[0] else 0.0
             integer, after = _quantize_weighted(node, before, ranges[node.output], residual)
         else:
@@ -96,14 +100,6 @@ def observe_ranges(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> dic
         for i in range(0, len(inputs), batch):
             forward(graph, torch.from_numpy(inputs[i : i + batch]), observe=observe)
     return ranges
-
-
-def affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
-    """256 steps from low to high; zero is one of them. No step is finer than `finest`."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255, finest, float(np.finfo(np.float32).tiny))
-    zero_point = int(np.clip(round(-128 - low / scale), -128, 127))
-    return Quantization(float(np.float32(scale)), zero_point)
 
 
 def _quantize_input(observed: Range, scaling: ByteScaling | None) -> _Input:
@@ -217,15 +213,6 @@ def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
         attributes=node.attributes,
         clamp=clamp_int8(clamp, before),
     )
-
-
-def clamp_int8(clamp: Clamp, by: Quantization) -> tuple[int, int]:
-    """The limits of an activation function as int8 values."""
-
-    def nearest(real: float) -> int:
-        return int(np.clip(np.round(real / by.scale) + by.zero_point, -128, 127))
-
-    return nearest(clamp.minimum), nearest(clamp.maximum)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -16,18 +16,35 @@ class Goal:
         parameter_budget: bytes of flash for weights, indices, biases, scales and tables.
         flash_budget: bytes of flash for these and the code of the kernels they need.
         sparsity: share of weights that are zero, at least.
+        cycle_budget: modelled cycles of an inference on the target CPU.
+        least: what shall be least where a loss is tolerated, "parameter_bytes" or "cycles".
     """
 
     max_accuracy_drop: float | None = None
     parameter_budget: int | None = None
     flash_budget: int | None = None
     sparsity: float | None = None
+    cycle_budget: int | None = None
+    least: str = "parameter_bytes"
+
+    @property
+    def size(self) -> str:
+        """In what trials differ in size: "sparsity", "parameter_bytes" or "cycles".
+
+        It is a field of `Recipe`, and but for the sparsity one of `Outcome`.
+        """
+        if self.sparsity is not None:
+            return "sparsity"
+        if self.max_accuracy_drop is not None:
+            return self.least
+        in_bytes = self.parameter_budget is not None or self.flash_budget is not None
+        return "parameter_bytes" if in_bytes else "cycles"
 
     def excess(self, outcome: Outcome, *, baseline: float) -> float:
         """How far an outcome is from the goal; 0 where it meets it.
 
-        Losses count in tolerated losses, bytes by their ratio to the budget. That a recipe asks
-        for the sparsity is left to whoever writes it.
+        Losses count in tolerated losses, bytes and cycles by their ratio to the budget. That a
+        recipe asks for the sparsity is left to whoever writes it.
 
         Args:
             baseline: accuracy of the float network, percent.
@@ -40,6 +57,7 @@ class Goal:
         for budget, taken in (
             (self.parameter_budget, outcome.parameter_bytes),
             (self.flash_budget, outcome.flash_bytes),
+            (self.cycle_budget, outcome.cycles),
         ):
             if budget is not None and taken > budget:
                 excess += math.log(taken / budget)
@@ -51,7 +69,8 @@ class Recipe:
     """All that decides a retraining's result besides the graph and the data.
 
     Attributes:
-        parameter_bytes, sparsity: where pruning ends; one of the two is None.
+        parameter_bytes, cycles, sparsity: where pruning ends: at the first network that is within
+            all that are not None.
         score: how weights are ranked, a key of `scores.SCORES`.
         codebook_bits: each layer's weights share 2**bits values; 0 for none.
         gradual: False to prune in one go before the training, which then knows of labels only:
@@ -60,6 +79,7 @@ class Recipe:
     """
 
     parameter_bytes: int | None = None
+    cycles: int | None = None
     sparsity: float | None = None
     score: str = "bytes"
     codebook_bits: int = 4
@@ -73,9 +93,10 @@ class Recipe:
 @dataclass(frozen=True)
 class Outcome:
     """What a retraining reached. Accuracies are of the int8 network on the validation samples, in
-    percent; bytes are of the encoded network."""
+    percent; bytes are of the encoded network, cycles what its inference is estimated to take."""
 
     accuracy: float
     parameter_bytes: int
     flash_bytes: int
+    cycles: int
     nonzeros: int

@@ -12,8 +12,8 @@
      "accuracy": null | {"kind", "samples", "float_percent", "int8_percent", "agreement_percent"},
      "warnings": [str]}
 
-Of a layer, `flash_bytes` = `weight_bytes` (values, indices, tables) + `constant_bytes` (biases,
-multipliers); of all layers, that is `weights_bytes` of flash. `entropy_bytes` is the bound on
+Of a layer, `flash_bytes` = `weight_bytes` (values, indices, codebooks) + `constant_bytes` (biases,
+multipliers, tables of functions); of all layers, that is `weights_bytes` of flash. `entropy_bytes` is the bound on
 `weight_bytes` of a code that takes each int8 weight, zeros too, by itself. Cycles and code bytes
 are estimates (`cost.py`); weights, arena and accuracy are exact.
 """
@@ -129,6 +129,7 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
     weight = plan.encoded.weights.get(node.name)
     output = graph.tensors[node.output].shape
     size = node.weight.size if weight else 0
+    tables = sum(table.values.nbytes for table in node.tables)
     return {
         "name": node.name,
         "function": f"{graph.name}_{c_identifier(node.name, prefix='layer_')}",
@@ -138,9 +139,9 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
         "weights": size,
         "nonzeros": stored_weights(node, "delta") if weight else 0,
         "encoding": weight.encoding if weight else None,
-        "flash_bytes": weight.flash_bytes if weight else 0,
+        "flash_bytes": (weight.flash_bytes if weight else 0) + tables,
         "weight_bytes": weight.weight_bytes if weight else 0,
-        "constant_bytes": weight.constant_bytes if weight else 0,
+        "constant_bytes": (weight.constant_bytes if weight else 0) + tables,
         "entropy_bytes": entropy_bytes(node.weight) if weight else 0.0,
         "code_bytes": step.code_bytes,
         "macs": step.macs,
@@ -166,7 +167,7 @@ def table(facts: dict[str, Any]) -> str:
             layer["encoding"] or "",
             f"{layer['weight_bytes']:,}" if layer["weights"] else "",
             f"{layer['entropy_bytes']:,.0f}" if layer["weights"] else "",
-            f"{layer['constant_bytes']:,}" if layer["weights"] else "",
+            f"{layer['constant_bytes']:,}" if layer["constant_bytes"] else "",
             f"{layer['cycles']:,}",
         ]
         for layer in facts["layers"]

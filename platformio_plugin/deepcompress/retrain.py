@@ -1,4 +1,5 @@
-"""Prunes a network while it is trained on, down to a size, with int8 and shared weights in view.
+"""Prunes a network while it is trained on, down to a size in bytes, cycles or weights, with int8
+and shared weights in view.
 
     ramp      the size falls cubically to the target, the masks are chosen anew every few steps
     settle    the masks may still change; weights take values of a codebook, activations of int8
@@ -20,17 +21,16 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from deepcompress import codebook
+from deepcompress.budgets import Budgets
 from deepcompress.forward import Parameters, forward, to_torch
 from deepcompress.graph import Graph
 from deepcompress.masks import (
     Masks,
-    estimate_bits,
-    keep_best,
-    keep_bits,
+    keep_fitting,
     layers_of,
     producers,
-    without_wasted,
 )
+from deepcompress.pace import Pace
 from deepcompress.quantize import affine, observe_ranges
 from deepcompress.recipe import Outcome, Recipe
 from deepcompress.scores import score_weights
@@ -53,13 +53,12 @@ _KEPT = (
     "masks",
     "saliency",
     "codebooks",
-    "correction",
+    "budgets",
     "history",
     "best",
     "best_outcome",
 )
 _TRIMS = 8
-_AIM = 0.997  # of the budget: rounding weights to a codebook that learns moves the size a little
 
 
 class Samples(Protocol):
@@ -96,6 +95,7 @@ def retrain(
     folder: Path,
     *,
     observed: np.ndarray,
+    pace: Pace,
     assess: Callable[[Graph], Outcome],
     tell: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Retrained:
@@ -106,10 +106,11 @@ def retrain(
 
     Args:
         observed: float32 inputs on which the ranges of activations are measured.
+        pace: what the graph's weights cost in cycles.
         assess: what a graph reaches once it is compiled.
         tell: is called after each epoch that is trained now.
     """
-    training = _Training(graph, samples, recipe, observed, assess)
+    training = _Training(graph, samples, recipe, observed, pace, assess)
     training.resume(folder / CHECKPOINT)
     while len(training.history) < recipe.epochs:
         tell(training.epoch())
@@ -143,12 +144,13 @@ class _Training:
         samples: Samples,
         recipe: Recipe,
         observed: np.ndarray,
+        pace: Pace,
         assess: Callable[[Graph], Outcome],
     ) -> None:
         import torch
 
         self.graph, self.samples, self.recipe = graph, samples, recipe
-        self.observed, self.assess = observed, assess
+        self.observed, self.pace, self.assess = observed, pace, assess
         self.inputs = producers(graph)
         self.teacher = to_torch(graph)
         self.parameters = to_torch(graph)
@@ -160,10 +162,9 @@ class _Training:
         self.steps_an_epoch = sum(1 for _ in samples.epoch(0, seed=recipe.seed, batch=recipe.batch))
         self.masks: Masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
         self.saliency = {name: torch.zeros_like(w) for name, w in self.weights.items()}
-        self.dense_bits = estimate_bits(self.masks, self.inputs, recipe.codebook_bits)
+        self.budgets = Budgets(graph, recipe, pace, self.masks)
         self.codebooks: dict[str, torch.Tensor] = {}
         self.ranges: dict[str, tuple[float, float]] = {}
-        self.correction = 1.0  # of the estimated size, so that the real one meets the budget
         self.history: list[Epoch] = []
         self.best: dict[str, dict[str, torch.Tensor]] = {}
         self.best_outcome: Outcome | None = None
@@ -244,19 +245,20 @@ class _Training:
         bits = {n: layers[n].weight_bits(int(mask.sum())) for n, mask in self.masks.items()}
         weights = {name: weight.detach() for name, weight in self.weights.items()}
         scores = score_weights(
-            self.graph, weights, score=self.recipe.score, saliency=self.saliency, bits=bits
+            weights,
+            score=self.recipe.score,
+            saliency=self.saliency,
+            bits=bits,
+            cycles=self.pace.weights,
         )
         if progress >= FREEZE:
             scores = {n: score.where(self.masks[n] > 0, -1.0) for n, score in scores.items()}
-        if self.recipe.sparsity is not None:
-            total = sum(score.numel() for score in scores.values())
-            target = round((1 - self.recipe.sparsity) * total)
-            keep = round(target + (total - target) * left)
-            masks = without_wasted(keep_best(scores, keep), self.inputs)
-        else:
-            target = 8 * self.recipe.parameter_bytes * self.correction
-            allowed = target + max(0.0, self.dense_bits - target) * left
-            masks = keep_bits(scores, self.inputs, self.recipe.codebook_bits, allowed)
+        total = sum(score.numel() for score in scores.values())
+        target = round((1 - (self.recipe.sparsity or 0.0)) * total)
+        keep = round(target + (total - target) * left)
+        masks = keep_fitting(
+            scores, self.inputs, keep, fits=lambda masks: self.budgets.fit(masks, left)
+        )
         # Where the best weights no longer lead from input to output, nothing would be left.
         return masks if all(mask.any() for mask in masks.values()) else self.masks
 
@@ -344,19 +346,14 @@ class _Training:
             self.measure(1.0)
 
     def rank(self, outcome: Outcome) -> tuple:
-        """Within the budget first, then by accuracy."""
-        excess = max(0, outcome.parameter_bytes - (self.recipe.parameter_bytes or math.inf))
-        return (-excess, outcome.accuracy)
+        """Within the budgets first, then by accuracy."""
+        return (-self.budgets.excess(outcome), outcome.accuracy)
 
     def correct_size(self, outcome: Outcome, progress: float) -> None:
-        """Learns from the real size; where masks are frozen, the excess still goes."""
-        budget = self.recipe.parameter_bytes
-        if budget is None:
-            return
-        if progress < FREEZE or outcome.parameter_bytes > budget:
-            change = _AIM * budget / max(1, outcome.parameter_bytes)
-            self.correction *= min(max(change, 0.5), 2.0)
-        if progress >= FREEZE and outcome.parameter_bytes > budget:
+        """Learns from the real numbers; where masks are frozen, the excess still goes."""
+        frozen = progress >= FREEZE
+        self.budgets.learn(self.masks, outcome, only_excess=frozen)
+        if frozen and self.budgets.excess(outcome):
             self.masks = self.choose_masks(progress)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
-from deepcompress.fold import drop_views
 from deepcompress.graph import Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
 def save_graph(graph: Graph, path: Path) -> None:
     """Writes the graph's network for batches of any size; the file is there whole or not at all.
 
-    Its layers have their names. Its output is flat, [batch, features]: a graph that is folded does
-    not know whether it was.
+    Its layers have their names.
 
     Raises:
         UserError: the file cannot be written.
     """
-    content = _packed(drop_views(graph))
+    content = _packed(graph)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
@@ -85,7 +83,7 @@ def _module(graph: Graph) -> torch.nn.Module:
                 parameters = dict(layers[node.name].named_parameters())
                 value = OPERATORS[node.op].forward(node.attributes, parameters, *operands)
                 values[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
-            return values[graph.outputs[0]].flatten(1)
+            return values[graph.outputs[0]]
 
     network = Network()
     layers = {node.name: _add_layer(network, node) for node in graph.nodes}

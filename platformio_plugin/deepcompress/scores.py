@@ -8,10 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deepcompress.cost import KERNELS
-from deepcompress.graph import Graph
-from deepcompress.ops import OPERATORS
-
 if TYPE_CHECKING:
     import torch
 
@@ -19,12 +15,12 @@ SCORES = ("magnitude", "level", "lamp", "taylor", "bytes", "cycles")
 
 
 def score_weights(
-    graph: Graph,
     weights: Mapping[str, torch.Tensor],
     *,
     score: str,
     saliency: Mapping[str, torch.Tensor],
     bits: Mapping[str, float],
+    cycles: Mapping[str, float],
 ) -> dict[str, torch.Tensor]:
     """The score of every weight, by layer, in the shape of the weights.
 
@@ -37,13 +33,14 @@ def score_weights(
         saliency: mean square of weight times gradient: how much the loss would change without it
             (Molchanov et al., arXiv 1906.10771).
         bits: of flash a weight of each layer takes.
+        cycles: of an inference a weight of each layer takes.
     """
     if score == "magnitude":
         return {name: weight.square() for name, weight in weights.items()}
     if score in ("level", "lamp"):
         within = {"level": _level, "lamp": _lamp}[score]
         return {name: within(weight) for name, weight in weights.items()}
-    price = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": _cycles(graph)}[score]
+    price = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": cycles}[score]
     return {name: saliency[name] / price[name] for name in weights}
 
 
@@ -62,14 +59,3 @@ def _lamp(weight: torch.Tensor) -> torch.Tensor:
     score = torch.empty_like(square)
     score[order] = ascending / not_smaller.clamp(min=torch.finfo(square.dtype).tiny)
     return score.view_as(weight)
-
-
-def _cycles(graph: Graph) -> dict[str, float]:
-    """What one weight more costs each layer: a first convolution's runs at every position."""
-    cycles = {}
-    for node in graph.nodes:
-        if "weight" in node.parameters:
-            kernel = KERNELS[f"{node.op}_delta"]
-            products = OPERATORS[node.op].macs(node.attributes, 1, graph.tensors[node.output].shape)
-            cycles[node.name] = kernel.mac * products + kernel.weight
-    return cycles

@@ -18,7 +18,7 @@ from pathlib import Path
 from deepcompress.errors import UserError
 from deepcompress.recipe import Goal, Outcome, Recipe
 from deepcompress.study import Study, Trial, open_study
-from deepcompress.suggest import Problem, bytes_allowed, size_needed, suggest
+from deepcompress.suggest import Problem, allowed, size_needed, suggest
 
 SCORES = ("bytes", "taylor", "cycles", "lamp")
 SECONDS_BETWEEN_LOOKS = 1.0  # at trials that run elsewhere
@@ -58,14 +58,15 @@ def search(
     scores: Sequence[str] = SCORES,
     say: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """The smallest network that meets the goal, or where it tolerates no loss the most accurate.
+    """The smallest or fastest network that meets the goal, or where it tolerates no loss the most
+    accurate.
 
     Args:
         study: a folder, or the URL of a database; `work` is then the trials' folder.
         run: trains as a recipe says, in a folder. Called again with the same after a kill, it goes
             on, and its outcome is the same.
         baseline: accuracy of the float network, percent.
-        sizes: smallest and largest parameter bytes that make sense.
+        sizes: smallest and largest parameter bytes, or cycles if `goal.size` is, that make sense.
         base: the default recipe, and the seed of the search.
         trials: how many trainings there may be; those of earlier calls count.
         fingerprint: of all that decides outcomes besides a recipe.
@@ -117,9 +118,7 @@ def level_search(
 
     def next_recipe(before: Sequence[Trial]) -> Recipe:
         sparsity = _halve(goal, baseline, before)
-        return replace(
-            base, parameter_bytes=None, sparsity=sparsity, score="level", codebook_bits=0
-        )
+        return replace(base, sparsity=sparsity, score="level", codebook_bits=0)
 
     opened = open_study(study, work=work, fingerprint=fingerprint)
     tried = _try_all(opened, next_recipe, run, trials, _Progress(goal, baseline, trials, say))
@@ -184,6 +183,7 @@ class _Progress:
         best = _choose(self._goal, self._baseline, tried)
         change = outcome.accuracy - self._baseline
         line = f"trial {number + 1} of {self._count}: {outcome.parameter_bytes:,} B, "
+        line += f"{outcome.cycles:,} cycles, "
         line += f"{outcome.accuracy:.2f}% ({change:+.2f}), "
         line += "meets the goal" if meets else "does not meet the goal"
         line += f"; best so far is trial {best.number + 1}{self._time_left(tried)}"
@@ -202,11 +202,12 @@ class _Progress:
 
 
 def _describe(recipe: Recipe) -> str:
-    size = (
-        f"{recipe.parameter_bytes:,} B"
-        if recipe.sparsity is None
-        else f"sparsity {recipe.sparsity:.4g}"
+    sizes = (
+        ("sparsity {:.4g}", recipe.sparsity),
+        ("{:,} cycles", recipe.cycles),
+        ("{:,} B", recipe.parameter_bytes),
     )
+    size = " and ".join(form.format(size) for form, size in sizes if size is not None)
     values = f"{recipe.codebook_bits}-bit codebook" if recipe.codebook_bits else "no codebook"
     return f"{size}, {recipe.score} scores, {values}, learning rate {recipe.learning_rate:g}"
 
@@ -237,7 +238,7 @@ def _choose(goal: Goal, baseline: float, tried: Sequence[Trial]) -> Trial:
 
     def rank(trial: Trial) -> tuple[float, ...]:
         outcome = trial.outcome
-        merits = (outcome.parameter_bytes, -outcome.accuracy)
+        merits = (getattr(outcome, goal.least), -outcome.accuracy)
         if goal.max_accuracy_drop is None:
             merits = merits[::-1]
         return (goal.excess(outcome, baseline=baseline), *merits, trial.number)
@@ -258,6 +259,7 @@ def _shortfall(goal: Goal, baseline: float, nearest: Trial, count: int) -> str:
     for budget, taken, what in (
         (goal.parameter_budget, outcome.parameter_bytes, "bytes of parameters"),
         (goal.flash_budget, outcome.flash_bytes, "bytes of flash"),
+        (goal.cycle_budget, outcome.cycles, "cycles"),
     ):
         if budget is not None:
             asked.append(f"{budget:,} {what}")
@@ -282,9 +284,10 @@ def _other_size(problem: Problem, tried: Sequence[Trial]) -> str:
     if problem.goal.sparsity is not None:
         asked = 1 - problem.goal.sparsity
         return f", or a sparsity of about {1 - size:.2g}" if asked < size < 1 else ""
-    allowed = bytes_allowed(problem.goal, tried)
-    if size <= allowed or allowed == math.inf:
+    budget = allowed(problem.goal, problem.goal.size, tried)
+    if size <= budget or budget == math.inf:
         return ""
     digits = 2 - math.ceil(math.log10(size))
     rounded = math.ceil(size * 10**digits) / 10**digits
-    return f", or about {rounded:,.0f} bytes of parameters"
+    what = "cycles" if problem.goal.size == "cycles" else "bytes of parameters"
+    return f", or about {rounded:,.0f} {what}"

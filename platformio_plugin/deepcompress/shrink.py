@@ -20,6 +20,7 @@ from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph
 from deepcompress.options import Options
+from deepcompress.pace import Pace, dense_cycles, measure_pace
 from deepcompress.recipe import Goal, Outcome, Recipe
 from deepcompress.reference import quantize_float, run
 from deepcompress.report import flash_bytes, percent, top1, weights_bytes
@@ -31,8 +32,10 @@ from deepcompress.structure import remove_dead_channels
 # Trials that each kind of goal gets where the options do not say.
 _TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 6, 3, 1
 OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
-# Between these shares of the float network's bytes is searched.
-_SMALLEST, _LARGEST = 1 / 200, 1 / 3
+# Between these shares of the float network's bytes, or of the dense one's cycles, is searched.
+_SHARES = {"parameter_bytes": (1 / 200, 1 / 3), "cycles": (1 / 100, 1)}
+# Fields of the options that are goals.
+_GOALS = ("max_accuracy_drop", "parameter_budget", "flash_budget", "cycle_budget", "sparsity")
 
 
 @dataclass(frozen=True)
@@ -61,21 +64,19 @@ def goal_of(options: Options) -> Goal:
             "option sparsity",
             "Write for example sparsity = 0.95",
         )
-    goal = Goal(
-        options.max_accuracy_drop, options.parameter_budget, options.flash_budget, options.sparsity
-    )
+    asked = {name: getattr(options, name) for name in _GOALS}
     if options.epochs == 0:
         raise UserError(
             "retraining for 0 epochs is none", "option epochs", "Ask for at least 5; 20 are usual"
         )
-    if goal == Goal():
+    if not any(value is not None for value in asked.values()):
         raise UserError(
             "retraining has no goal",
             "options",
             "Name one or more: max_accuracy_drop = 0.5, flash_budget = 8K, parameter_budget = 4K, "
-            "sparsity = 0.95",
+            "cycle_budget = 150K, sparsity = 0.95",
         )
-    return goal
+    return Goal(**asked, least="cycles" if options.optimize == "speed" else "parameter_bytes")
 
 
 def shrink(
@@ -104,7 +105,8 @@ def shrink(
     baseline = percent(top1(forward_numpy(graph, inputs)) == labels)
     say(f"float network: {baseline:.2f}% of {len(labels):,} validation samples")
     level = options.method == "level"
-    base = Recipe(epochs=options.epochs, seed=options.seed, gradual=not level)
+    pace = measure_pace(graph, calibration, options)
+    base = replace(_base(goal), epochs=options.epochs, seed=options.seed, gradual=not level)
 
     def attempt(recipe: Recipe, folder: Path) -> Outcome:
         return _retrained(recipe, folder).outcome
@@ -116,6 +118,7 @@ def shrink(
             recipe,
             folder,
             observed=calibration.inputs,
+            pace=pace,
             assess=lambda candidate: assess(candidate, samples, calibration, options),
             tell=_Lines(recipe, say).tell,
         )
@@ -128,7 +131,7 @@ def shrink(
         work=beside / fingerprint[:12],
         run=attempt,
         baseline=baseline,
-        sizes=_sizes(graph),
+        sizes=_sizes(goal, graph, pace),
         base=base,
         trials=options.trials or _trials(goal),
         fingerprint=fingerprint,
@@ -148,6 +151,7 @@ def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Op
         accuracy=percent(top1(run(integer, quantized)) == labels),
         parameter_bytes=weights_bytes(planned),
         flash_bytes=flash_bytes(planned),
+        cycles=sum(step.cycles for step in planned.steps),
         nonzeros=sum(
             int(np.count_nonzero(node.weight)) for node in integer.nodes if node.weight is not None
         ),
@@ -168,6 +172,7 @@ def summary(shrunk: Shrunk) -> str:
         [
             f"parameters  {outcome.parameter_bytes:,} B, {before / outcome.parameter_bytes:.1f}x "
             f"smaller than {before:,} B of float; {outcome.nonzeros:,} of {before // 4:,} are left",
+            f"cycles      about {outcome.cycles:,} an inference",
             f"accuracy    {outcome.accuracy:.2f}% int8, {shrunk.baseline:.2f}% float, on "
             f"{shrunk.samples:,} validation samples",
         ]
@@ -179,8 +184,18 @@ def float_bytes(graph: Graph) -> int:
     return sum(array.nbytes for node in graph.nodes for array in node.parameters.values())
 
 
-def _sizes(graph: Graph) -> tuple[int, int]:
-    return round(_SMALLEST * float_bytes(graph)), round(_LARGEST * float_bytes(graph))
+def _base(goal: Goal) -> Recipe:
+    """The default recipe: where only speed counts, weights share no values."""
+    in_bytes = goal.parameter_budget is not None or goal.flash_budget is not None
+    if goal.size == "cycles" and not in_bytes:
+        return Recipe(score="cycles", codebook_bits=0)
+    return Recipe(score="cycles" if goal.size == "cycles" else "bytes")
+
+
+def _sizes(goal: Goal, graph: Graph, pace: Pace) -> tuple[int, int]:
+    smallest, largest = _SHARES["cycles" if goal.size == "cycles" else "parameter_bytes"]
+    whole = dense_cycles(graph, pace) if goal.size == "cycles" else float_bytes(graph)
+    return round(smallest * whole), round(largest * whole)
 
 
 def _trials(goal: Goal) -> int:
@@ -206,7 +221,8 @@ class _Lines:
         self._done += 1
         text = f"  epoch {epoch.index + 1:3} of {self._epochs}  {epoch.nonzeros:9,} weights"
         if epoch.outcome is not None:
-            text += f"  {epoch.outcome.parameter_bytes:9,} B  int8 {epoch.outcome.accuracy:6.2f}%"
+            text += f"  {epoch.outcome.parameter_bytes:9,} B  {epoch.outcome.cycles:11,} cycles"
+            text += f"  int8 {epoch.outcome.accuracy:6.2f}%"
         seconds = (time.monotonic() - self._began) / self._done
         left = seconds * (self._epochs - epoch.index - 1)
         self._say(f"{text}  {_duration(left)} left" if left else text)

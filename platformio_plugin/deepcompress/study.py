@@ -30,6 +30,7 @@ _DIRECTIONS = {
     "accuracy": "maximize",
     "parameter_bytes": "minimize",
     "flash_bytes": "minimize",
+    "cycles": "minimize",
     "nonzeros": "minimize",
 }
 

@@ -29,6 +29,7 @@ _LEAST_LOSS, _MOST_LOSS = 0.03, 4.0  # in points; in tolerated losses. Beyond, i
 _SETTLED = 3  # trials that look for the size with the default knobs, before the knobs change
 # At least, from the smallest that is enough, and from the largest that failed.
 _STEP_DOWN, _STEP_UP = 0.95, 1.3
+_STEP_BACK = 1.03  # from the size that is expected, for each trial that failed below what is enough
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Problem:
 
     Attributes:
         baseline: accuracy of the float network, percent.
-        sizes: smallest and largest sensible parameter bytes.
+        sizes: smallest and largest sensible parameter bytes, or cycles where the size is in these.
         base: the default recipe; its size is ignored.
         scores: the scores to choose from, besides the default one.
     """
@@ -68,31 +69,42 @@ def suggest(problem: Problem, trials: Sequence[Trial], *, last: bool) -> Recipe:
     expected = math.exp(np.min(features @ mean))
     size = _next_size(problem, finished, expected, last=last)
     tried = {trial.recipe for trial in trials}
-    recipes = (_sized(problem, knobs[index], size) for index in order)
+    ends = _ends(problem, size, finished)
+    recipes = (replace(knobs[index], **ends) for index in order)
     untried = (recipe for recipe in recipes if recipe not in tried)
-    return next(
-        untried, replace(_sized(problem, problem.base, size), seed=problem.base.seed + number)
-    )
+    return next(untried, replace(problem.base, seed=problem.base.seed + number, **ends))
 
 
 def size_needed(problem: Problem, trials: Sequence[Trial]) -> float:
-    """The size that the trials let expect for the tolerated loss, as `size_of` measures it."""
+    """The size that the trials let expect for the tolerated loss, as `_size_of` measures it."""
     knobs, mean, _ = _regress(problem, trials)
     return math.exp(min(np.dot(_features(problem, knob), mean) for knob in knobs))
 
 
-def size_of(recipe: Recipe) -> float:
-    """Bytes, or where the recipe names a sparsity the share of the weights that is left."""
-    return recipe.parameter_bytes if recipe.sparsity is None else 1 - recipe.sparsity
+def _size_of(problem: Problem, trial: Trial) -> float:
+    """Bytes or cycles, or where a sparsity is asked for the share of the weights that is left.
+
+    Where another budget stopped the training later, that is less than what the recipe says.
+    """
+    size = getattr(trial.recipe, problem.goal.size)
+    if problem.goal.size == "sparsity":
+        return 1 - size
+    return min(size, getattr(trial.outcome, problem.goal.size))
 
 
-def bytes_allowed(goal: Goal, trials: Sequence[Trial]) -> float:
-    """Parameter bytes that the budgets leave; infinite without one."""
-    allowed = math.inf if goal.parameter_budget is None else goal.parameter_budget
+def allowed(goal: Goal, what: str, trials: Sequence[Trial]) -> float:
+    """Parameter bytes or cycles that the budgets leave; infinite without one."""
+    if what == "cycles":
+        return math.inf if goal.cycle_budget is None else goal.cycle_budget
+    return _bytes_allowed(goal, trials)
+
+
+def _bytes_allowed(goal: Goal, trials: Sequence[Trial]) -> float:
+    budget = math.inf if goal.parameter_budget is None else goal.parameter_budget
     if goal.flash_budget is None:
-        return allowed
+        return budget
     kernels = [t.outcome.flash_bytes - t.outcome.parameter_bytes for t in trials]
-    return max(1, min(allowed, goal.flash_budget - max(kernels, default=KERNEL_BYTES)))
+    return max(1, min(budget, goal.flash_budget - max(kernels, default=KERNEL_BYTES)))
 
 
 def _regress(
@@ -103,7 +115,7 @@ def _regress(
     prior = np.zeros(len(spread))
     prior[0] = math.log(_first_size(problem))
     beyond = np.array([_extrapolation(problem, trial) for trial in trials])
-    needed = np.array([math.log(size_of(trial.recipe)) for trial in trials]) + beyond
+    needed = np.array([math.log(_size_of(problem, trial)) for trial in trials]) + beyond
     weight = 1 / np.hypot(_NOISE, _FAR * beyond)
     seen = np.array([_features(problem, trial.recipe) for trial in trials])
     seen = seen.reshape(-1, len(spread)) * weight[:, None]
@@ -147,7 +159,7 @@ def _features(problem: Problem, recipe: Recipe) -> list[float]:
 def _range(problem: Problem) -> tuple[float, float]:
     """Smallest and largest size."""
     low, high = problem.sizes
-    if problem.goal.sparsity is None:
+    if problem.goal.size != "sparsity":
         return low, high
     left = 1 - problem.goal.sparsity
     return left * low / high, left
@@ -162,18 +174,20 @@ def _first_size(problem: Problem) -> float:
 
 
 def _largest_size(problem: Problem, trials: Sequence[Trial]) -> float:
-    """What range and budgets allow, as far as the trials show how many bytes a size becomes."""
+    """What range and budgets allow, as far as the trials show what becomes of a size."""
     low, high = _range(problem)
-    allowed = bytes_allowed(problem.goal, trials)
-    if allowed == math.inf:
+    by_weights = problem.goal.size == "sparsity"
+    taken = "parameter_bytes" if by_weights else problem.goal.size
+    budget = allowed(problem.goal, taken, trials)
+    if budget == math.inf:
         return high
-    by_bytes = problem.goal.sparsity is None
     if not trials:
-        return max(low, min(high, allowed)) if by_bytes else high
-    nearest = min(trials, key=lambda t: abs(math.log(t.outcome.parameter_bytes / allowed)))
-    room = allowed * size_of(nearest.recipe) / nearest.outcome.parameter_bytes
-    # Of bytes a training makes at most what it was allowed; of a sparsity the bytes only follow.
-    room = min(room, allowed) if by_bytes else 0.98 * room
+        return high if by_weights else max(low, min(high, budget))
+    taken_by = {trial: getattr(trial.outcome, taken) for trial in trials}
+    nearest = min(trials, key=lambda trial: abs(math.log(taken_by[trial] / budget)))
+    room = budget * _size_of(problem, nearest) / taken_by[nearest]
+    # A training makes at most the bytes or cycles it was allowed; a sparsity's bytes only follow.
+    room = 0.98 * room if by_weights else min(room, budget)
     return max(low, min(high, room))
 
 
@@ -185,21 +199,26 @@ def _next_size(problem: Problem, trials: Sequence[Trial], expected: float, *, la
     if not trials:
         return _first_size(problem)
     enough = [
-        size_of(trial.recipe)
+        _size_of(problem, trial)
         for trial in trials
         if not problem.goal.excess(trial.outcome, baseline=problem.baseline)
     ]
     if enough:
-        expected = min(expected, _STEP_DOWN * min(enough))
+        misses = sum(_size_of(problem, trial) < min(enough) for trial in trials)
+        expected = min(expected * _STEP_BACK**misses, _STEP_DOWN * min(enough))
     elif last:
         expected = largest
     else:
-        expected = max(expected, _STEP_UP * max(size_of(trial.recipe) for trial in trials))
+        expected = max(expected, _STEP_UP * max(_size_of(problem, trial) for trial in trials))
     return min(max(expected, low), largest)
 
 
-def _sized(problem: Problem, recipe: Recipe, size: float) -> Recipe:
-    if problem.goal.sparsity is None:
-        return replace(recipe, parameter_bytes=int(size), sparsity=None)
-    sparsity = max(problem.goal.sparsity, round(1 - size, 4))
-    return replace(recipe, parameter_bytes=None, sparsity=sparsity)
+def _ends(problem: Problem, size: float, trials: Sequence[Trial]) -> dict[str, float | None]:
+    """Where a training of this size ends, and the other budget that it keeps to by itself."""
+    goal = problem.goal
+    if goal.size == "cycles":
+        budget = allowed(goal, "parameter_bytes", trials)
+        return {"cycles": int(size), "parameter_bytes": None if budget == math.inf else int(budget)}
+    if goal.size == "parameter_bytes":
+        return {"parameter_bytes": int(size), "cycles": goal.cycle_budget}
+    return {"sparsity": max(goal.sparsity, round(1 - size, 4)), "cycles": goal.cycle_budget}

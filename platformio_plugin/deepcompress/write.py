@@ -13,8 +13,8 @@ from deepcompress.errors import UserError
 def write(texts: Mapping[str, str], folder: Path) -> list[str]:
     """Writes each text to its file name in the folder; returns the names that changed.
 
-    All texts are first written beside their places, so that a full disk or a kill leaves the old
-    files as they were.
+    A name may hold folders, with "/" between. All texts are first written beside their places, so
+    that a full disk or a kill leaves the old files as they were.
 
     Raises:
         UserError: the folder cannot be made or written.
@@ -40,8 +40,10 @@ def _replace_all(texts: Mapping[str, str], folder: Path) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         for name, text in texts.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_bytes(text.encode())
         for name in texts:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).replace(folder / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,6 +1,20 @@
 """The operators, one file each.
 
 An operator's module states facts, as functions of the same names in every file (`Operator` below).
+One that computes other than by `IntegerNode.weight` also says how it becomes integers:
+
+    quantize(node, inputs: list[Quantization], observed: Range) -> (IntegerNode, Quantization)
+
+where `observed` is the range of its output. Without it, `quantize.py` knows what to do.
+
+What lets `overlay.py` save memory and work, and `fold.py` move activations, is said where it holds:
+
+    IN_PLACE = True       the kernel may write its output over an input of the same size
+    ONLY_MOVES = True     the output has no other values than the inputs; `clamp` is not applied
+    TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
+    view(attributes, input: Shape) -> int | None        where in the input the whole output lies
+    parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
+
 Adding an operator is one such file, a line in `OPERATORS`, a kernel in include/, and a test row.
 """
 
@@ -8,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepcompress.ops import clamp, conv2d, flatten, linear, max_pool2d
+from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d, prelu, softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +66,7 @@ class Operator(Protocol):
         inputs: list[Shape],
         output: Shape,
     ) -> dict[str, int]:
-        """The fields of the kernel's parameter struct but for `requantize`, in their order."""
+        """The fields of the kernel's parameter struct that `IntegerNode` does not hold itself."""
 
     def macs(self, attributes: Any, weights: int, output: Shape) -> int:
         """Multiplications of one inference with `weights` weights (or compares, without)."""
@@ -64,6 +78,9 @@ OPERATORS: dict[str, Operator] = {
     "max_pool2d": max_pool2d,
     "clamp": clamp,
     "flatten": flatten,
+    "lookup": lookup,
+    "prelu": prelu,
+    "softmax": softmax,
 }
 
 BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from deepcompress.graph import IntegerNode, Quantization
     from deepcompress.lower import Call
 
-ATEN = ("relu", "relu6", "hardtanh", "clamp", "clamp_min")
+ATEN = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
+
+IN_PLACE = True
 
 
 @dataclass(frozen=True)

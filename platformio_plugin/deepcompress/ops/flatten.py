@@ -1,8 +1,9 @@
-"""Flatten, and views that only change the shape: no code, `fold` makes them vanish."""
+"""Flatten, and views that only change the shape: no work, the same bytes are read otherwise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from deepcompress.graph import IntegerNode, Quantization
     from deepcompress.lower import Call
 
-ATEN = ("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
+ATEN = ("flatten", "unflatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
+
+
+ONLY_MOVES = True
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,12 @@ class Flatten:
 
 
 def read(call: Call) -> tuple[Flatten, dict[str, np.ndarray]]:
+    if prod(call.output_shape) != prod(call.input_shape):
+        raise call.unsupported(
+            f"it mixes the batch with the rest: {list(call.input_shape)} values a sample become "
+            f"{list(call.output_shape)}",
+            "Keep the first axis, as x.flatten(1) and x.reshape(len(x), ...) do",
+        )
     return Flatten(call.output_shape), {}
 
 
@@ -32,15 +42,26 @@ def output_shape(attributes: Flatten, parameters: dict, inputs: list[tuple]) -> 
 
 
 def describe(attributes: Flatten) -> str:
-    return "Flatten"
+    return "Flatten" if len(attributes.shape) == 1 else "Reshape"
+
+
+def view(attributes: Flatten, source: tuple[int, ...]) -> int | None:
+    return 0
 
 
 def forward(attributes: Flatten, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(len(x), *attributes.shape)
+    return x.reshape(x.shape[0], *attributes.shape)
 
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), *node.attributes.shape)
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_flatten in include/deepcompress/kernels/flatten.h."""
+    return {"size": prod(output)}
 
 
 def macs(attributes: Flatten, weights: int, output: tuple[int, ...]) -> int:

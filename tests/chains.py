@@ -1,0 +1,31 @@
+"""From torch modules to graphs and through all stages, for tests of single operators."""
+
+from __future__ import annotations
+
+import numpy as np
+from deepcompress.calibration import Calibration
+from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph
+from deepcompress.quantize import quantize
+from deepcompress.reference import dequantize, quantize_float, run
+from test_lower import lowered
+from test_random_networks import assert_c_equals_reference
+from torch import nn
+
+
+def assert_c_equals(module: nn.Module, *shape: int, seed: int = 0, encoding: str = "auto") -> Graph:
+    """The module, in C under sanitizers, equals the reference; its float Graph equals torch."""
+    graph = lowered(module, *shape)
+    assert_c_equals_reference(graph, seed, encoding, "balanced")
+    return graph
+
+
+def noise_of_int8(graph: Graph, inputs: np.ndarray) -> float:
+    """Root mean square of int8's error over the inputs, in steps of the output."""
+    folded = fold(graph)
+    integer = quantize(folded, Calibration(inputs))
+    before, after = (integer.quantization[name] for name in (*graph.inputs, *folded.outputs))
+    found = dequantize(run(integer, quantize_float(inputs, before)), after)
+    expected = forward_numpy(folded, inputs)
+    return float(np.sqrt(np.square(found - expected).mean())) / after.scale
