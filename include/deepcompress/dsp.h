@@ -74,6 +74,17 @@ DC_INLINE int32_t dc_ssat8(int32_t value) {
     return clamped;
 }
 
+/* The larger of two unsigned bottoms and of two unsigned tops. */
+DC_INLINE uint32_t dc_larger_pair(uint32_t a, uint32_t b) {
+    uint32_t pair;
+    __asm__("usub16 %0, %1, %2\n\t"
+            "sel %0, %1, %2"
+            : "=&r"(pair)
+            : "r"(a), "r"(b)
+            : "cc");
+    return pair;
+}
+
 /* sum + bottom * bottom, and top * bottom */
 DC_INLINE int32_t dc_smlabb(uint32_t a, uint32_t b, int32_t sum) {
     __asm__("smlabb %0, %1, %2, %0" : "+r"(sum) : "r"(a), "r"(b));
@@ -115,6 +126,12 @@ DC_INLINE int32_t dc_smmulr(int32_t a, int32_t b) {
 
 DC_INLINE int32_t dc_ssat8(int32_t value) {
     return value < -128 ? -128 : value > 127 ? 127 : value;
+}
+
+DC_INLINE uint32_t dc_larger_pair(uint32_t a, uint32_t b) {
+    const uint32_t bottom = (a & 0xffff) > (b & 0xffff) ? a & 0xffff : b & 0xffff;
+    const uint32_t top = a >> 16 > b >> 16 ? a >> 16 : b >> 16;
+    return top << 16 | bottom;
 }
 
 DC_INLINE int32_t dc_smlabb(uint32_t a, uint32_t b, int32_t sum) {

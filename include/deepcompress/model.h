@@ -20,6 +20,14 @@
 #define DC_LAYER  static
 #endif
 
+/* The loop behind it, so many turns at once. */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
+#define DC_PRAGMA(text)  _Pragma(#text)
+#define DC_UNROLL(turns) DC_PRAGMA(GCC unroll turns)
+#else
+#define DC_UNROLL(turns)
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

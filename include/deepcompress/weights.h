@@ -11,6 +11,7 @@
 /* How the weights lie in flash; docs/formats.md draws each. */
 typedef enum {
     DC_DENSE,
+    DC_PANEL,
     DC_DELTA,
     DC_DELTA4,
     DC_BITMAP,

@@ -8,6 +8,7 @@ from itertools import count
 import numpy as np
 
 from deepcompress.constants import folded_bias, widen
+from deepcompress.encode import stored_matrix
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
@@ -71,7 +72,7 @@ def encodings_are_lossless(encoded: EncodedGraph) -> None:
         if node.weight is not None:
             weight = encoded.weights[node.name]
             decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
-            if not np.array_equal(decoded, node.weight):
+            if not np.array_equal(decoded, stored_matrix(node, weight.encoding)):
                 raise AssertionError(f"{node.name}: {weight.encoding} does not decode to itself")
             multiplier = widen(weight.multiplier, len(node.weight))
             if not (

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from deepcompress import check
 from deepcompress.calibration import Calibration
 from deepcompress.correct import correct
+from deepcompress.cpus import find
 from deepcompress.encode import encode
 from deepcompress.graph import Graph, Plan
 from deepcompress.options import Options
@@ -40,7 +41,8 @@ def compress(
     clock.stage("prune")
     pruned = correct(pruned, graph, calibration)
     clock.stage("correct")
-    integer = quantize(pruned, calibration)
+    fast = options.optimize == "speed" and find(options.target.cpu).has_dsp
+    integer = quantize(pruned, calibration, narrow=fast)
     check.accumulators_fit(integer)
     check.offsets_fit(integer)
     clock.stage("quantize")

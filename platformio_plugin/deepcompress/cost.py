@@ -39,6 +39,7 @@ class KernelCost:
 
 KERNELS: dict[str, KernelCost] = {
     "conv2d_dense": KernelCost(mac=4.6, weight=0, output=35, code_bytes=330),
+    "conv2d_panel": KernelCost(mac=1.3, weight=0, output=40, code_bytes=900),
     "conv2d_delta": KernelCost(mac=5.1, weight=18, output=35, code_bytes=400),
     "conv2d_delta4": KernelCost(mac=5.1, weight=28, output=35, code_bytes=440),
     "conv2d_bitmap": KernelCost(mac=5.1, weight=34, output=35, code_bytes=460),
@@ -46,6 +47,7 @@ KERNELS: dict[str, KernelCost] = {
     "conv2d_codebook": KernelCost(mac=5.1, weight=48, output=35, code_bytes=425),
     "conv2d_huffman": KernelCost(mac=5.1, weight=135, output=35, code_bytes=390),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
+    "linear_panel": KernelCost(mac=1.7, weight=0, output=22, code_bytes=300),
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
     "linear_delta4": KernelCost(mac=19.5, weight=0, output=32, code_bytes=200),
     "linear_bitmap": KernelCost(mac=28.5, weight=0, output=32, code_bytes=220),

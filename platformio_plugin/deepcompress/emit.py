@@ -11,7 +11,7 @@ import numpy as np
 from deepcompress import __version__
 from deepcompress.graph import Array, Constants, Plan, Step
 from deepcompress.ops import OPERATORS
-from deepcompress.plan import taps
+from deepcompress.plan import scratch_words
 from deepcompress.reference import run
 
 C_TYPES = {
@@ -192,7 +192,7 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
         | dict(node.fields)
-        | ({"scratch_words": taps(plan.encoded, node)} if node.op == "conv2d" else {}),
+        | ({"scratch_words": scratch_words(plan.encoded, node)} if node.op == "conv2d" else {}),
         "requantize": node.requantize,
         "arrays": [_array(graph.name, name, array) for array in _weight_arrays(plan, step)],
         "tables": [_array(graph.name, name, array) for array in node.tables],

@@ -11,7 +11,7 @@ from deepcompress.errors import UserError
 from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
 
 # Encodings for speed, whose kernels leave the zero point to the bias.
-_FOLDED = ("dense", "block")
+_FOLDED = ("dense", "panel", "block")
 
 
 def encode(
@@ -38,22 +38,42 @@ def _weighted(graph: IntegerGraph) -> list[IntegerNode]:
 
 def stored_weights(node: IntegerNode, encoding: str) -> int:
     """Weights that a kernel multiplies by."""
-    if encoding == "dense":
+    if encoding == "panel" or (encoding == "dense" and node.op != "conv2d"):
         return node.weight.size
     if encoding == "block" and node.op == "linear":
         return block.stored_weights(node.weight)
     return int(np.count_nonzero(node.weight))
 
 
+def stored_matrix(node: IntegerNode, encoding: str) -> np.ndarray:
+    """The weights in the order in which the kernel reads them; its own inverse.
+
+    A linear layer unpacks four inputs at a time, in the order 0, 2, 1, 3.
+    """
+    if encoding != "panel" or node.op != "linear":
+        return node.weight
+    order = np.arange(node.weight.shape[1])
+    fours = order[: len(order) // 4 * 4].reshape(-1, 4)
+    fours[:, 1:3] = fours[:, 2:0:-1].copy()
+    return node.weight[:, order]
+
+
+def _possible(node: IntegerNode, encoding: str) -> list[str]:
+    """The encodings to choose from; dense instead of panel where the kernel has no panels."""
+    has_panels = node.op == "linear" or (node.op == "conv2d" and node.attributes.groups == 1)
+    if encoding == "auto":
+        return [name for name in ENCODINGS if has_panels or name != "panel"]
+    return ["dense" if encoding == "panel" and not has_panels else encoding]
+
+
 def _choose(
     graph: IntegerGraph, node: IntegerNode, encoding: str, optimize: str, cpu: str
 ) -> EncodedWeight:
-    possible = list(ENCODINGS) if encoding == "auto" else [encoding]
     zero_point = graph.quantization[node.inputs[0]].zero_point
     encoded = [
         weight
-        for name in possible
-        if (arrays := ENCODINGS[name].encode(node.weight)) is not None
+        for name in _possible(node, encoding)
+        if (arrays := ENCODINGS[name].encode(stored_matrix(node, name))) is not None
         for weight in _with_constants(node, zero_point, name, arrays)
     ]
     if not encoded:

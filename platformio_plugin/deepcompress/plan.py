@@ -9,19 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations
 
-import numpy as np
-
 from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
-from deepcompress.ops.conv2d import padded_bytes
+from deepcompress.ops.conv2d import padded_bytes, panel_words, tap_words
 from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
 _EXHAUSTIVE = 6
-# DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
-LARGEST_STEP = 65535
 
 
 @dataclass(frozen=True)
@@ -54,21 +50,23 @@ def scratch_name(node: IntegerNode) -> str:
     return f"{node.name} scratch"
 
 
-def taps(encoded: EncodedGraph, node: IntegerNode) -> int:
-    """4-byte words that a convolution's kernel decodes an output channel into."""
+def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
+    """4-byte words of a convolution's scratch before its padded input."""
     if node.op != "conv2d":
         return 0
+    if encoded.weights[node.name].encoding == "panel":
+        return panel_words(node.weight)
     channels, height, width = encoded.integer.tensors[node.inputs[0]].shape
-    bridges = channels // node.attributes.groups * height * width // LARGEST_STEP
-    most = int(np.count_nonzero(node.weight, axis=1).max()) + bridges
-    return max(2, most + most % 2)
+    return tap_words(node.weight, channels // node.attributes.groups * height * width)
 
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
     if node.op != "conv2d":
         return 0
     shape = encoded.integer.tensors[node.inputs[0]].shape
-    return 4 * taps(encoded, node) + padded_bytes(node.attributes, shape)
+    copied = encoded.weights[node.name].encoding != "panel"
+    padded = padded_bytes(node.attributes, shape) if copied else 0
+    return 4 * scratch_words(encoded, node) + padded
 
 
 def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:

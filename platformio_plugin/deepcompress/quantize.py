@@ -28,6 +28,7 @@ from deepcompress.graph import (
     Requantize,
 )
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.conv2d import NARROW_SUM
 from deepcompress.requantize import choose_multipliers, round_up_factors
 from deepcompress.scales import Range, affine, clamp_int8
 
@@ -37,6 +38,8 @@ _BYTE_SHIFT = 16
 # Of an output step, the most that a bias's last bit is worth.
 _BIAS_STEP = 0.25
 _LARGEST_WEIGHT = 127
+# What narrow weights may lose: noise power to signal power, 24 dB.
+_NARROW_NOISE = 2.0**-8
 # How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
 # are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
 _GRID_TOLERANCE = 1e-3
@@ -51,12 +54,14 @@ class _Input:
     residual: float = 0.0
 
 
-def quantize(graph: Graph, calibration: Calibration) -> IntegerGraph:
+def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) -> IntegerGraph:
     """The graph in integers.
 
     Args:
         graph: folded.
         calibration: its inputs have the graph's input shape.
+        narrow: give convolutions coarser weights where their sums then fit int16 and little is
+            lost by it, for kernels that multiply two inputs at once.
     """
     ranges = observe_ranges(graph, calibration.inputs)
     given = _quantize_input(ranges[graph.inputs[0]], calibration.byte_scaling)
@@ -70,7 +75,9 @@ def quantize(graph: Graph, calibration: Calibration) -> IntegerGraph:
             integer, after = operator.quantize(node, scales, ranges[node.output])
         elif "weight" in node.parameters:
             residual = given.residual if node.inputs[0] == graph.inputs[0] else 0.0
-            integer, after = _quantize_weighted(node, before, ranges[node.output], residual)
+            integer, after = _quantize_weighted(
+                node, before, ranges[node.output], residual, narrow
+            )
         else:
             integer, after = _quantize_plain(node, before), before
         quantization[node.output] = after
@@ -126,13 +133,15 @@ def _quantize_plain_bytes(scale: float, zero: float) -> _Input:
 
 
 def _quantize_weighted(
-    node: Node, before: Quantization, observed: Range, residual: float
+    node: Node, before: Quantization, observed: Range, residual: float, narrow: bool
 ) -> tuple[IntegerNode, Quantization]:
     weight = node.parameters["weight"].astype(np.float64)
     weight = weight.reshape(len(weight), -1)
     bias = node.parameters["bias"].astype(np.float64)
 
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
+    if narrow and node.op == "conv2d" and (narrowed := _narrow_scale(weight)) is not None:
+        least_scale = np.maximum(least_scale, narrowed)
     grid = find_grid(weight)
     on_grid = grid is not None and grid >= least_scale.max()
     scale = np.full(len(weight), grid) if on_grid else _weight_scale(weight, least_scale)
@@ -193,6 +202,22 @@ def _weight_scale(weight: np.ndarray, least: np.ndarray) -> np.ndarray:
     scale = np.abs(weight).max(axis=1) / _LARGEST_WEIGHT
     widest = scale.max() if scale.max() > 0 else 1.0
     return np.maximum(np.where(scale > 0, scale, widest), least)
+
+
+def _narrow_scale(weight: np.ndarray) -> np.ndarray | None:
+    """Scales of which the sums of each row's products fit int16; None where that loses too much.
+
+    A coarser scale makes no integer weight larger, so the bound holds for all above these, too.
+    """
+    scale = np.maximum(np.abs(weight).sum(axis=1) / NARROW_SUM, np.finfo(np.float32).tiny)
+    while True:
+        rounded = np.round(weight / scale[:, None])
+        over = np.abs(rounded).sum(axis=1) > NARROW_SUM
+        if not over.any():
+            break
+        scale[over] *= 1.01
+    noise = np.square(weight - rounded * scale[:, None]).sum()
+    return scale if noise <= _NARROW_NOISE * np.square(weight).sum() else None
 
 
 def _bias_unit(factors: np.ndarray) -> int:

@@ -13,16 +13,21 @@
 #define DEEPCOMPRESS_KERNELS_CONV2D_H
 
 #include "conv2d_layer.h"
+#include "conv2d_panel.h"
 #include "conv2d_taps.h"
 
 /*
  * input [channels][height][width] -> output [out_channels][out_height][out_width]
- * scratch: layer->scratch_words, and behind them room for the padded input
+ * scratch: layer->scratch_words, and behind them room for the padded input if it is copied
  */
 DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
                               const int8_t *input, int8_t *output, int32_t *scratch) {
-    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
-    dc_conv2d_taps(layer, weights, padded, output, (dc_tap *)scratch);
+    if (weights->encoding == DC_PANEL) {
+        dc_conv2d_panel(layer, weights, input, output, (uint32_t *)scratch);
+    } else {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+        dc_conv2d_taps(layer, weights, padded, output, (uint32_t *)scratch);
+    }
 }
 
 #endif

@@ -34,6 +34,13 @@ DC_INLINE const int8_t *dc_conv2d_window_at(const dc_conv2d *layer, const int8_t
     return input + y * layer->stride_height * layer->in_width + x * layer->stride_width;
 }
 
+DC_INLINE int8_t *dc_conv2d_fill(const dc_conv2d *layer, int8_t *to, int32_t count) {
+    for (int32_t i = 0; i < count; ++i) {
+        *to++ = (int8_t)layer->pad_value;
+    }
+    return to;
+}
+
 /* The input of a padded layer, copied to scratch with its zero point around it. */
 DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *input,
                                       int32_t *scratch) {
@@ -44,14 +51,15 @@ DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *inpu
     const int32_t channels = layer->in_channels * layer->groups;
     const int32_t height = layer->in_height - layer->pad_top - layer->pad_bottom;
     const int32_t width = layer->in_width - layer->pad_left - layer->pad_right;
-    int8_t *plane = padded;
-    memset(padded, layer->pad_value, (size_t)(channels * layer->in_height * layer->in_width));
+    int8_t *to = padded;
     for (int32_t channel = 0; channel < channels; ++channel) {
-        int8_t *row = plane + layer->pad_top * layer->in_width + layer->pad_left;
-        for (int32_t y = 0; y < height; ++y, row += layer->in_width, input += width) {
-            memcpy(row, input, (size_t)width);
+        to = dc_conv2d_fill(layer, to, layer->pad_top * layer->in_width);
+        for (int32_t y = 0; y < height; ++y, input += width) {
+            to = dc_conv2d_fill(layer, to, layer->pad_left);
+            memcpy(to, input, (size_t)width);
+            to = dc_conv2d_fill(layer, to + width, layer->pad_right);
         }
-        plane += layer->in_height * layer->in_width;
+        to = dc_conv2d_fill(layer, to, layer->pad_bottom * layer->in_width);
     }
     return padded;
 }

@@ -20,7 +20,7 @@
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_TAPS_H
 
-#include "../dsp_taps.h"
+#include "../dsp_steps.h"
 #include "../encodings/sparse.h"
 #include "conv2d_layer.h"
 
@@ -194,48 +194,6 @@ DC_INLINE dc_eight dc_conv2d_eight(const dc_conv2d_channel *channel, const int8_
     return eight;
 }
 
-/* Adds the sums of four positions to a bias: x[0] and x[2] in `even`, x[1] and x[3] in `odd`. */
-DC_INLINE void dc_conv2d_unpack(uint32_t even, uint32_t odd, int32_t bias, int32_t *sum) {
-    sum[0] = bias + dc_bottom(even);
-    sum[1] = bias + dc_bottom(odd);
-    /* The bottom, where negative, has borrowed one from the top. */
-    sum[2] = bias + dc_top(even + 0x8000);
-    sum[3] = bias + dc_top(odd + 0x8000);
-}
-
-/* As dc_conv2d_eight, where sums fit int16. */
-DC_INLINE dc_eight dc_conv2d_narrow_eight(const dc_conv2d_channel *channel, const int8_t *x,
-                                          int32_t next) {
-    const dc_tap *tap = channel->taps.first, *const end = channel->taps.end;
-    uint32_t a02 = 0, a13 = 0, b02 = 0, b13 = 0;
-    while (tap < end) {
-        dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
-        dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
-    }
-    dc_eight eight;
-    dc_conv2d_unpack(a02, a13, channel->bias, eight.sum);
-    dc_conv2d_unpack(b02, b13, channel->bias, eight.sum + 4);
-    return eight;
-}
-
-/* The same of eight positions from x on and of eight from x[next] on; `right` has the upper four of
- * both. */
-DC_INLINE dc_eight dc_conv2d_narrow_sixteen(const dc_conv2d_channel *channel, const int8_t *x,
-                                            int32_t next, dc_eight *right) {
-    const dc_tap *tap = channel->taps.first, *const end = channel->taps.end;
-    uint32_t a02 = 0, a13 = 0, a46 = 0, a57 = 0, b02 = 0, b13 = 0, b46 = 0, b57 = 0;
-    while (tap < end) {
-        dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
-        dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
-    }
-    dc_eight left;
-    dc_conv2d_unpack(a02, a13, channel->bias, left.sum);
-    dc_conv2d_unpack(b02, b13, channel->bias, left.sum + 4);
-    dc_conv2d_unpack(a46, a57, channel->bias, right->sum);
-    dc_conv2d_unpack(b46, b57, channel->bias, right->sum + 4);
-    return left;
-}
-
 /* Four outputs, and four that lie `next` behind them; pooled, one for each two columns of both. */
 DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight *eight,
                                int32_t next, int8_t *output) {
@@ -253,10 +211,101 @@ DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight 
     }
 }
 
+/*
+ * Sums of eight positions that fit int16, two in a word: bottom + top * 2^16, of which one
+ * multiplication by a weight serves both. They begin at 2^15, so that none is below 0 and the
+ * bottom never borrows from the top.
+ */
+typedef struct {
+    uint32_t a02, a13, b02, b13;
+} dc_narrow_eight;
+
+#define DC_NARROW_ZERO 0x8000
+
+DC_INLINE dc_narrow_eight dc_conv2d_narrow_eight(const dc_taps *taps, const int8_t *x,
+                                                 int32_t next) {
+    const uint32_t zero = (uint32_t)DC_NARROW_ZERO << 16 | DC_NARROW_ZERO;
+    const dc_tap *tap = taps->first;
+    uint32_t a02 = zero, a13 = zero, b02 = zero, b13 = zero;
+    while (tap < taps->end) {
+        dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
+        dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
+    }
+    const dc_narrow_eight eight = {a02, a13, b02, b13};
+    return eight;
+}
+
+/* The same of eight positions from x on and of eight from x[next] on; `right` has the upper four of
+ * both. */
+DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const int8_t *x,
+                                                   int32_t next, dc_narrow_eight *right) {
+    const uint32_t zero = (uint32_t)DC_NARROW_ZERO << 16 | DC_NARROW_ZERO;
+    const dc_tap *tap = taps->first;
+    uint32_t a02 = zero, a13 = zero, a46 = zero, a57 = zero;
+    uint32_t b02 = zero, b13 = zero, b46 = zero, b57 = zero;
+    while (tap < taps->end) {
+        dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
+        dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
+    }
+    const dc_narrow_eight left = {a02, a13, b02, b13};
+    right->a02 = a46;
+    right->a13 = a57;
+    right->b02 = b46;
+    right->b13 = b57;
+    return left;
+}
+
+/* The outputs of the two sums in a word, the second of them `apart` behind the first. */
+DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t pair, int32_t apart,
+                                    int8_t *output) {
+    const int32_t bias = channel->bias - DC_NARROW_ZERO;
+    output[0] = dc_conv2d_requantize(channel, bias + (int32_t)(pair & 0xffff));
+    output[apart] = dc_conv2d_requantize(channel, bias + (int32_t)(pair >> 16));
+}
+
+/* As dc_conv2d_store. */
+DC_INLINE void dc_conv2d_store_narrow(const dc_conv2d_channel *channel,
+                                      const dc_narrow_eight *eight, int32_t next, int8_t *output) {
+    if (channel->layer->pooled) {
+        const uint32_t largest = dc_larger_pair(dc_larger_pair(eight->a02, eight->a13),
+                                                dc_larger_pair(eight->b02, eight->b13));
+        dc_conv2d_store_pair(channel, largest, 1, output);
+        return;
+    }
+    dc_conv2d_store_pair(channel, eight->a02, 2, output);
+    dc_conv2d_store_pair(channel, eight->a13, 2, output + 1);
+    dc_conv2d_store_pair(channel, eight->b02, 2, output + next);
+    dc_conv2d_store_pair(channel, eight->b13, 2, output + next + 1);
+}
+
 /* Where the tile behind the one at x begins: the last one ends with the line. */
 DC_INLINE int32_t dc_conv2d_next_tile(int32_t x, int32_t tile, int32_t line) {
     const int32_t last = line - tile;
     return line % tile == 0 || x >= last ? x + tile : dc_minimum(x + tile, last);
+}
+
+/* As dc_conv2d_tile_row, sixteen positions at a time, and eight at the end. */
+DC_INLINE void dc_conv2d_narrow_tile_row(const dc_conv2d_channel *channel, const int8_t *line,
+                                         int32_t rows, int32_t width, int8_t *output) {
+    const dc_conv2d *const layer = channel->layer;
+    const int32_t columns = 8 / rows, below = layer->stride_height * layer->in_width;
+    const int32_t shrink = layer->pooled ? 2 : 1;
+    const int32_t after = layer->out_width;
+    int32_t x = 0;
+    for (; x + 2 * columns <= width; x += 2 * columns) {
+        dc_narrow_eight right;
+        const dc_narrow_eight left =
+            dc_conv2d_narrow_sixteen(&channel->taps, line + x, rows == 1 ? 8 : below, &right);
+        dc_conv2d_store_narrow(channel, &left, rows == 1 ? 8 : after, output + x / shrink);
+        dc_conv2d_store_narrow(channel, &right, rows == 1 ? 8 : after, output + (x + 4) / shrink);
+    }
+    while (x < width) {
+        x = dc_minimum(x, width - columns);
+        const dc_narrow_eight eight =
+            dc_conv2d_narrow_eight(&channel->taps, line + x, rows == 1 ? 4 : below);
+        dc_conv2d_store_narrow(channel, &eight, rows == 1 ? 4 : after, output + x / shrink);
+        x += columns;
+    }
 }
 
 /* One row of tiles, of `rows` rows of the convolution, `width` wide. */
@@ -266,23 +315,32 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
     const int32_t stride = layer->stride_width, columns = 8 / rows;
     const int32_t below = layer->stride_height * layer->in_width;
     const int32_t shrink = layer->pooled ? 2 : 1;
-    int32_t x = 0;
     if (layer->narrow) {
-        const int32_t next = rows == 1 ? 8 : below, after = rows == 1 ? 8 : layer->out_width;
-        for (; x + 2 * columns <= width; x += 2 * columns) {
-            dc_eight right;
-            const dc_eight left = dc_conv2d_narrow_sixteen(channel, line + x, next, &right);
-            dc_conv2d_store(channel, &left, after, output + x / shrink);
-            dc_conv2d_store(channel, &right, after, output + (x + 4) / shrink);
-        }
-        x = x < width ? dc_minimum(x, width - columns) : x;
+        dc_conv2d_narrow_tile_row(channel, line, rows, width, output);
+        return;
     }
     const int32_t next = rows == 1 ? 4 * stride : below;
     const int32_t after = rows == 1 ? 4 : layer->out_width;
-    for (; x < width; x = dc_conv2d_next_tile(x, columns, width)) {
-        const dc_eight eight = layer->narrow ? dc_conv2d_narrow_eight(channel, line + x, next)
-                                             : dc_conv2d_eight(channel, line + x * stride, next);
+    for (int32_t x = 0; x < width; x = dc_conv2d_next_tile(x, columns, width)) {
+        const dc_eight eight = dc_conv2d_eight(channel, line + x * stride, next);
         dc_conv2d_store(channel, &eight, after, output + x / shrink);
+    }
+}
+
+/* A column that is left over beside the tiles, four rows at a time. */
+DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int8_t *output) {
+    const dc_conv2d *const layer = channel->layer;
+    const int32_t below = layer->stride_height * layer->in_width, bias = channel->bias;
+    const int32_t x = layer->out_width - 1;
+    int32_t y = 0;
+    while (y < layer->out_height) {
+        y = dc_minimum(y, layer->out_height - 4);
+        int32_t sum[4] = {bias, bias, bias, bias};
+        dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, y, x), below,
+                       2 * below, 3 * below, sum);
+        for (int32_t i = 0; i < 4; ++i, ++y) {
+            output[y * layer->out_width + x] = dc_conv2d_requantize(channel, sum[i]);
+        }
     }
 }
 
@@ -290,9 +348,13 @@ DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t r
                                      int32_t width, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
     const int32_t shrink = layer->pooled ? 2 : 1;
+    const int32_t one_left = !layer->pooled && rows == 2 && width % 4 == 1 && height >= 4;
     for (int32_t y = 0; y < height; y = dc_conv2d_next_tile(y, rows, height)) {
-        dc_conv2d_tile_row(channel, dc_conv2d_window_at(layer, channel->input, y, 0), rows, width,
-                           output + y / shrink * layer->out_width);
+        dc_conv2d_tile_row(channel, dc_conv2d_window_at(layer, channel->input, y, 0), rows,
+                           width - one_left, output + y / shrink * layer->out_width);
+    }
+    if (one_left) {
+        dc_conv2d_last_column(channel, output);
     }
 }
 

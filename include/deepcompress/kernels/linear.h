@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "../encodings/panel.h"
 #include "../encodings/sparse.h"
 #include "../requantize.h"
 
@@ -63,10 +64,84 @@ DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weight
     }
 }
 
+DC_INLINE void dc_linear_store(const dc_linear *layer, const dc_weights *weights, int32_t o,
+                               int32_t sum, int8_t *output) {
+    if (o < layer->out_features) {
+        output[o] =
+            dc_requantize_int8(sum, dc_constant(&weights->multiplier, o), &layer->requantize);
+    }
+}
+
+/* The bias, or 0 for the channel that fills a panel. */
+DC_INLINE int32_t dc_linear_bias(const dc_linear *layer, const dc_weights *weights, int32_t o) {
+    return o < layer->out_features ? dc_constant(&weights->bias, o) : 0;
+}
+
+/*
+ * Output channels o to o + 3, from their panel, and where the next one begins. Of each four inputs
+ * a panel has the weights in the order 0, 2, 1, 3, in which SXTB16 unpacks them.
+ */
+DC_INLINE const uint8_t *dc_linear_panel_four(const dc_linear *layer, const dc_weights *weights,
+                                              const uint8_t *values, const int8_t *x, int32_t o,
+                                              int8_t *output) {
+    const int8_t *const fours = x + layer->in_features / 4 * 4;
+    int32_t a = dc_linear_bias(layer, weights, o), b = dc_linear_bias(layer, weights, o + 1);
+    int32_t c = dc_linear_bias(layer, weights, o + 2), d = dc_linear_bias(layer, weights, o + 3);
+    if (layer->in_features / 4 % 2 != 0) {
+        dc_smlad_four(&values, &x, &a, &b, &c, &d);
+    }
+    while (x < fours) {
+        dc_smlad_four(&values, &x, &a, &b, &c, &d);
+        dc_smlad_four(&values, &x, &a, &b, &c, &d);
+    }
+    for (int32_t rest = layer->in_features % 4; rest > 0; rest -= 2, x += 2, values += 8) {
+        const uint32_t pair = dc_pair(x[0], rest > 1 ? x[1] : 0);
+        dc_panel_step(dc_load_word(values), pair, &a, &b);
+        dc_panel_step(dc_load_word(values + 4), pair, &c, &d);
+    }
+    dc_linear_store(layer, weights, o, a, output);
+    dc_linear_store(layer, weights, o + 1, b, output);
+    dc_linear_store(layer, weights, o + 2, c, output);
+    dc_linear_store(layer, weights, o + 3, d, output);
+    return values;
+}
+
+/* Output channels o and o + 1, from the last panel. */
+DC_INLINE void dc_linear_panel_two(const dc_linear *layer, const dc_weights *weights,
+                                   const uint8_t *values, const int8_t *x, int32_t o,
+                                   int8_t *output) {
+    int32_t a = dc_linear_bias(layer, weights, o), b = dc_linear_bias(layer, weights, o + 1);
+    int32_t left = layer->in_features;
+    for (; left >= 4; left -= 4, x += 4, values += 8) {
+        const uint32_t word = dc_load_word(x);
+        dc_panel_step(dc_load_word(values), dc_sxtb16(word), &a, &b);
+        dc_panel_step(dc_load_word(values + 4), dc_sxtb16_ror8(word), &a, &b);
+    }
+    for (; left > 0; left -= 2, x += 2, values += 4) {
+        dc_panel_step(dc_load_word(values), dc_pair(x[0], left > 1 ? x[1] : 0), &a, &b);
+    }
+    dc_linear_store(layer, weights, o, a, output);
+    dc_linear_store(layer, weights, o + 1, b, output);
+}
+
+DC_INLINE void dc_linear_panel(const dc_linear *layer, const dc_weights *weights,
+                               const int8_t *input, int8_t *output) {
+    const uint8_t *values = (const uint8_t *)weights->values;
+    int32_t o = 0;
+    for (; o + 2 < layer->out_features; o += 4) {
+        values = dc_linear_panel_four(layer, weights, values, input, o, output);
+    }
+    if (o < layer->out_features) {
+        dc_linear_panel_two(layer, weights, values, input, o, output);
+    }
+}
+
 /* input [in_features] -> output [out_features] */
 DC_INLINE void dc_linear_int8(const dc_linear *layer, const dc_weights *weights,
                               const int8_t *input, int8_t *output) {
-    if (weights->encoding == DC_DENSE) {
+    if (weights->encoding == DC_PANEL) {
+        dc_linear_panel(layer, weights, input, output);
+    } else if (weights->encoding == DC_DENSE) {
         dc_linear_dense(layer, weights, input, output);
     } else {
         dc_linear_sparse(layer, weights, input, output);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense, huffman
+from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense, huffman, panel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +24,10 @@ class Encoding(Protocol):
     def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
         """The matrix again, int8 [rows, columns]."""
 
-    def entries(self, weight: np.ndarray) -> int:
-        """4-byte words of RAM in which a convolution holds one decoded output channel."""
-
 
 ENCODINGS: dict[str, Encoding] = {
     "dense": dense,
+    "panel": panel,
     "delta": delta,
     "delta4": delta4,
     "bitmap": bitmap,

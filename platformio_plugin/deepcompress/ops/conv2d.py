@@ -21,6 +21,11 @@ ATEN = ("conv2d", "convolution")
 
 Pair = tuple[int, int]
 
+# Magnitudes of weights that add up to this give products with any int8 whose sum fits int16.
+NARROW_SUM = (2**15 - 1) // 128
+# DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
+_LARGEST_STEP = 65535
+
 
 @dataclass(frozen=True)
 class Conv2d:
@@ -39,6 +44,12 @@ class Conv2d:
     def extent(self) -> Pair:
         """Rows and columns of input that one output sees."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each output sees the inputs of its own position and nothing else."""
+        plain = self.kernel == (1, 1) == self.stride and not any(self.padding)
+        return plain and self.pool is None
 
     def convolved(self, height: int, width: int) -> Pair:
         """Height and width of the output before pooling."""
@@ -157,6 +168,11 @@ def c_parameters(
 ) -> dict[str, int]:
     """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
     a, (_, height, width) = node.attributes, inputs[0]
+    out_height, out_width = output[1:]
+    if a.is_pointwise:
+        # All positions are one row, so that none is left over at the ends of rows.
+        height, width = 1, height * width
+        out_height, out_width = 1, out_height * out_width
     top, left, bottom, right = a.padding
     pool = a.pool or MaxPool2d((1, 1), (1, 1))
     return {
@@ -164,8 +180,8 @@ def c_parameters(
         "in_height": height + top + bottom,
         "in_width": width + left + right,
         "out_channels": a.out_channels,
-        "out_height": output[1],
-        "out_width": output[2],
+        "out_height": out_height,
+        "out_width": out_width,
         "groups": a.groups,
         **_height_width("kernel", a.kernel),
         **_height_width("stride", a.stride),
@@ -185,7 +201,24 @@ def c_parameters(
 
 def is_narrow(weight: np.ndarray) -> bool:
     """Whether sums of products with any int8 fit int16, in every row of int8 [rows, columns]."""
-    return bool((np.abs(weight.astype(np.int32)).sum(axis=1) * 128 < 2**15).all())
+    return bool((np.abs(weight.astype(np.int32)).sum(axis=1) <= NARROW_SUM).all())
+
+
+def tap_words(weight: np.ndarray, reach: int) -> int:
+    """4-byte words for the taps of any output channel, an even number.
+
+    Args:
+        weight: int8 [output channels, weights of one].
+        reach: bytes of a group's input, over which a tap may step.
+    """
+    most = int(np.count_nonzero(weight, axis=1).max()) + reach // _LARGEST_STEP
+    return max(2, most + most % 2)
+
+
+def panel_words(weight: np.ndarray) -> int:
+    """4-byte words for two columns of int16, each of an even number of values."""
+    columns = weight.shape[1]
+    return columns + columns % 2
 
 
 def padded_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:

@@ -1,13 +1,12 @@
 /*
- * One weight times its inputs at eight or sixteen positions, in the DSP extension's instructions:
- * the inner step of sparse convolutions. Several instructions in one statement, for the compiler
- * would load ahead and then spill the sums. Each takes thirteen registers, all there are beside a
- * frame pointer. Cycles are of Cortex-M4 without wait states.
+ * The inner steps of convolutions and linear layers in the DSP extension's instructions. Several
+ * instructions in one statement, for the compiler would load ahead and then spill the sums; a step
+ * takes up to fourteen registers, all there are. Cycles are of Cortex-M4 without wait states.
  *
- * `next`, the distance of the second row's inputs, is a constant to the compiler, below 4088.
+ * `next`, a distance in bytes, is a constant to the compiler, below 4088.
  */
-#ifndef DEEPCOMPRESS_DSP_TAPS_H
-#define DEEPCOMPRESS_DSP_TAPS_H
+#ifndef DEEPCOMPRESS_DSP_STEPS_H
+#define DEEPCOMPRESS_DSP_STEPS_H
 
 #include "dsp.h"
 
@@ -145,6 +144,72 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
         : "memory");
 }
 
+/*
+ * Two columns of a panel (encodings/panel.h): adds the products of four channels, a to d, at two
+ * positions, 0 and 1. x has two int16 in a word, those of position 1 lie `next` behind those of
+ * position 0. 18 cycles.
+ */
+DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
+                                    int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,
+                                    int32_t *c1, int32_t *d0, int32_t *d1) {
+    uint32_t x0, x1, word, pair;
+    __asm__("ldr %[x1], [%[x], %[next]]\n\t"
+            "ldr %[x0], [%[x]], #4\n\t"
+            "ldr %[word], [%[values]], #4\n\t"
+            "sxtb16 %[pair], %[word]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlad %[a0], %[pair], %[x0], %[a0]\n\t"
+            "smlad %[a1], %[pair], %[x1], %[a1]\n\t"
+            "smlad %[b0], %[word], %[x0], %[b0]\n\t"
+            "smlad %[b1], %[word], %[x1], %[b1]\n\t"
+            "ldr %[word], [%[values]], #4\n\t"
+            "sxtb16 %[pair], %[word]\n\t"
+            "sxtb16 %[word], %[word], ror #8\n\t"
+            "smlad %[c0], %[pair], %[x0], %[c0]\n\t"
+            "smlad %[c1], %[pair], %[x1], %[c1]\n\t"
+            "smlad %[d0], %[word], %[x0], %[d0]\n\t"
+            "smlad %[d1], %[word], %[x1], %[d1]"
+            : [values] "+r"(*values), [x] "+r"(*x), [a0] "+r"(*a0), [a1] "+r"(*a1), [b0] "+r"(*b0),
+              [b1] "+r"(*b1), [c0] "+r"(*c0), [c1] "+r"(*c1), [d0] "+r"(*d0), [d1] "+r"(*d1),
+              [x0] "=&r"(x0), [x1] "=&r"(x1), [word] "=&r"(word), [pair] "=&r"(pair)
+            : [next] "i"(next)
+            : "memory");
+}
+
+/* Four columns of a panel at one position: x has four int8. 25 cycles. */
+DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
+                             int32_t *c, int32_t *d) {
+    uint32_t even, odd, first, second, pair;
+    __asm__("ldr %[odd], [%[x]], #4\n\t"
+            "ldr %[first], [%[values]], #4\n\t"
+            "ldr %[second], [%[values]], #4\n\t"
+            "sxtb16 %[even], %[odd]\n\t"
+            "sxtb16 %[odd], %[odd], ror #8\n\t"
+            "sxtb16 %[pair], %[first]\n\t"
+            "sxtb16 %[first], %[first], ror #8\n\t"
+            "smlad %[a], %[pair], %[even], %[a]\n\t"
+            "smlad %[b], %[first], %[even], %[b]\n\t"
+            "sxtb16 %[pair], %[second]\n\t"
+            "sxtb16 %[second], %[second], ror #8\n\t"
+            "smlad %[c], %[pair], %[even], %[c]\n\t"
+            "smlad %[d], %[second], %[even], %[d]\n\t"
+            "ldr %[first], [%[values]], #4\n\t"
+            "ldr %[second], [%[values]], #4\n\t"
+            "sxtb16 %[pair], %[first]\n\t"
+            "sxtb16 %[first], %[first], ror #8\n\t"
+            "smlad %[a], %[pair], %[odd], %[a]\n\t"
+            "smlad %[b], %[first], %[odd], %[b]\n\t"
+            "sxtb16 %[pair], %[second]\n\t"
+            "sxtb16 %[second], %[second], ror #8\n\t"
+            "smlad %[c], %[pair], %[odd], %[c]\n\t"
+            "smlad %[d], %[second], %[odd], %[d]"
+            : [values] "+r"(*values), [x] "+r"(*x), [a] "+r"(*a), [b] "+r"(*b), [c] "+r"(*c),
+              [d] "+r"(*d), [even] "=&r"(even), [odd] "=&r"(odd), [first] "=&r"(first),
+              [second] "=&r"(second), [pair] "=&r"(pair)
+            :
+            : "memory");
+}
+
 #else
 
 DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
@@ -203,6 +268,37 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
     dc_mla_eight(taps, at, next, a02, a13, b02, b13);
     x += 4;
     dc_mla_eight(&tap, &x, next, a46, a57, b46, b57);
+}
+
+DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
+                                    int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,
+                                    int32_t *c1, int32_t *d0, int32_t *d1) {
+    const uint32_t x0 = **x, x1 = (*x)[next / 4];
+    const uint32_t first = dc_load_word(*values), second = dc_load_word(*values + 4);
+    *a0 = dc_smlad(dc_sxtb16(first), x0, *a0);
+    *a1 = dc_smlad(dc_sxtb16(first), x1, *a1);
+    *b0 = dc_smlad(dc_sxtb16_ror8(first), x0, *b0);
+    *b1 = dc_smlad(dc_sxtb16_ror8(first), x1, *b1);
+    *c0 = dc_smlad(dc_sxtb16(second), x0, *c0);
+    *c1 = dc_smlad(dc_sxtb16(second), x1, *c1);
+    *d0 = dc_smlad(dc_sxtb16_ror8(second), x0, *d0);
+    *d1 = dc_smlad(dc_sxtb16_ror8(second), x1, *d1);
+    *values += 8;
+    *x += 1;
+}
+
+DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
+                             int32_t *c, int32_t *d) {
+    const uint32_t word = dc_load_word(*x);
+    const uint32_t halves[2] = {dc_sxtb16(word), dc_sxtb16_ror8(word)};
+    for (int32_t i = 0; i < 2; ++i, *values += 8) {
+        const uint32_t first = dc_load_word(*values), second = dc_load_word(*values + 4);
+        *a = dc_smlad(dc_sxtb16(first), halves[i], *a);
+        *b = dc_smlad(dc_sxtb16_ror8(first), halves[i], *b);
+        *c = dc_smlad(dc_sxtb16(second), halves[i], *c);
+        *d = dc_smlad(dc_sxtb16_ror8(second), halves[i], *d);
+    }
+    *x += 4;
 }
 
 #endif
