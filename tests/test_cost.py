@@ -17,6 +17,7 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
+from deepcompress.ops.linear_rows import LinearRows
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.prelu import PReLU
@@ -37,6 +38,7 @@ LAYERS = {
     "1x1": ((32, 8, 8), "conv2d", Conv2d(32, 16, (1, 1))),
     "3x3 stride 2": ((8, 17, 17), "conv2d", Conv2d(8, 8, (3, 3), stride=(2, 2))),
     "linear": ((200,), "linear", Linear(200, 50)),
+    "linear on rows": ((20, 64), "linear_rows", LinearRows(64, 32, (20,))),
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
     "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
@@ -54,7 +56,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     if op == "conv2d":
         size = (attributes.out_channels, attributes.in_channels // attributes.groups)
         parameters["weight"] = random.standard_normal((*size, *attributes.kernel))
-    if op == "linear":
+    if op in ("linear", "linear_rows"):
         parameters["weight"] = random.standard_normal(
             (attributes.out_features, attributes.in_features)
         )
@@ -75,7 +77,9 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     return plan(encode(integer, encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4")
 
 
-WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear")]
+WEIGHTED = [
+    name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear", "linear_rows")
+]
 HOW = (
     ("dense", 0.0, 1),
     ("delta", 0.8, 1),

@@ -104,7 +104,6 @@ REFUSED = {
         r"layer 0 \(conv_transpose2d\).* is not supported",
     ),
     "rounding up": (nn.MaxPool2d(3, 2, ceil_mode=True), r"ceil_mode is not supported"),
-    "a Linear on images": (nn.Linear(8, 2), r"Flatten the input before it"),
     "two outputs": (TwoOutputs(), r"1 inputs and 2 outputs.*wrap the model"),
 }
 

@@ -78,7 +78,7 @@ MODEL_CODE_BYTES = 420
 
 def _kernel_name(node: IntegerNode, encoding: str | None) -> str:
     """The row of `KERNELS` that a node with weights in this encoding runs."""
-    return f"{node.op}_{encoding or 'int8'}"
+    return f"{node.op.removesuffix('_rows')}_{encoding or 'int8'}"
 
 
 def estimate(

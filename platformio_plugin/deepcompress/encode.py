@@ -40,7 +40,7 @@ def stored_weights(node: IntegerNode, encoding: str) -> int:
     """Weights that a kernel multiplies by."""
     if encoding == "dense":
         return node.weight.size
-    if encoding == "block" and node.op == "linear":
+    if encoding == "block" and node.op in ("linear", "linear_rows"):
         return block.stored_weights(node.weight)
     return int(np.count_nonzero(node.weight))
 

@@ -251,6 +251,8 @@ def pieces(call: Call) -> list[Piece]:
             f"Supported are {', '.join(_supported())}; replace the layer by these",
         )
     op = BY_ATEN[named.aten]
+    if op == "linear" and call.input_rank > 1:
+        op = "linear_rows"
     return [(call.layer, op, *OPERATORS[op].read(named))]
 
 
