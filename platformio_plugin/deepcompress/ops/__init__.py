@@ -36,6 +36,7 @@ from deepcompress.ops import (
     lookup,
     max_pool2d,
     prelu,
+    scale_shift,
     softmax,
 )
 
@@ -96,6 +97,7 @@ OPERATORS: dict[str, Operator] = {
     "flatten": flatten,
     "lookup": lookup,
     "prelu": prelu,
+    "scale_shift": scale_shift,
     "softmax": softmax,
 }
 
