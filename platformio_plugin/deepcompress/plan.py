@@ -13,6 +13,7 @@ from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.encodings import ENCODINGS
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import padded_bytes
 from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
@@ -60,9 +61,11 @@ def entries(encoded: EncodedGraph, node: IntegerNode) -> int:
 
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+    shape = encoded.integer.tensors[node.inputs[0]].shape
+    if hasattr(OPERATORS[node.op], "scratch_bytes"):
+        return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     if node.op != "conv2d":
         return 0
-    shape = encoded.integer.tensors[node.inputs[0]].shape
     return 4 * entries(encoded, node) + padded_bytes(node.attributes, shape)
 
 

@@ -15,6 +15,7 @@ What lets `overlay.py` save memory and work, and `fold.py` move activations, is 
     TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
     view(attributes, input: Shape) -> int | None        where in the input the whole output lies
     parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
+    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in
 
 And what lets pruning follow a channel from layer to layer:
 
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from deepcompress.ops import (
     clamp,
     conv2d,
+    conv_transpose2d,
     flatten,
     linear,
     linear_rows,
@@ -90,6 +92,7 @@ class Operator(Protocol):
 
 OPERATORS: dict[str, Operator] = {
     "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
     "linear": linear,
     "linear_rows": linear_rows,
     "max_pool2d": max_pool2d,
