@@ -17,8 +17,7 @@ sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
 from deepcompress.cache import mirror
 from deepcompress.cpus import CPUS
-from deepcompress.errors import UserError, draw
-from deepcompress.generate import CompilerFailed, Project, generate, timed
+from deepcompress.generate import FAILURES, Project, explain, generate, timed
 from deepcompress.ini import PREFIX, read_models
 from SCons.Script import DefaultEnvironment
 
@@ -54,18 +53,11 @@ def build_models():
         with timed(f"copy to {GENERATED}", project):
             mirror(contents, GENERATED)
         return [build_archive(models)]
-    except UserError as error:
-        text = draw(error)
-    except CompilerFailed as error:
-        text = str(error)
-    except OSError as error:
-        what = f"it cannot be read or written ({error.strerror or error})"
-        place = str(error.filename or "the build folder")
-        text = draw(UserError(what, place, "Make room, or mend its permissions"))
-    sys.stderr.write(f"\n{text}\n\n")
-    if not env.IsIntegrationDump():
-        env.Exit(1)
-    return []
+    except FAILURES as error:
+        sys.stderr.write(f"\n{explain(error)}\n\n")
+        if not env.IsIntegrationDump():
+            env.Exit(1)
+        return []
 
 
 def describe_project():

@@ -16,7 +16,9 @@ from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.ops.linear import Linear
+from deepcompress.ops.linear_rows import LinearRows
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.prelu import PReLU
@@ -29,6 +31,7 @@ from test_random_networks import NOWHERE, in_steps
 
 POOL = MaxPool2d((2, 2), (2, 2))
 SAME = (1, 1, 1, 1)
+UP = ConvTranspose2d(8, 8, (4, 4), stride=(2, 2), padding=(1, 1))
 LAYERS = {
     "5x5 pooled": ((6, 14, 14), "conv2d", Conv2d(6, 16, (5, 5), pool=POOL)),
     "5x5 pooled, one channel": ((1, 32, 32), "conv2d", Conv2d(1, 6, (5, 5), pool=POOL)),
@@ -36,7 +39,9 @@ LAYERS = {
     "3x3 padded, pooled": ((8, 12, 12), "conv2d", Conv2d(8, 8, (3, 3), padding=SAME, pool=POOL)),
     "1x1": ((32, 8, 8), "conv2d", Conv2d(32, 16, (1, 1))),
     "3x3 stride 2": ((8, 17, 17), "conv2d", Conv2d(8, 8, (3, 3), stride=(2, 2))),
+    "transposed 4x4": ((8, 8, 8), "conv_transpose2d", UP),
     "linear": ((200,), "linear", Linear(200, 50)),
+    "linear on rows": ((20, 64), "linear_rows", LinearRows(64, 32, (20,))),
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
     "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
@@ -51,10 +56,10 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     shape, op, attributes = LAYERS[layer]
     random = np.random.default_rng(0)
     parameters = {}
-    if op == "conv2d":
+    if op in ("conv2d", "conv_transpose2d"):
         size = (attributes.out_channels, attributes.in_channels // attributes.groups)
         parameters["weight"] = random.standard_normal((*size, *attributes.kernel))
-    if op == "linear":
+    if op in ("linear", "linear_rows"):
         parameters["weight"] = random.standard_normal(
             (attributes.out_features, attributes.in_features)
         )
@@ -75,7 +80,8 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     return plan(encode(integer, encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4")
 
 
-WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in ("conv2d", "linear")]
+WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "linear", "linear_rows")
+WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in WEIGHTED_OPS]
 HOW = (
     ("dense", 0.0, 1),
     ("delta", 0.8, 1),

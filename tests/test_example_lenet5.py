@@ -18,7 +18,7 @@ import evaluate  # noqa: E402
 import measure  # noqa: E402
 import mnist  # noqa: E402
 
-BOARDS = ["virtual_m0", "virtual_m3", "virtual_m4", "virtual_m7", "virtual_m33", "virtual_m55"]
+BOARDS = [f"virtual_{cpu}" for cpu in ("m0", "m3", "m4", "m7", "m33", "m55", "stm32f405")]
 IMAGES = 100
 # One process: PlatformIO does not build one environment in two at once.
 pytestmark = pytest.mark.xdist_group("examples/lenet5_mnist")

@@ -99,12 +99,11 @@ REFUSED = {
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.Unfold(2)),
         r"layer 1 \(im2col\).*: the operator im2col is not supported.*Supported are .*conv2d",
     ),
-    "a transposed convolution": (
-        nn.Sequential(nn.ConvTranspose2d(1, 2, 3)),
-        r"layer 0 \(conv_transpose2d\).* is not supported",
+    "a convolution of volumes": (
+        nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, 1)),
+        r"layer 1 \(conv3d\).* is not supported",
     ),
     "rounding up": (nn.MaxPool2d(3, 2, ceil_mode=True), r"ceil_mode is not supported"),
-    "a Linear on images": (nn.Linear(8, 2), r"Flatten the input before it"),
     "two outputs": (TwoOutputs(), r"1 inputs and 2 outputs.*wrap the model"),
 }
 

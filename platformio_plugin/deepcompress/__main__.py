@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deepcompress import __version__
 from deepcompress.errors import UserError, draw
+from deepcompress.kconfig import kconfig
 from deepcompress.options import OPTIONS, Option, Options, Target, parse
 
 EPILOG = """\
@@ -213,11 +214,13 @@ def _add_profile(commands: argparse._SubParsersAction) -> None:
 def _add_options(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("options", help="every option and what it means")
     command.add_argument("--markdown", action="store_true", help="as docs/options.md has it")
+    command.add_argument("--kconfig", action="store_true", help="as zephyr/Kconfig has it")
     command.set_defaults(run=run_options)
 
 
 def run_options(parsed: argparse.Namespace) -> int:
-    print(options_markdown() if parsed.markdown else options_text(), end="")
+    write = kconfig if parsed.kconfig else options_markdown if parsed.markdown else options_text
+    print(write(), end="")
     return 0
 
 

@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from deepcompress.constants import folded_bias, widen
+from deepcompress.constants import folded_bias, unfolded_bias, widen
 from deepcompress.encode import stored_matrix
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
@@ -38,12 +38,16 @@ def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
 
 
 def accumulators_fit(graph: IntegerGraph) -> None:
-    """|bias| + 128 * sum |weight| is below 2**31 in every output channel."""
+    """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as the kernel has it."""
     for node in graph.nodes:
         if node.weight is None:
             continue
-        largest = np.abs(node.bias.astype(np.int64))
-        largest += 128 * np.abs(node.weight.astype(np.int64)).sum(axis=1)
+        bias, input_bound = node.bias.astype(np.int64), 128
+        if node.op == "conv_transpose2d":  # whose kernel takes the zero point off each input
+            bias = unfolded_bias(node, graph.quantization[node.inputs[0]].zero_point)
+            input_bound = 255
+        largest = np.abs(bias)
+        largest += input_bound * np.abs(node.weight.astype(np.int64)).sum(axis=1)
         if largest.max() >= 2**31:
             raise UserError(
                 f"a sum of {node.weight.shape[1]} products does not fit 32 bits",

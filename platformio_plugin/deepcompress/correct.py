@@ -63,7 +63,7 @@ def _restore_statistics(pruned: Graph, original: Graph, inputs: np.ndarray) -> G
     with torch.no_grad():
         for node, intended in zip(pruned.nodes, original.nodes, strict=True):
             target, value = _run(intended, wanted), _run(node, found)
-            if "weight" in node.parameters:
+            if getattr(OPERATORS[node.op], "ROWS_ARE_CHANNELS", False):
                 node = _with_statistics_of(target, value, node)
                 value = _run(node, found)
             wanted[node.output] = limit(target, node.clamp.minimum, node.clamp.maximum)

@@ -46,6 +46,13 @@ KERNELS: dict[str, KernelCost] = {
     "conv2d_block": KernelCost(mac=5.1, weight=70, output=35, code_bytes=440),
     "conv2d_codebook": KernelCost(mac=5.1, weight=48, output=35, code_bytes=425),
     "conv2d_huffman": KernelCost(mac=5.1, weight=135, output=35, code_bytes=390),
+    "conv_transpose2d_dense": KernelCost(mac=6, weight=0, output=22, code_bytes=410),
+    "conv_transpose2d_delta": KernelCost(mac=7.6, weight=55, output=22, code_bytes=480),
+    "conv_transpose2d_delta4": KernelCost(mac=7.6, weight=65, output=22, code_bytes=515),
+    "conv_transpose2d_bitmap": KernelCost(mac=7.6, weight=75, output=22, code_bytes=530),
+    "conv_transpose2d_block": KernelCost(mac=7.6, weight=85, output=22, code_bytes=490),
+    "conv_transpose2d_codebook": KernelCost(mac=7.6, weight=80, output=22, code_bytes=500),
+    "conv_transpose2d_huffman": KernelCost(mac=7.6, weight=160, output=22, code_bytes=440),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
     "linear_panel": KernelCost(mac=1.7, weight=0, output=22, code_bytes=300),
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
@@ -57,6 +64,7 @@ KERNELS: dict[str, KernelCost] = {
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
     "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
+    "scale_shift_int8": KernelCost(mac=11, weight=0, output=0, code_bytes=70),
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
     "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
@@ -80,7 +88,7 @@ MODEL_CODE_BYTES = 420
 
 def _kernel_name(node: IntegerNode, encoding: str | None) -> str:
     """The row of `KERNELS` that a node with weights in this encoding runs."""
-    return f"{node.op}_{encoding or 'int8'}"
+    return f"{node.op.removesuffix('_rows')}_{encoding or 'int8'}"
 
 
 def estimate(

@@ -204,7 +204,7 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "takes_array": getattr(operator, "TAKES_ARRAY", False),
         "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
-        "takes_scratch": node.op == "conv2d",
+        "takes_scratch": node.op == "conv2d" or hasattr(operator, "scratch_bytes"),
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,

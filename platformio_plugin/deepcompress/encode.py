@@ -12,6 +12,7 @@ from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph,
 
 # Encodings for speed, whose kernels leave the zero point to the bias.
 _FOLDED = ("dense", "panel", "block")
+_LINEAR = ("linear", "linear_rows")
 
 
 def encode(
@@ -40,7 +41,7 @@ def stored_weights(node: IntegerNode, encoding: str) -> int:
     """Weights that a kernel multiplies by."""
     if encoding == "panel" or (encoding == "dense" and node.op != "conv2d"):
         return node.weight.size
-    if encoding == "block" and node.op == "linear":
+    if encoding == "block" and node.op in _LINEAR:
         return block.stored_weights(node.weight)
     return int(np.count_nonzero(node.weight))
 
@@ -50,7 +51,7 @@ def stored_matrix(node: IntegerNode, encoding: str) -> np.ndarray:
 
     A linear layer unpacks four inputs at a time, in the order 0, 2, 1, 3.
     """
-    if encoding != "panel" or node.op != "linear":
+    if encoding != "panel" or node.op not in _LINEAR:
         return node.weight
     order = np.arange(node.weight.shape[1])
     fours = order[: len(order) // 4 * 4].reshape(-1, 4)
@@ -60,7 +61,7 @@ def stored_matrix(node: IntegerNode, encoding: str) -> np.ndarray:
 
 def _possible(node: IntegerNode, encoding: str) -> list[str]:
     """The encodings to choose from; dense instead of panel where the kernel has no panels."""
-    has_panels = node.op == "linear" or (node.op == "conv2d" and node.attributes.groups == 1)
+    has_panels = node.op in _LINEAR or (node.op == "conv2d" and node.attributes.groups == 1)
     if encoding == "auto":
         return [name for name in ENCODINGS if has_panels or name != "panel"]
     return ["dense" if encoding == "panel" and not has_panels else encoding]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from deepcompress.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
@@ -71,6 +73,10 @@ def _clamp_before_move(producer: Node, consumer: Node) -> tuple[Node, Node] | No
     """Where it may then disappear into what computes the values that are moved."""
     if consumer.op != "clamp" or not _only_moves(producer) or len(producer.inputs) > 1:
         return None
+    return _swapped(producer, consumer)
+
+
+def _swapped(producer: Node, consumer: Node) -> tuple[Node, Node]:
     return (
         replace(consumer, inputs=producer.inputs, output=producer.output),
         replace(producer, inputs=(producer.output,), output=consumer.output),
@@ -94,10 +100,85 @@ def _pool_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None
     return (replace(producer, attributes=attributes, clamp=producer.clamp.then(consumer.clamp)),)
 
 
+def _scaling_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """BatchNorm and the like into the weights before it, or into another of its kind."""
+    if consumer.op != "scale_shift" or producer.clamp != Clamp():
+        return None
+    scale, shift = (consumer.parameters[name] for name in ("scale", "shift"))
+    if producer.op == "scale_shift":
+        channels = max(len(scale), len(producer.parameters["scale"]))
+        scale, shift, first, second = (
+            _repeated(array, channels)
+            for array in (scale, shift, *map(producer.parameters.get, ("scale", "shift")))
+        )
+        parameters = {"scale": _frozen(scale * first), "shift": _frozen(scale * second + shift)}
+        attributes = replace(producer.attributes, channels=channels)
+    elif producer.op in ("conv2d", "linear"):
+        rows = len(producer.parameters["weight"])
+        # The maximum of a pooling window would become a minimum.
+        turned = getattr(producer.attributes, "pool", None) and (scale < 0).any()
+        if rows % len(scale) or turned:
+            return None
+        scale, shift = _repeated(scale, rows), _repeated(shift, rows)
+        weight, bias = producer.parameters["weight"], producer.parameters["bias"]
+        across = scale.reshape(-1, *[1] * (weight.ndim - 1))
+        parameters = {"weight": _frozen(weight * across), "bias": _frozen(bias * scale + shift)}
+        attributes = producer.attributes
+    else:
+        return None
+    return (replace(producer, attributes=attributes, parameters=parameters, clamp=consumer.clamp),)
+
+
+def _scaling_into_consumer(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """Into the weights behind it, where these see no border to which nothing was added."""
+    if producer.op != "scale_shift" or producer.clamp != Clamp():
+        return None
+    scale, shift = (producer.parameters[name] for name in ("scale", "shift"))
+    a = consumer.attributes
+    if consumer.op == "linear":
+        columns, groups = a.in_features, 1
+        exact = columns == producer.attributes.values
+    elif consumer.op == "conv2d":
+        columns, groups = a.in_channels, a.groups
+        exact = not any(a.padding) or not shift.any()
+    else:
+        return None
+    if not exact or columns % len(scale):
+        return None
+    # Each group of output channels reads its own part of the input's: [groups, rows, columns, ...].
+    weight = consumer.parameters["weight"].astype(np.float64)
+    grouped = weight.reshape(groups, len(weight) // groups, columns // groups, -1)
+    across = (_repeated(array, columns).reshape(groups, 1, -1, 1) for array in (scale, shift))
+    scale, shift = across
+    bias = consumer.parameters["bias"] + (grouped * shift).sum(axis=(2, 3)).ravel()
+    parameters = {"weight": _frozen((grouped * scale).reshape(weight.shape)), "bias": _frozen(bias)}
+    return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
+
+
+def _repeated(array: np.ndarray, channels: int) -> np.ndarray:
+    """One value for each of more channels, which lie where fewer lay; float64."""
+    return np.repeat(array.astype(np.float64), channels // len(array))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = array.astype(np.float32)
+    array.flags.writeable = False
+    return array
+
+
+def _scaling_before_view(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
+    if consumer.op != "scale_shift" or producer.op != "flatten":
+        return None
+    return _swapped(producer, consumer)
+
+
 REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("an activation function into what feeds it", _clamp_into_producer),
     ("an activation function ahead of what only moves values", _clamp_before_move),
     ("pooling into the convolution before it", _pool_into_convolution),
+    ("a scaling into the weights before it", _scaling_into_producer),
+    ("a scaling ahead of a change of shape", _scaling_before_view),
+    ("a scaling into the weights behind it", _scaling_into_consumer),
 )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deepcompress import __version__
 from deepcompress.cache import fetch, key_of
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, draw
 from deepcompress.ini import Model
 from deepcompress.interpreter import clean_environment, find_python
 
@@ -50,6 +50,18 @@ class CompilerFailed(Exception):
     """The compiler ended with an error; the text is what it said of it."""
 
 
+FAILURES = (UserError, CompilerFailed, OSError)
+
+
+def explain(error: Exception) -> str:
+    """One of `FAILURES`, as a build tool shows it."""
+    if isinstance(error, OSError):
+        what = f"it cannot be read or written ({error.strerror or error})"
+        place = str(error.filename or "the build folder")
+        error = UserError(what, place, "Make room, or mend its permissions")
+    return draw(error) if isinstance(error, UserError) else str(error)
+
+
 def generate(models: Iterable[Model], project: Project) -> dict[str, bytes]:
     """File name -> content: each model's sources, and DeepCompressModels.h, which names them all.
 
@@ -60,7 +72,7 @@ def generate(models: Iterable[Model], project: Project) -> dict[str, bytes]:
     """
     contents = {"DeepCompressModels.h": _umbrella(models)}
     for model in models:
-        contents.update(_sources(model, project))
+        contents.update(sources(model, project))
     return contents
 
 
@@ -70,11 +82,12 @@ def _umbrella(models: Iterable[Model]) -> bytes:
     return f"{head}#ifdef __cplusplus\n{cpp}#else\n{c}#endif\n".encode()
 
 
-def _sources(model: Model, project: Project) -> dict[str, bytes]:
+def sources(model: Model, project: Project) -> dict[str, bytes]:
+    """File name -> content of one model's sources; raises what `generate` does."""
     _check_model_file(model, project)
     with timed(f"{model.name}: hash", project):
         facts = [__version__, model.name, _texts(model), project.target]
-        key = key_of(_inputs(model, project.folder), facts)
+        key = key_of(inputs(model, project.folder), facts)
     with timed(f"{model.name}: compile, or take from the cache", project):
         folder = fetch(project.store, key, lambda folder: _compile(model, project, folder))
         return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "report.json"}
@@ -113,7 +126,7 @@ def _texts(model: Model) -> dict[str, str]:
     }
 
 
-def _inputs(model: Model, project: Path) -> list[Path]:
+def inputs(model: Model, project: Path) -> list[Path]:
     """The files that decide the result: the model, those its options name, the compiler's own."""
     texts = _texts(model)
     files = [project / model.path]

@@ -7,7 +7,7 @@ dropped. Pruning, folding and numbers are left to later stages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import BY_ATEN, OPERATORS
+from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +26,10 @@ _IDENTITY = {
     "alias",
     "clone",
     "contiguous",
+    "alpha_dropout",
     "detach",
     "dropout",
+    "feature_alpha_dropout",
     "feature_dropout",
     "lift_fresh_copy",
     "to",
@@ -34,6 +38,8 @@ _IDENTITY = {
 # Calls that are computed here where all their tensors are constants. No others: what a file says is
 # not run.
 _ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
+# Calls of two operands, one of which may be a number or a parameter; then our row has another name.
+_BINARY = {"add", "sub", "rsub", "mul", "div"}
 # Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
 _BOOKKEEPING = {"sym_size", "sym_constrain_range_for_size", "_assert_scalar", "_assert_async"}
 
@@ -92,6 +98,10 @@ class Call:
             return None
         raise self.unsupported(f"its {argument} is computed, not stored", "Make it a parameter")
 
+    def operand(self, argument: str) -> np.ndarray:
+        """A number, or a parameter, as an array."""
+        return self.constants.get(argument, np.asarray(self.arguments.get(argument)))
+
     def unsupported(self, what: str, do: str) -> UserError:
         where = f"layer {self.layer} ({self.aten})" + (f", {self.source}" if self.source else "")
         return UserError(what, where, do)
@@ -133,7 +143,7 @@ class _Lowering:
 
     def call(self, fx: torch.fx.Node) -> None:
         aten = _aten_name(fx)
-        if aten in _BOOKKEEPING:
+        if aten in _BOOKKEEPING or not _gives_tensor(fx):
             return
         if aten == "getitem" and fx.args[1] == 0:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
@@ -142,24 +152,27 @@ class _Lowering:
         elif aten in _IDENTITY:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
         else:
-            self.nodes.append(self.node(fx, aten.removesuffix("_")))
+            self.add(fx, aten.removesuffix("_"))
 
-    def node(self, fx: torch.fx.Node, aten: str) -> Node:
+    def add(self, fx: torch.fx.Node, aten: str) -> None:
+        """The nodes of a call, each of which reads what the one before it computes."""
         call = self.read_call(fx, aten)
-        if aten not in BY_ATEN:
-            raise call.unsupported(
-                f"the operator {aten} is not supported{did_you_mean(aten, BY_ATEN)}",
-                f"Supported are {', '.join(sorted(BY_ATEN))}; replace the layer by these",
-            )
-        op = BY_ATEN[aten]
-        attributes, parameters = OPERATORS[op].read(call)
         inputs = tuple(
             self.tensor_of(argument)
             for argument in _tensor_arguments(fx)
             if argument.name not in self.constants
         )
-        self.tensors[fx.name] = Tensor(fx.name, call.output_shape)
-        return Node(call.layer, op, inputs, fx.name, attributes, parameters, source=call.source)
+        parts = pieces(call)
+        for i, (name, op, attributes, parameters) in enumerate(parts, start=1):
+            shapes = [self.tensors[tensor].shape for tensor in inputs]
+            output, shape = fx.name, call.output_shape
+            if i < len(parts):
+                output = f"{fx.name}.{i}"
+                shape = OPERATORS[op].output_shape(attributes, parameters, shapes)
+            self.tensors[output] = Tensor(output, shape)
+            node = Node(name, op, inputs, output, attributes, parameters, source=call.source)
+            self.nodes.append(node)
+            inputs = (output,)
 
     def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
         arguments = _named_arguments(fx)
@@ -221,6 +234,37 @@ class _Lowering:
         return name
 
 
+Piece = tuple[str, str, Any, dict[str, np.ndarray]]
+
+
+def pieces(call: Call) -> list[Piece]:
+    """The layers that a call becomes, one behind the other: name, operator, what `read` says."""
+    if is_one_dimensional(call):
+        image = as_image(call)
+        before = (f"{call.layer}.row", "flatten", Flatten(image.input_shape), {})
+        after = (f"{call.layer}.rows", "flatten", Flatten(call.output_shape), {})
+        return [before, *pieces(image), after]
+    named = _by_use(call)
+    if named.aten not in BY_ATEN:
+        raise call.unsupported(
+            f"the operator {call.aten} is not supported{did_you_mean(call.aten, BY_ATEN)}",
+            f"Supported are {', '.join(_supported())}; replace the layer by these",
+        )
+    op = BY_ATEN[named.aten]
+    if op == "linear" and call.input_rank > 1:
+        op = "linear_rows"
+    return [(call.layer, op, *OPERATORS[op].read(named))]
+
+
+def _by_use(call: Call) -> Call:
+    """The call by the name of our row, where one aten name means several."""
+    if call.aten in _BINARY and len(call.input_shapes) < 2:
+        return replace(call, aten=f"{call.aten}_constant")
+    if call.aten == "convolution" and call["transposed"]:
+        return replace(call, aten="conv_transpose2d")
+    return call
+
+
 def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
     """Placeholder name -> parameter, buffer or lifted constant."""
     stored = {**program.constants, **program.state_dict}
@@ -265,8 +309,26 @@ def _named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
 
 
 def _tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
-    """The tensors among the inputs; sizes of a dynamic batch are integers, not tensors."""
-    return [a for a in fx.all_input_nodes if hasattr(a.meta.get("val"), "shape") or not a.meta]
+    """The tensors among the arguments, in their order, as often as they are named.
+
+    Sizes of a dynamic batch are integers, not tensors.
+    """
+    from torch.fx.node import map_arg
+
+    arguments: list[torch.fx.Node] = []
+    map_arg((fx.args, fx.kwargs), arguments.append)
+    return [a for a in arguments if hasattr(a.meta.get("val"), "shape") or not a.meta]
+
+
+def _gives_tensor(fx: torch.fx.Node) -> bool:
+    """Whether a call's result is a tensor or several, and not a size."""
+    value = fx.meta.get("val")
+    return value is None or isinstance(value, (list, tuple)) or hasattr(value, "shape")
+
+
+def _supported() -> list[str]:
+    """Names of aten calls, as the user knows them."""
+    return sorted({aten.removesuffix("_constant") for aten in BY_ATEN})
 
 
 def _shape(fx: torch.fx.Node) -> tuple[int, ...]:

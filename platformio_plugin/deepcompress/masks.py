@@ -11,6 +11,7 @@ from math import log2
 from typing import TYPE_CHECKING
 
 from deepcompress.graph import Graph, Node
+from deepcompress.ops import OPERATORS
 from deepcompress.pace import Pace
 
 if TYPE_CHECKING:
@@ -80,10 +81,16 @@ def _producer(graph: Graph, node: Node) -> str | None:
     before = graph.producer(node.inputs[0])
     while before is not None and len(graph.consumers(before.output)) == 1:
         if "weight" in before.parameters:
-            grouped = any(getattr(n.attributes, "groups", 1) > 1 for n in (before, node))
-            return None if grouped else before.name
+            return before.name if all(map(_has_free_channels, (before, node))) else None
+        if not getattr(OPERATORS[before.op], "CHANNELWISE", False):
+            return None
         before = graph.producer(before.inputs[0])
     return None
+
+
+def _has_free_channels(node: Node) -> bool:
+    grouped = getattr(node.attributes, "groups", 1) > 1
+    return getattr(OPERATORS[node.op], "ROWS_ARE_CHANNELS", False) and not grouped
 
 
 def _by_unit(mask: torch.Tensor, producer: torch.Tensor | None) -> torch.Tensor:

@@ -12,6 +12,7 @@ from itertools import permutations
 from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import padded_bytes, panel_words, tap_words
 from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
@@ -61,9 +62,11 @@ def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
 
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+    shape = encoded.integer.tensors[node.inputs[0]].shape
+    if hasattr(OPERATORS[node.op], "scratch_bytes"):
+        return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     if node.op != "conv2d":
         return 0
-    shape = encoded.integer.tensors[node.inputs[0]].shape
     copied = encoded.weights[node.name].encoding != "panel"
     padded = padded_bytes(node.attributes, shape) if copied else 0
     return 4 * scratch_words(encoded, node) + padded

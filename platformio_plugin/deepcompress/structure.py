@@ -70,7 +70,7 @@ def _remove_once(graph: Graph) -> Graph | None:
 
 def _follow(graph: Graph, node: Node) -> _Channels | None:
     """Where a layer's channels go; None where they must stay."""
-    if "weight" not in node.parameters or _is_grouped(node):
+    if node.op not in _READERS or _is_grouped(node):
         return None
     constants = {node.output: _clamped(node.parameters["bias"].astype(np.float64), node.clamp)}
     tensors, readers = [node.output], []

@@ -7,11 +7,11 @@
 
 #include <stdint.h>
 
-struct Digit {
+typedef struct {
     int number; // its place in the test set
     int label;
     uint8_t pixels[32 * 32]; // 0 black, 255 white
-};
+} Digit;
 
 // clang-format off
 static const Digit digits[11] = {

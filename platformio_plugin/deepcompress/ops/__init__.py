@@ -11,9 +11,15 @@ What lets `overlay.py` save memory and work, and `fold.py` move activations, is 
 
     IN_PLACE = True       the kernel may write its output over an input of the same size
     ONLY_MOVES = True     the output has no other values than the inputs; `clamp` is not applied
+    CHANNELWISE = True    channel c of the output, axis 0, is made of channel c of the input alone
     TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
     view(attributes, input: Shape) -> int | None        where in the input the whole output lies
     parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
+    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in
+
+And what lets pruning follow a channel from layer to layer:
+
+    ROWS_ARE_CHANNELS = True   row c of `weight` makes channel c; columns are the input's channels
 
 Adding an operator is one such file, a line in `OPERATORS`, a kernel in include/, and a test row.
 """
@@ -22,7 +28,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepcompress.ops import clamp, conv2d, flatten, linear, lookup, max_pool2d, prelu, softmax
+from deepcompress.ops import (
+    clamp,
+    conv2d,
+    conv_transpose2d,
+    flatten,
+    linear,
+    linear_rows,
+    lookup,
+    max_pool2d,
+    prelu,
+    scale_shift,
+    softmax,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,12 +92,15 @@ class Operator(Protocol):
 
 OPERATORS: dict[str, Operator] = {
     "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
     "linear": linear,
+    "linear_rows": linear_rows,
     "max_pool2d": max_pool2d,
     "clamp": clamp,
     "flatten": flatten,
     "lookup": lookup,
     "prelu": prelu,
+    "scale_shift": scale_shift,
     "softmax": softmax,
 }
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
+CHANNELWISE = True
 
 IN_PLACE = True
 

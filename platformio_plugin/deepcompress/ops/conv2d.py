@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = ("conv2d", "convolution")
+ROWS_ARE_CHANNELS = True
 
 Pair = tuple[int, int]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = ("linear", "addmm", "mm", "matmul")
+ROWS_ARE_CHANNELS = True
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ def read(call: Call) -> tuple[Linear, dict[str, np.ndarray]]:
         bias = call.constant("self") if call.aten == "addmm" else None
         if call.get("alpha", 1) != 1 or call.get("beta", 1) != 1:
             raise call.unsupported("addmm with alpha or beta is not supported", "Use nn.Linear")
-    if weight.ndim != 2 or call.input_rank != 1:
+    if weight.ndim != 2 or call.input_rank == 0:
         raise call.unsupported(
-            "Linear is supported on one vector, [batch, features]", "Flatten the input before it"
+            "Linear is supported on [batch, features] or [batch, ..., features]",
+            "Reshape the input before it",
         )
     if bias is None:
         bias = np.zeros(weight.shape[0], np.float32)

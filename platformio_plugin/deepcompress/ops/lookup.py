@@ -77,6 +77,7 @@ FUNCTIONS = {
 
 ATEN = tuple(FUNCTIONS)
 IN_PLACE = True
+CHANNELWISE = True
 
 
 @dataclass(frozen=True)

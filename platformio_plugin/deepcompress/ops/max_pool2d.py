@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = ("max_pool2d", "max_pool2d_with_indices")
+CHANNELWISE = True
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ATEN = ("prelu",)
 IN_PLACE = True
+CHANNELWISE = True
 
 # The least output step, in input steps: so that factors are below 2**_FACTOR_BITS.
 _FACTOR_BITS = 8

@@ -1,0 +1,116 @@
+"""Firmware for real boards without a framework: each board's own compiler flags and memory.
+
+The flags are those that PlatformIO's ststm32 19.6 gives C and C++ files under Arduino (`pio run
+-v`), and those of arduino-nRF5. The start-up is that of the virtual boards, because it needs no
+vendor's code.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_UP = ROOT / "platforms" / "virtual" / "misc"
+
+M0PLUS = "-mcpu=cortex-m0plus -mthumb"
+M3 = "-mcpu=cortex-m3 -mthumb"
+M4 = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard"
+M7 = "-mcpu=cortex-m7 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard"
+
+COMMON = [
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-nostdlib",
+    "--param",
+    "max-inline-insns-single=500",
+]
+CPP = ["-fno-threadsafe-statics", "-fno-rtti", "-fno-exceptions", "-fno-use-cxa-atexit"]
+LINK = ["-Wl,--gc-sections,--relax", "-Wl,--check-sections", "-Wl,--warn-common", "-nostartfiles"]
+NANO = ["--specs=nano.specs", "--specs=rdimon.specs"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as its compiler and linker see it; bytes."""
+
+    name: str
+    machine: str
+    flash: int
+    ram: int
+    flash_origin: int = 0x08000000
+    ram_origin: int = 0x20000000
+    c: str = "gnu17"
+    cpp: str = "gnu++17"
+
+    @property
+    def core(self) -> str:
+        """As gcc calls it: cortex-m4."""
+        return self.machine.split()[0].removeprefix("-mcpu=")
+
+
+NRF5 = {"flash_origin": 0, "c": "gnu11", "cpp": "gnu++11"}
+BOARDS = (
+    Board("nucleo_f446re", M4, flash=512 << 10, ram=128 << 10),
+    Board("bluepill_f103c8", M3, flash=64 << 10, ram=20 << 10),
+    Board("nucleo_l432kc", M4, flash=256 << 10, ram=64 << 10),
+    Board("nucleo_h743zi", M7, flash=2 << 20, ram=512 << 10, ram_origin=0x24000000),
+    Board("nucleo_g071rb", M0PLUS, flash=128 << 10, ram=36 << 10),
+    Board("nrf52_dk", M4, flash=512 << 10, ram=64 << 10, **NRF5),
+    Board("nrf52840_dk", M4, flash=1 << 20, ram=256 << 10, **NRF5),
+)
+
+
+class BuildFailed(Exception):
+    """The compiler or the linker ended with an error; the text is what it said."""
+
+
+def build(
+    board: Board, sources: Iterable[Path], folder: Path, *, flags: Iterable[str] = ("-Os",)
+) -> Path:
+    """The ELF of C and C++ sources that have a main(): `folder`/firmware.elf.
+
+    Args:
+        flags: for both languages and the linker, behind the board's own.
+
+    Raises:
+        BuildFailed: also where it does not fit the board's flash or RAM.
+    """
+    library = ROOT / "src" / "deepcompress.c"
+    objects = [compile_one(board, source, folder, flags) for source in [*sources, library]]
+    objects.append(compile_one(board, START_UP / "startup.c", folder, ["-Os", "-std=gnu99"]))
+    script = folder / "link.ld"
+    script.write_text(linker_script(board))
+    elf = folder / "firmware.elf"
+    machine = [*board.machine.split(), *flags]
+    run(["arm-none-eabi-g++", *machine, *LINK, *NANO, "-T", script, *objects, "-o", elf])
+    return elf
+
+
+def compile_one(board: Board, source: Path, folder: Path, flags: Iterable[str]) -> Path:
+    """An object file in the folder, which may hold headers too."""
+    cpp = source.suffix == ".cpp"
+    tool, language = ("g++", [f"-std={board.cpp}", *CPP]) if cpp else ("gcc", [f"-std={board.c}"])
+    made = folder / f"{source.name}.o"
+    includes = [f"-I{folder}", f"-I{ROOT / 'include'}"]
+    command = [f"arm-none-eabi-{tool}", *board.machine.split(), *language, *COMMON, *NANO]
+    run([*command, *flags, *includes, "-c", source, "-o", made])
+    return made
+
+
+def linker_script(board: Board) -> str:
+    """That of the virtual boards, with this board's memory."""
+    text = (START_UP / "link.ld.in").read_text(encoding="utf-8")
+    for name in ("flash_origin", "ram_origin"):
+        text = text.replace(f"@{name}@", hex(getattr(board, name)))
+    for name in ("flash", "ram"):
+        text = text.replace(f"@{name}_size@", str(getattr(board, name)))
+    return text
+
+
+def run(command: list) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildFailed(done.stderr)

@@ -1,0 +1,188 @@
+"""ConvTranspose2d: each input value spreads a kernel over the output, strides apart.
+
+Each weight's products are added to where they belong in one output channel's accumulators, so that
+nothing is multiplied by the zeros that a stride puts between inputs, nor by weights of zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompress.constants import unfolded_bias
+from deepcompress.errors import UserError
+from deepcompress.ops.conv2d import Pair
+from deepcompress.requantize import requantize
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+ATEN = ("conv_transpose2d",)
+ROWS_ARE_CHANNELS = True
+
+
+@dataclass(frozen=True)
+class ConvTranspose2d:
+    """Attributes. Pairs are (height, width), in PyTorch's meaning.
+
+    The parameter `weight` is [out_channels, in_channels / groups, *kernel], as a convolution's.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    output_padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns of output that one input reaches."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def plane(self, height: int, width: int) -> Pair:
+        """Height and width of the output before its padding is cut off."""
+        sizes = zip((height, width), self.stride, self.extent, self.output_padding, strict=True)
+        return tuple((size - 1) * s + extent + more for size, s, extent, more in sizes)
+
+    def convolved(self, height: int, width: int) -> Pair:
+        """Height and width of the output."""
+        sizes = zip(self.plane(height, width), self.padding, strict=True)
+        return tuple(size - 2 * padding for size, padding in sizes)
+
+    def fed(self, height: int, width: int) -> Pair:
+        """Height and width of the input of an output."""
+        spread = self.plane(1, 1)
+        sizes = zip((height, width), self.padding, spread, self.stride, strict=True)
+        return tuple((size + 2 * padding - one) // s + 1 for size, padding, one, s in sizes)
+
+
+def read(call: Call) -> tuple[ConvTranspose2d, dict[str, np.ndarray]]:
+    weight, groups = call.constant("weight"), call["groups"]
+    if weight.ndim != 4:
+        raise call.unsupported(
+            "only one- and two-dimensional convolutions are supported", "Use nn.ConvTranspose2d"
+        )
+    weight = _swap_channels(weight, groups)
+    bias = call.constant("bias", optional=True)
+    if bias is None:
+        bias = np.zeros(len(weight), np.float32)
+    attributes = ConvTranspose2d(
+        in_channels=weight.shape[1] * groups,
+        out_channels=len(weight),
+        kernel=weight.shape[2:],
+        stride=call.pair("stride"),
+        padding=call.pair("padding"),
+        output_padding=call.pair("output_padding"),
+        dilation=call.pair("dilation"),
+        groups=groups,
+    )
+    return attributes, {"weight": weight, "bias": bias}
+
+
+def _swap_channels(weight: np.ndarray, groups: int) -> np.ndarray:
+    """[in, out / groups, *kernel] as [out, in / groups, *kernel]."""
+    grouped = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+    swapped = np.ascontiguousarray(grouped.reshape(-1, *grouped.shape[2:]))
+    swapped.flags.writeable = False
+    return swapped
+
+
+def output_shape(a: ConvTranspose2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    channels, height, width = inputs[0]
+    if channels != a.in_channels:
+        raise UserError(
+            f"{channels} channels reach a transposed convolution of {a.in_channels}",
+            "the model",
+            "Check the layer before it",
+        )
+    return (a.out_channels, *a.convolved(height, width))
+
+
+def describe(a: ConvTranspose2d) -> str:
+    text = f"ConvTranspose2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
+    text += f" /{a.stride[0]}x{a.stride[1]}" if a.stride != (1, 1) else ""
+    return text + (f" g{a.groups}" if a.groups > 1 else "")
+
+
+def forward(a: ConvTranspose2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    weight, bias = parameters["weight"], parameters["bias"]
+    grouped = weight.unflatten(0, (a.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return F.conv_transpose2d(
+        x, grouped, bias, a.stride, a.padding, a.output_padding, a.groups, a.dilation
+    )
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    """x: int8 [batch, channels, height, width]."""
+    a, zero = node.attributes, quantization[0].zero_point
+    sums = _spread_sums(a, x.astype(np.float64) - zero, node.weight.astype(np.float64))
+    top, left = a.padding
+    height, width = a.convolved(*x.shape[2:])
+    sums = sums[:, :, top : top + height, left : left + width].astype(np.int64)
+    bias = unfolded_bias(node, zero)  # for not every output sees all weights
+    return requantize(sums + bias[:, None, None], node.requantize)
+
+
+def _spread_sums(a: ConvTranspose2d, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """All that kernels reach, and output padding: [batch, out_channels, height, width].
+
+    Exact in float64: every partial sum is an integer below 2**31.
+    """
+    batch, _, height, width = x.shape
+    size = a.plane(height, width)
+    sums = np.zeros((batch, a.groups, a.out_channels // a.groups, *size))
+    values = x.reshape(batch, a.groups, -1, height * width)
+    kernels = weight.reshape(a.groups, a.out_channels // a.groups, -1, *a.kernel)
+    for ky, kx in np.ndindex(a.kernel):
+        rows, columns = (
+            slice(k * d, k * d + (count - 1) * s + 1, s)
+            for k, d, count, s in zip((ky, kx), a.dilation, (height, width), a.stride, strict=True)
+        )
+        products = kernels[..., ky, kx] @ values
+        sums[..., rows, columns] += products.reshape(*sums.shape[:3], height, width)
+    return sums.reshape(batch, a.out_channels, *size)
+
+
+def scratch_bytes(a: ConvTranspose2d, shape: tuple[int, ...]) -> int:
+    """One channel's accumulators."""
+    return 4 * prod(a.plane(*shape[1:]))
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_conv_transpose2d in include/deepcompress/kernels/conv_transpose2d.h."""
+    a, (_, height, width) = node.attributes, inputs[0]
+    return {
+        "in_channels": a.in_channels // a.groups,
+        **_height_width("in", (height, width)),
+        "out_channels": a.out_channels,
+        **_height_width("out", output[1:]),
+        "groups": a.groups,
+        **_height_width("kernel", a.kernel),
+        **_height_width("stride", a.stride),
+        **_height_width("dilation", a.dilation),
+        "pad_top": a.padding[0],
+        "pad_left": a.padding[1],
+        **_height_width("plane", a.plane(height, width)),
+        "zero_point": quantization[0].zero_point,
+    }
+
+
+def _height_width(name: str, pair: Pair) -> dict[str, int]:
+    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}
+
+
+def macs(a: ConvTranspose2d, weights: int, output: tuple[int, ...]) -> int:
+    return weights * prod(a.fed(*output[1:]))

@@ -1,0 +1,81 @@
+"""Zephyr's face: one model of deepcompress_model() becomes C in the build folder.
+
+West's Python runs this, which need not have torch: standard library only. Writes a depfile too, so
+that the build tool runs it again when, and only when, something that decides the result changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platformio_plugin"))
+
+from deepcompress.cache import mirror
+from deepcompress.cpus import CPUS
+from deepcompress.generate import FAILURES, Project, explain, inputs, sources
+from deepcompress.ini import Model
+from deepcompress.options import parse
+
+FUNCTION = "deepcompress_model()"
+
+
+def main() -> int:
+    """0; 1 after a paragraph that says what is wrong."""
+    given = parser().parse_args()
+    texts = dict(text.split("=", 1) for text in given.options)
+    model = Model(given.name, given.model, texts)
+    project = describe_project(given)
+    try:
+        parse(texts, where=project.where)
+        mirror(sources(model, project), given.output)
+        depend(given.output, inputs(model, project.folder))
+    except FAILURES as error:
+        sys.stderr.write(f"\n{explain(error)}\n\n")
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(description=__doc__)
+    command.add_argument("--folder", type=Path, required=True, help="the application's")
+    command.add_argument("--output", type=Path, required=True, help="folder for the C files")
+    command.add_argument("--store", type=Path, required=True, help="folder of finished results")
+    command.add_argument("--cpu", required=True, help="as gcc calls it")
+    command.add_argument("--flash-limit", metavar="BYTES")
+    command.add_argument("--ram-limit", metavar="BYTES")
+    command.add_argument("name", help="the model's, in C")
+    command.add_argument("model", help="the .pt file, relative to the folder")
+    command.add_argument("options", nargs="*", metavar="OPTION=VALUE")
+    return command
+
+
+def describe_project(given: argparse.Namespace) -> Project:
+    limits = {"--flash-limit": given.flash_limit, "--ram-limit": given.ram_limit}
+    known = [word for flag, limit in limits.items() if limit for word in (flag, limit)]
+    return Project(
+        folder=given.folder,
+        where=f"{FUNCTION} or CONFIG_DEEPCOMPRESS_MODEL of {given.folder.name}",
+        store=given.store,
+        target=("--cpu", given.cpu if given.cpu in CPUS else "generic", *known),
+        python=sys.executable,
+        verbose=False,
+        say=functools.partial(print, flush=True),
+    )
+
+
+def depend(folder: Path, files: list[Path]) -> None:
+    """The depfile beside the folder: each of its files is made of all of these."""
+    left = " ".join(escape(path) for path in sorted(folder.iterdir()))
+    right = " \\\n  ".join(escape(path.resolve()) for path in files)
+    folder.with_name(folder.name + ".d").write_text(f"{left}: {right}\n", encoding="utf-8")
+
+
+def escape(path: Path) -> str:
+    return path.as_posix().replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
