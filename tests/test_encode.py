@@ -157,8 +157,8 @@ def linear_graph(weight: np.ndarray) -> IntegerGraph:
 @pytest.mark.parametrize(
     ("density", "values", "optimize", "expected"),
     [
-        (1.0, 99, "balanced", "dense"),
-        (1.0, 99, "speed", "block"),
+        (1.0, 99, "balanced", "panel"),
+        (1.0, 99, "speed", "panel"),
         (0.05, 99, "balanced", "delta"),
         (0.2, 99, "speed", "delta"),
         (0.2, 99, "size", "delta4"),

@@ -13,6 +13,7 @@ from math import prod
 from deepcompress.cpus import find
 from deepcompress.graph import EncodedWeight, IntegerNode
 from deepcompress.ops import OPERATORS, Shape
+from deepcompress.ops.conv2d import Conv2d, is_narrow
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class KernelCost:
 
     Entropy-coded weights cost by how long their codes are; what is said is between 16 values and
     a hundred.
-    The output of a pooling layer counts once for each value of its window.
+    The output of a pooling layer counts once for each value of its window. A convolution's products
+    cost by the tiles of its output: see `_conv2d_cycles`.
     """
 
     mac: float
@@ -38,14 +40,14 @@ class KernelCost:
 
 
 KERNELS: dict[str, KernelCost] = {
-    "conv2d_dense": KernelCost(mac=4.6, weight=0, output=35, code_bytes=330),
-    "conv2d_panel": KernelCost(mac=1.3, weight=0, output=40, code_bytes=900),
-    "conv2d_delta": KernelCost(mac=5.1, weight=18, output=35, code_bytes=400),
-    "conv2d_delta4": KernelCost(mac=5.1, weight=28, output=35, code_bytes=440),
-    "conv2d_bitmap": KernelCost(mac=5.1, weight=34, output=35, code_bytes=460),
-    "conv2d_block": KernelCost(mac=5.1, weight=70, output=35, code_bytes=440),
-    "conv2d_codebook": KernelCost(mac=5.1, weight=48, output=35, code_bytes=425),
-    "conv2d_huffman": KernelCost(mac=5.1, weight=135, output=35, code_bytes=390),
+    "conv2d_dense": KernelCost(mac=0, weight=0, output=7, code_bytes=600),
+    "conv2d_panel": KernelCost(mac=1.3, weight=0, output=11, code_bytes=900),
+    "conv2d_delta": KernelCost(mac=0, weight=20, output=7, code_bytes=620),
+    "conv2d_delta4": KernelCost(mac=0, weight=32, output=7, code_bytes=660),
+    "conv2d_bitmap": KernelCost(mac=0, weight=38, output=7, code_bytes=680),
+    "conv2d_block": KernelCost(mac=0, weight=70, output=7, code_bytes=660),
+    "conv2d_codebook": KernelCost(mac=0, weight=52, output=7, code_bytes=645),
+    "conv2d_huffman": KernelCost(mac=0, weight=135, output=7, code_bytes=610),
     "conv_transpose2d_dense": KernelCost(mac=6, weight=0, output=22, code_bytes=410),
     "conv_transpose2d_delta": KernelCost(mac=7.6, weight=55, output=22, code_bytes=480),
     "conv_transpose2d_delta4": KernelCost(mac=7.6, weight=65, output=22, code_bytes=515),
@@ -54,11 +56,11 @@ KERNELS: dict[str, KernelCost] = {
     "conv_transpose2d_codebook": KernelCost(mac=7.6, weight=80, output=22, code_bytes=500),
     "conv_transpose2d_huffman": KernelCost(mac=7.6, weight=160, output=22, code_bytes=440),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
-    "linear_panel": KernelCost(mac=1.7, weight=0, output=22, code_bytes=300),
-    "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
+    "linear_panel": KernelCost(mac=1.68, weight=0, output=18, code_bytes=360),
+    "linear_delta": KernelCost(mac=6.7, weight=0, output=60, code_bytes=296),
     "linear_delta4": KernelCost(mac=19.5, weight=0, output=32, code_bytes=200),
     "linear_bitmap": KernelCost(mac=28.5, weight=0, output=32, code_bytes=220),
-    "linear_block": KernelCost(mac=6.5, weight=0, output=32, code_bytes=225),
+    "linear_block": KernelCost(mac=4.7, weight=0, output=32, code_bytes=225),
     "linear_codebook": KernelCost(mac=35.0, weight=0, output=32, code_bytes=185),
     "linear_huffman": KernelCost(mac=118.0, weight=0, output=32, code_bytes=172),
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
@@ -70,6 +72,34 @@ KERNELS: dict[str, KernelCost] = {
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 
+# A convolution's output in the tiles of include/deepcompress/kernels/conv2d_taps.h: cycles a tap of
+# the output channel, and cycles a tile beside. Narrow sums take the first two.
+_TILES = {
+    "narrow sixteen": (30.0, 45.0),
+    "narrow eight": (17.0, 35.0),
+    "eight": (21.0, 45.0),
+    "eight by two": (23.0, 45.0),
+    "four": (17.5, 30.0),
+    "one": (9.5, 12.0),
+}
+
+# Without the DSP extension, or where a zero point is taken off each input.
+_PORTABLE = {
+    "linear_panel": KernelCost(mac=14.0, weight=0, output=32, code_bytes=400),
+    "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
+    "linear_block": KernelCost(mac=6.5, weight=0, output=32, code_bytes=225),
+    "conv2d_panel": KernelCost(mac=12.0, weight=0, output=40, code_bytes=900),
+}
+
+# A convolution in panels copies each value of its windows, at each position.
+_COLUMN_CYCLES = 5.5
+
+# To read a dense convolution's weight, zero or not.
+_DENSE_WEIGHT_CYCLES = 17
+
+# A padded convolution's copy of its input, a byte.
+_PADDING_CYCLES = 2.0
+
 # Against Cortex-M4 at zero wait states.
 _FAMILY_FACTOR = {"m0": 1.7, "m3": 1.2, "m7": 0.6, "m33": 0.9, "m55": 0.8}
 
@@ -78,6 +108,10 @@ SHARED_CODE_BYTES = {"huffman": 170}
 
 # For a kernel to take the zero point off, and to widen the bias that is narrower for it.
 UNFOLDED_CODE_BYTES = 14
+
+# Narrow sums bring loops for sixteen positions and for eight; a pointwise convolution has one row.
+_NARROW_CODE_BYTES = 350
+_POINTWISE_CODE_BYTES = -130
 
 # The copy of a padded convolution's input.
 PADDING_CODE_BYTES = 95
@@ -100,17 +134,90 @@ def estimate(
         stored: weights that the kernel multiplies by: all if dense, the non-zeros if sparse.
         output: shape of the output.
     """
-    kernel = KERNELS[_kernel_name(node, weight.encoding if weight else None)]
+    core = find(cpu)
+    encoding = weight.encoding if weight else None
+    name = _kernel_name(node, encoding)
+    by_dsp = core.has_dsp and not (weight and weight.zero_point)
+    kernel = KERNELS[name] if by_dsp else _PORTABLE.get(name, KERNELS[name])
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
     outputs = prod(output) * (prod(node.attributes.kernel) if node.op == "max_pool2d" else 1)
     cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
-    code_bytes = kernel.code_bytes + (PADDING_CODE_BYTES if _is_padded(node) else 0)
+    code_bytes = kernel.code_bytes
+    if node.op == "conv2d":
+        cycles += _conv2d_cycles(node, encoding, stored, output, core.has_dsp)
+        code_bytes += _conv2d_code_bytes(node, encoding, core.has_dsp)
     if weight is not None and weight.zero_point:
         cycles += stored
         code_bytes += UNFOLDED_CODE_BYTES
-    factor = _FAMILY_FACTOR.get(find(cpu).family, 1.0)
+    factor = _FAMILY_FACTOR.get(core.family, 1.0)
     return Cost(round(cycles * factor), code_bytes, macs)
 
 
-def _is_padded(node: IntegerNode) -> bool:
-    return node.op == "conv2d" and any(node.attributes.padding)
+def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, has_dsp: bool) -> int:
+    """What the shape adds to `KernelCost.code_bytes`, or takes off."""
+    pointwise = _POINTWISE_CODE_BYTES if node.attributes.is_pointwise else 0
+    if encoding == "panel":
+        return pointwise
+    narrow = _NARROW_CODE_BYTES if has_dsp and is_narrow(node.weight) else 0
+    return pointwise + narrow + (PADDING_CODE_BYTES if any(node.attributes.padding) else 0)
+
+
+def _conv2d_cycles(
+    node: IntegerNode, encoding: str | None, stored: int, output: Shape, has_dsp: bool
+) -> float:
+    """What a convolution's products cost beside `KernelCost`."""
+    a: Conv2d = node.attributes
+    pool = a.pool.kernel if a.pool else (1, 1)
+    positions = prod(output[1:]) * prod(pool)
+    if encoding == "panel":
+        return _COLUMN_CYCLES * node.weight.shape[1] * positions
+    channels = a.out_channels
+    tiles = conv2d_tiles(a, output, narrow=is_narrow(node.weight), has_dsp=has_dsp)
+    cycles = sum(
+        count * (_TILES[kind][0] * stored + _TILES[kind][1] * channels)
+        for kind, count in tiles.items()
+    )
+    # What comes in is about as large as what goes out of all strides.
+    copied = a.in_channels * positions * prod(a.stride) if any(a.padding) else 0
+    read = _DENSE_WEIGHT_CYCLES * node.weight.size if encoding == "dense" else 0
+    return cycles + read + _PADDING_CYCLES * copied
+
+
+def conv2d_tiles(a: Conv2d, output: Shape, *, narrow: bool, has_dsp: bool) -> dict[str, int]:
+    """How many tiles of which kind an output channel is computed in, as conv2d_taps.h chooses.
+
+    Args:
+        output: [channels, height, width], after pooling.
+    """
+    height, width = (1, prod(output[1:])) if a.is_pointwise else output[1:]
+    pooled_by_two = a.pool is not None and a.pool.kernel == (2, 2) == a.pool.stride
+    if a.pool and not (pooled_by_two and has_dsp and a.stride[1] <= 2 and width >= 2):
+        return (
+            {"four": height * width}
+            if pooled_by_two
+            else {"one": height * width * prod(a.pool.kernel)}
+        )
+    if a.pool:
+        height, width = 2 * height, 2 * width
+    rows = _tile_rows(height, width, pooled=a.pool is not None)
+    if not has_dsp or a.stride[1] > 2 or rows == 0:
+        return {"four": height * (width // 4), "one": height * (width % 4)}
+    columns, tall = 8 // rows, -(-height // rows)
+    left_over = not a.pool and rows == 2 and width % 4 == 1 and height >= 4
+    width -= left_over
+    tiles = {"four": -(-height // 4)} if left_over else {}
+    if narrow and a.stride[1] == 1:
+        wide = width // (2 * columns)
+        tiles["narrow sixteen"] = tall * wide
+        tiles["narrow eight"] = tall * -(-(width - 2 * columns * wide) // columns)
+    else:
+        tiles["eight" if a.stride[1] == 1 else "eight by two"] = tall * -(-width // columns)
+    return tiles
+
+
+def _tile_rows(height: int, width: int, *, pooled: bool) -> int:
+    """Rows of a tile of eight positions: 2, 1, or 0 where none fits."""
+    one, two = height * -(-width // 8), -(-height // 2) * -(-width // 4)
+    fits_one = width >= 8 and not pooled
+    fits_two = height >= 2 and width >= 4
+    return 2 if fits_two and (two <= one or not fits_one) else int(fits_one)

@@ -75,9 +75,7 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
             integer, after = operator.quantize(node, scales, ranges[node.output])
         elif "weight" in node.parameters:
             residual = given.residual if node.inputs[0] == graph.inputs[0] else 0.0
-            integer, after = _quantize_weighted(
-                node, before, ranges[node.output], residual, narrow
-            )
+            integer, after = _quantize_weighted(node, before, ranges[node.output], residual, narrow)
         else:
             integer, after = _quantize_plain(node, before), before
         quantization[node.output] = after
