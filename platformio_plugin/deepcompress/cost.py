@@ -67,6 +67,7 @@ KERNELS: dict[str, KernelCost] = {
     "scale_shift_int8": KernelCost(mac=11, weight=0, output=0, code_bytes=70),
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
     "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
+    "layer_norm_int8": KernelCost(mac=0, weight=0, output=50, code_bytes=400),
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 
