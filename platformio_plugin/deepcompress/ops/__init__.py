@@ -29,6 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deepcompress.ops import (
+    add,
     clamp,
     conv2d,
     conv_transpose2d,
@@ -38,6 +39,7 @@ from deepcompress.ops import (
     linear_rows,
     lookup,
     max_pool2d,
+    mul,
     prelu,
     scale_shift,
     softmax,
@@ -99,6 +101,8 @@ OPERATORS: dict[str, Operator] = {
     "max_pool2d": max_pool2d,
     "clamp": clamp,
     "flatten": flatten,
+    "add": add,
+    "mul": mul,
     "layer_norm": layer_norm,
     "lookup": lookup,
     "prelu": prelu,
