@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs results table-lenet5 prune-lenet5 table-fashion clean
+.PHONY: help setup demo test lint format docs results bench table-lenet5 prune-lenet5 table-fashion clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -33,6 +33,9 @@ docs: setup ## the pages that are written by the code
 
 results: setup ## the tables of README.md, measured anew
 	@$(PYTHON) benchmarks/lenet5.py
+
+bench: setup ## our kernels and those of others, side by side in one simulator: speed
+	@$(PYTHON) benchmarks/speed.py
 
 table-lenet5: setup ## the paper's comparison: LeNet-5 in as few bytes as its accuracy allows
 	@$(PYTHON) benchmarks/lenet5_size.py

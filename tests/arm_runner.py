@@ -64,23 +64,52 @@ def build(
 
 
 def link(
-    sources: Iterable[Path], *, folder: Path, cpu: str = "cortex-m4", flags: Iterable[str] = ()
+    sources: Iterable[Path],
+    *,
+    folder: Path,
+    cpu: str = "cortex-m4",
+    flags: Iterable[str] = (),
 ) -> Path:
     """The ELF of C sources that have a main(): `folder`/model.elf. What is not called is left out.
 
     Args:
+        sources: files of C, or of objects.
         flags: of gcc, behind those that tell the CPU.
     """
-    board = json.loads((PLATFORM / "boards" / f"{BOARDS[cpu]}.json").read_text())["build"]
     script = (PLATFORM / "misc" / "link.ld.in").read_text()
-    for key, value in board["memory"].items():
+    for key, value in _board(cpu)["memory"].items():
         script = script.replace(f"@{key}@", str(value))
     write({"link.ld": script}, folder)
-    machine = [*board["machine_flags"].split(), f"-mcpu={cpu}", *flags]
-    linking = ["-ffunction-sections", "-Wl,--gc-sections", "--specs=rdimon.specs", "-nostartfiles"]
     elf = folder / "model.elf"
-    command = ["arm-none-eabi-gcc", *machine, *linking, "-T", folder / "link.ld"]
-    command += [*sources, PLATFORM / "misc" / "startup.c", "-o", elf]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    linking = ["-Wl,--gc-sections", "--specs=rdimon.specs", "-nostartfiles", "-o", elf]
+    linking += ["-T", folder / "link.ld", PLATFORM / "misc" / "startup.c", *sources]
+    _gcc([*_machine(cpu), *flags, *linking])
     return elf
+
+
+def archive(
+    sources: Iterable[Path], *, folder: Path, cpu: str = "cortex-m4", flags: Iterable[str] = ()
+) -> Path:
+    """The library of C sources, `folder`/library.a, to link with what calls some of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _gcc([*_machine(cpu), *flags, "-c", *sources], cwd=folder)
+    library = folder / "library.a"
+    library.unlink(missing_ok=True)
+    objects = sorted(folder.glob("*.o"))
+    subprocess.run(["arm-none-eabi-ar", "rcs", library, *objects], check=True)
+    return library
+
+
+def _board(cpu: str) -> dict:
+    return json.loads((PLATFORM / "boards" / f"{BOARDS[cpu]}.json").read_text())["build"]
+
+
+def _machine(cpu: str) -> list[str]:
+    """gcc's flags for a CPU."""
+    return [*_board(cpu)["machine_flags"].split(), f"-mcpu={cpu}", "-ffunction-sections"]
+
+
+def _gcc(arguments: list[str | Path], cwd: Path | None = None) -> None:
+    command = ["arm-none-eabi-gcc", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr

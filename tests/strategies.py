@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.add import Add
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.mul import Mul
+from deepcompress.ops.scale_shift import ScaleShift
 from hypothesis import strategies as st
 
 
@@ -29,11 +32,20 @@ class _Builder:
     def shape(self) -> tuple[int, ...]:
         return self.tensors[self.last].shape
 
-    def add(self, op: str, attributes: object, **parameters: np.ndarray) -> None:
-        name = f"{op}{len(self.nodes)}"
-        shape = OPERATORS[op].output_shape(attributes, parameters, [self.shape])
-        self.tensors[name] = Tensor(name, shape)
-        self.nodes.append(Node(name, op, (self.last,), name, attributes, parameters))
+    def put(
+        self,
+        op: str,
+        attributes: object,
+        inputs: tuple[str, ...] | None = None,
+        **parameters: np.ndarray,
+    ) -> None:
+        """A layer on the last tensor, or on these."""
+        name, inputs = f"{op}{len(self.nodes)}", inputs or (self.last,)
+        shapes = [self.tensors[tensor].shape for tensor in inputs]
+        self.tensors[name] = Tensor(
+            name, OPERATORS[op].output_shape(attributes, parameters, shapes)
+        )
+        self.nodes.append(Node(name, op, inputs, name, attributes, parameters))
         self.last = name
 
     def integer(self, low: int, high: int) -> int:
@@ -71,13 +83,13 @@ class _Builder:
             groups=groups,
         )
         weight = self.weights(out_channels, channels // groups, *kernel)
-        self.add("conv2d", attributes, weight=weight, bias=self.bias(out_channels))
+        self.put("conv2d", attributes, weight=weight, bias=self.bias(out_channels))
 
     def linear(self) -> None:
         size = self.tensors[self.last].size
-        self.add("flatten", Flatten((size,)))
+        self.put("flatten", Flatten((size,)))
         features = self.integer(1, 12)
-        self.add(
+        self.put(
             "linear",
             Linear(size, features),
             weight=self.weights(features, size),
@@ -88,25 +100,65 @@ class _Builder:
         _, height, width = self.shape
         kernel = (self.integer(1, min(3, height)), self.integer(1, min(3, width)))
         padding = tuple(self.integer(0, k // 2) for k in kernel)
-        self.add("max_pool2d", MaxPool2d(kernel, (self.integer(1, 3), self.integer(1, 3)), padding))
+        self.put("max_pool2d", MaxPool2d(kernel, (self.integer(1, 3), self.integer(1, 3)), padding))
+
+    def scale_shift(self) -> None:
+        size = self.tensors[self.last].size
+        channels = self.draw(st.sampled_from([1, self.shape[0], size]))
+        scale, shift = self.random.standard_normal((2, channels)).astype(np.float32)
+        attributes = ScaleShift("Arithmetic", channels, size)
+        self.put("scale_shift", attributes, scale=scale, shift=shift)
+
+    def reshape(self) -> None:
+        size = self.tensors[self.last].size
+        channels = self.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
+        height = self.draw(st.sampled_from([n for n in range(1, 5) if size // channels % n == 0]))
+        self.put("flatten", Flatten((channels, height, size // channels // height)))
+
+    def branch(self) -> None:
+        """The next layers read an earlier tensor."""
+        self.last = self.draw(st.sampled_from(list(self.tensors)))
+
+    def add(self) -> None:
+        inputs, shapes = self.operands()
+        factors = (1.0, self.draw(st.sampled_from([1.0, -1.0, 0.25])))
+        self.put("add", Add(*factors, shapes), inputs)
+
+    def mul(self) -> None:
+        inputs, shapes = self.operands()
+        self.put("mul", Mul(shapes), inputs)
+
+    def operands(self) -> tuple[tuple[str, str], tuple]:
+        """The last tensor and another of its rank with which it is broadcast, maybe itself."""
+        fits = [name for name, t in self.tensors.items() if _fit(t.shape, self.shape)]
+        inputs = self.last, self.draw(st.sampled_from(fits))
+        return inputs, tuple(self.tensors[name].shape for name in inputs)
 
     def clamp(self) -> None:
         limits = st.sampled_from([(0.0, np.inf), (0.0, 6.0), (-1.0, 1.0), (-np.inf, 0.5)])
-        self.add("clamp", Limits(*self.draw(limits)))
+        self.put("clamp", Limits(*self.draw(limits)))
+
+
+def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    alike = (a == b or 1 in (a, b) for a, b in zip(one, other, strict=False))
+    return len(one) == len(other) and all(alike)
+
+
+ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
+ON_IMAGES = ["conv2d", "conv2d", "max_pool2d"]
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    """A chain of one to six layers on an image, or, after a Linear, on a vector."""
+    """One to eight layers behind each other and beside each other."""
     shape = tuple(draw(st.integers(1, high)) for high in (6, 14, 14))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     build = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x")
-    for _ in range(draw(st.integers(1, 6))):
-        image = len(build.shape) == 3
-        kinds = (
-            ["conv2d", "conv2d", "max_pool2d", "clamp", "linear"] if image else ["linear", "clamp"]
-        )
+    for _ in range(draw(st.integers(1, 8))):
+        kinds = ON_ANYTHING + (ON_IMAGES if len(build.shape) == 3 else [])
         getattr(build, draw(st.sampled_from(kinds)))()
+    if build.last == "x":
+        build.clamp()
     return Graph("net", build.tensors, tuple(build.nodes), ("x",), (build.last,))
 
 

@@ -17,6 +17,7 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.conv_transpose2d import ConvTranspose2d
+from deepcompress.ops.layer_norm import LayerNorm
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.linear_rows import LinearRows
 from deepcompress.ops.lookup import Lookup
@@ -45,6 +46,7 @@ LAYERS = {
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
     "clamp": ((8, 16, 16), "clamp", Limits(0.0, 6.0)),
     "lookup": ((8, 16, 16), "lookup", Lookup("silu")),
+    "layer norm": ((20, 64), "layer_norm", LayerNorm((64,), 1e-5)),
     "prelu": ((8, 16, 16), "prelu", PReLU(8)),
     "softmax": ((10,), "softmax", Softmax(0)),
     "softmax of many": ((8, 100), "softmax", Softmax(1)),
@@ -63,6 +65,8 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
         parameters["weight"] = random.standard_normal(
             (attributes.out_features, attributes.in_features)
         )
+    if op == "layer_norm":
+        parameters["gain"], parameters["bias"] = random.standard_normal((2, *attributes.shape))
     if op == "prelu":
         parameters["slope"] = random.standard_normal(attributes.slopes)
     if "weight" in parameters:

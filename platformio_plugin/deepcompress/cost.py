@@ -66,9 +66,12 @@ KERNELS: dict[str, KernelCost] = {
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
     "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
+    "add_int8": KernelCost(mac=12, weight=0, output=0, code_bytes=90),
+    "mul_int8": KernelCost(mac=12, weight=0, output=0, code_bytes=90),
     "scale_shift_int8": KernelCost(mac=11, weight=0, output=0, code_bytes=70),
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
     "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
+    "layer_norm_int8": KernelCost(mac=0, weight=0, output=50, code_bytes=400),
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 

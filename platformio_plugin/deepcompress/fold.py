@@ -32,34 +32,38 @@ def drop_views(graph: Graph) -> Graph:
     """The graph without changes of shape that nobody needs.
 
     Activations lie contiguously, so one is no work anyway; but a layer behind it is not a neighbour
-    of the layer before it. A Linear that reads all there is as one vector takes any shape, and of
-    views in a row the last one counts.
+    of the layer before it. A Linear reads all there is as one vector, whatever its shape, of views
+    in a row the last one counts, and some change nothing.
     """
-    for node in graph.nodes:
-        for tensor in node.inputs:
-            view = graph.producer(tensor)
-            if view and view.op == "flatten" and _reads_through(graph, node, view):
-                inputs = tuple(view.inputs[0] if name == tensor else name for name in node.inputs)
-                nodes = (replace(n, inputs=inputs) if n is node else n for n in graph.nodes)
-                return drop_views(_without_unread(replace(graph, nodes=tuple(nodes))))
+    for view in graph.nodes:
+        if view.op != "flatten":
+            continue
+        nodes = tuple(
+            _reading_through(node, view) if _may_read_through(graph, node, view) else node
+            for node in graph.nodes
+        )
+        outputs = graph.outputs
+        if _changes_nothing(graph, view):
+            outputs = tuple(view.inputs[0] if name == view.output else name for name in outputs)
+        read = any(view.output in node.inputs for node in nodes) or view.output in outputs
+        if not read:
+            nodes = tuple(node for node in nodes if node.output != view.output)
+            return drop_views(replace(graph, nodes=nodes, outputs=outputs))
+        graph = replace(graph, nodes=nodes, outputs=outputs)
     return graph
 
 
-def _reads_through(graph: Graph, node: Node, view: Node) -> bool:
-    if node.op == "flatten":
-        return True
-    if graph.tensors[view.inputs[0]].shape == view.attributes.shape:
-        return True
-    return node.op == "linear" and view.attributes.shape == (node.attributes.in_features,)
+def _may_read_through(graph: Graph, node: Node, view: Node) -> bool:
+    return node.op in ("flatten", "linear") or _changes_nothing(graph, view)
 
 
-def _without_unread(graph: Graph) -> Graph:
-    nodes = tuple(
-        node
-        for node in graph.nodes
-        if node.op != "flatten" or node.output in graph.outputs or graph.consumers(node.output)
-    )
-    return replace(graph, nodes=nodes)
+def _changes_nothing(graph: Graph, view: Node) -> bool:
+    return graph.tensors[view.inputs[0]].shape == view.attributes.shape
+
+
+def _reading_through(node: Node, view: Node) -> Node:
+    inputs = tuple(view.inputs[0] if name == view.output else name for name in node.inputs)
+    return replace(node, inputs=inputs)
 
 
 def _clamp_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None:

@@ -29,14 +29,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deepcompress.ops import (
+    add,
     clamp,
     conv2d,
     conv_transpose2d,
     flatten,
+    layer_norm,
     linear,
     linear_rows,
     lookup,
     max_pool2d,
+    mul,
     prelu,
     scale_shift,
     softmax,
@@ -98,6 +101,9 @@ OPERATORS: dict[str, Operator] = {
     "max_pool2d": max_pool2d,
     "clamp": clamp,
     "flatten": flatten,
+    "add": add,
+    "mul": mul,
+    "layer_norm": layer_norm,
     "lookup": lookup,
     "prelu": prelu,
     "scale_shift": scale_shift,

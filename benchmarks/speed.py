@@ -1,0 +1,210 @@
+"""How fast: our kernels and those of others, side by side, in this project's own simulator.
+
+    make bench                      # writes results/speed.json, README.md and docs/speed.png
+    make bench CMSIS_NN=checkout    # the same, with that checkout of CMSIS-NN beside 4.0.0
+
+All is C for a Cortex-M, compiled by one gcc with -O2, and all answers are checked: ours equal the
+specification bit for bit, the peers' what each of them promises. Cycles are modelled. A peer that
+cannot be had keeps the rows it had in the last results.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from measuring import BUILD, ROOT, Measured, measure_generated
+from peers import bakenn_lenet5, cmsis_nn, paper, unlu
+from peers.wheel import Missing
+from readme import replace_part
+from speed_chart import draw
+from speed_table import DENSE, FAST, readme_part, sparse_name, summary, workload_lines
+from workloads import LENET, MODELS, NAME, SHAPES, Built, Workload, compiled, layer, lenet5
+
+RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
+CHART = ROOT / "docs" / "speed.png"
+CPU = "cortex-m4"
+OTHER_CPUS = ("cortex-m0plus", "cortex-m3", "cortex-m33", "cortex-m7")
+SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+LOW_SPARSITIES = (
+    0.2,
+    0.3,
+    0.4,
+)  # where the compiler may prefer dense: to see from where sparse wins
+PAPERS = 0.8  # the sparsity of each layer of the paper's LeNet-5
+FAST_MODEL = "lenet5_fast.pt"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One inference of a workload on a CPU; see `Measured` and `Built`. `sparsity` is of a layer's
+    weights, as asked for; None where it is the network's own."""
+
+    implementation: str
+    workload: str
+    cpu: str
+    sparsity: float | None
+    encoding: str | None
+    macs: int
+    cycles: int
+    instructions: int
+    code_bytes: int
+    flash_bytes: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody else's implementation.
+
+    Attributes:
+        measure: takes the workload as our compiler built it, `cpu` and `folder`.
+        sparsity: of that build.
+        layers: whether it runs single layers too.
+        cpus: that it runs on.
+    """
+
+    name: str
+    measure: Callable[..., Measured]
+    sparsity: float | None = None
+    layers: bool = False
+    cpus: tuple[str, ...] = (CPU, *OTHER_CPUS)
+
+
+PEERS = (
+    Peer("float, Unlu's loops", unlu.measure),
+    Peer("the paper's sparse int8 loops, 80%", paper.measure, sparsity=PAPERS),
+    Peer("BakeNN 1.0.0", partial(bakenn_lenet5.measure, cmsis_nn=False), cpus=(CPU,)),
+    Peer(
+        "BakeNN 1.0.0 calling CMSIS-NN",
+        partial(bakenn_lenet5.measure, cmsis_nn=True),
+        cpus=(CPU,),
+    ),
+    Peer("CMSIS-NN 4.0.0", cmsis_nn.measure_release, layers=True),
+    Peer("CMSIS-NN main", cmsis_nn.measure_checkout, layers=True),
+)
+
+
+def main() -> None:
+    earlier = read_rows(RESULTS)
+    rows: list[Row] = []
+    for cpu in (CPU, *OTHER_CPUS):
+        rows += measure_lenet5(cpu, earlier)
+        print("\n".join(workload_lines(rows, LENET, cpu)), flush=True)
+    for shape in SHAPES:
+        rows += measure_layer(shape, earlier)
+        print("\n".join(workload_lines(rows, shape, CPU)), flush=True)
+    print("\n".join(summary(rows)))
+    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # a row a line
+    RESULTS.write_text(f"[\n{lines}\n]\n")
+    draw(rows, CHART)
+    replace_part("speed", readme_part(rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+
+
+def measure_lenet5(cpu: str, earlier: list[Row]) -> Iterator[Row]:
+    """LeNet-5 by everybody, on one CPU."""
+    workload = lenet5()
+    dense, sparse = (compiled(workload, sparsity=s, cpu=cpu) for s in (None, PAPERS))
+    for peer in PEERS:
+        if cpu in peer.cpus:
+            built = sparse if peer.sparsity else dense
+            yield from measure_peer(peer, workload, built, cpu, earlier)
+    yield ours(DENSE, workload, dense, cpu)
+    yield ours(sparse_name(PAPERS), workload, sparse, cpu, PAPERS)
+    if (MODELS / FAST_MODEL).is_file():
+        fast = lenet5(FAST_MODEL)
+        yield ours(FAST, fast, compiled(fast, sparsity=None, cpu=cpu), cpu)
+    else:
+        tell(f"{MODELS / FAST_MODEL} is not there: no row for it")
+
+
+def measure_layer(shape: str, earlier: list[Row]) -> Iterator[Row]:
+    """One layer by those who can, and ours at all sparsities."""
+    workload = layer(shape)
+    dense = compiled(workload, sparsity=None, cpu=CPU, encoding="dense")
+    for peer in PEERS:
+        if peer.layers:
+            yield from measure_peer(peer, workload, dense, CPU, earlier)
+    yield ours(DENSE, workload, dense, CPU)
+    chosen = {s: compiled(workload, sparsity=s, cpu=CPU) for s in SPARSITIES}
+    for sparsity, built in chosen.items():
+        yield ours(sparse_name(sparsity), workload, built, CPU, sparsity)
+    encoding = chosen[PAPERS].encoding
+    for sparsity in (*LOW_SPARSITIES, *SPARSITIES):
+        if sparsity not in chosen or chosen[sparsity].encoding != encoding:
+            built = compiled(workload, sparsity=sparsity, cpu=CPU, encoding=encoding)
+            name = f"{sparse_name(sparsity)}, {encoding}"
+            yield ours(name, workload, built, CPU, sparsity)
+
+
+def ours(
+    name: str, workload: Workload, built: Built, cpu: str, sparsity: float | None = None
+) -> Row:
+    """A row of ours; its answer is what `reference.py` says, bit for bit."""
+    tell(f"{workload.name}, {cpu}: {name}")
+    folder = folder_of(workload.name, cpu, name)
+    measured = measure_generated(built.texts, built.inputs, name=NAME, cpu=cpu, folder=folder)
+    if measured.output != built.outputs.tobytes():
+        raise AssertionError(f"the C does not answer as the specification does: {folder}")
+    return as_row(name, workload, built, cpu, measured, sparsity=sparsity, encoding=built.encoding)
+
+
+def measure_peer(
+    peer: Peer, workload: Workload, built: Built, cpu: str, earlier: list[Row]
+) -> list[Row]:
+    """A peer's row; where the peer cannot be had the one of the last results, if there is."""
+    tell(f"{workload.name}, {cpu}: {peer.name}")
+    folder = folder_of(workload.name, cpu, peer.name)
+    try:
+        measured = peer.measure(built, cpu=cpu, folder=folder)
+    except Missing as missing:
+        key = (peer.name, workload.name, cpu)
+        kept = [row for row in earlier if (row.implementation, row.workload, row.cpu) == key]
+        tell(f"    {missing}: {'its last row is kept' if kept else 'it has no row'}")
+        return kept
+    return [as_row(peer.name, workload, built, cpu, measured, sparsity=peer.sparsity)]
+
+
+def as_row(
+    name: str,
+    workload: Workload,
+    built: Built,
+    cpu: str,
+    measured: Measured,
+    *,
+    sparsity: float | None,
+    encoding: str | None = None,
+) -> Row:
+    return Row(
+        implementation=name,
+        workload=workload.name,
+        cpu=cpu,
+        sparsity=sparsity,
+        encoding=encoding,
+        macs=built.macs,
+        cycles=measured.cycles,
+        instructions=measured.instructions,
+        code_bytes=measured.code_bytes,
+        flash_bytes=measured.flash_bytes,
+    )
+
+
+def folder_of(*names: str) -> Path:
+    """Where a firmware is built."""
+    words = ("".join(c if c.isalnum() else "_" for c in name) for name in names)
+    return BUILD.joinpath(*words)
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

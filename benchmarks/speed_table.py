@@ -1,0 +1,182 @@
+"""The rows of the speed benchmark as a person reads them: on the terminal, and in README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import TYPE_CHECKING
+
+from deepcompress.report import columns
+from workloads import LENET, SHAPES
+
+if TYPE_CHECKING:
+    from speed import Row
+
+DENSE = "DeepCompress, dense"
+FAST = "DeepCompress, pruned as far as accuracy allows"
+CPU = "cortex-m4"
+REFERENCES = ("CMSIS-NN 4.0.0", "CMSIS-NN main")
+SHOWN_SPARSITIES = (0.8, 0.9)
+
+NOTE = """\
+C of gcc -O2, all in the profiler's model of the CPU (zero wait states); in brackets, cycles against
+those of CMSIS-NN, {reference}. Ours is compiled with
+`optimize = speed`; code is all functions that are linked for the network. The layers are of MLPerf
+Tiny's networks, with ReLU and random weights pruned by magnitude; sparse wins from the sparsity on
+at which it takes fewer cycles than our dense kernel ([curves](docs/speed.png)). Unlu's and the
+paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in `examples/lenet5_mnist/float`
+and `benchmarks/peers`. All answers are checked, ours bit for bit. `make bench` measures anew."""
+RELEASE_ONLY = "release 4.0.0 as PyPI's bakenn has it"
+FASTER = "the faster of release 4.0.0 and main of July 2026 (99f736a6)"
+
+
+def find(rows: Sequence[Row], implementation: str, workload: str, cpu: str = CPU) -> Row | None:
+    key = (implementation, workload, cpu)
+    return next((r for r in rows if (r.implementation, r.workload, r.cpu) == key), None)
+
+
+def reference(rows: Sequence[Row], workload: str, cpu: str = CPU) -> Row | None:
+    """The row that others are compared with: CMSIS-NN's faster one."""
+    found = [row for name in REFERENCES if (row := find(rows, name, workload, cpu))]
+    return min(found, key=lambda row: row.cycles, default=None)
+
+
+def ratio(row: Row | None, to: Row | None) -> float | None:
+    return row.cycles / to.cycles if row and to else None
+
+
+def sparse_name(sparsity: float) -> str:
+    return f"DeepCompress, {sparsity:.0%} sparse"
+
+
+def sparse_curve(rows: Sequence[Row], shape: str) -> list[Row]:
+    """A layer at all sparsities, its weights encoded as the compiler does at 80%; sparsest last."""
+    chosen = find(rows, sparse_name(0.8), shape)
+    points = [r for r in rows if r.workload == shape and r.sparsity is not None]
+    points = [r for r in points if chosen and r.encoding == chosen.encoding]
+    return sorted(points, key=lambda row: row.sparsity)
+
+
+def crossover(curve: Sequence[Row], dense: Row) -> float | None:
+    """The sparsity from which on sparse is faster; the least measured where it always is, None
+    where it never is. Between two points cycles follow a straight line."""
+    above = None
+    for row in reversed(curve):
+        if row.cycles >= dense.cycles:
+            if above is None:
+                return None
+            share = (row.cycles - dense.cycles) / (row.cycles - above.cycles)
+            return row.sparsity + share * (above.sparsity - row.sparsity)
+        above = row
+    return above.sparsity if above else None
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return exp(sum(map(log, values)) / len(values))
+
+
+def shape_ratios(rows: Sequence[Row], implementation: str) -> list[float]:
+    """Of each layer that both have: cycles against those of the reference."""
+    ratios = (ratio(find(rows, implementation, s), reference(rows, s)) for s in SHAPES)
+    return [value for value in ratios if value is not None]
+
+
+# --- on the terminal
+
+
+def workload_lines(rows: Sequence[Row], workload: str, cpu: str) -> list[str]:
+    """All implementations of a workload."""
+    peers = (reference(rows, workload, cpu), find(rows, DENSE, workload, cpu))
+    heads = ["cycles", "per MAC", "of CMSIS-NN", "of our dense", "code B", "flash B"]
+    lines = [[f"{workload}, {cpu}", *heads]]
+    for row in rows:
+        if (row.workload, row.cpu) == (workload, cpu):
+            ratios = ("" if to is None else f"{ratio(row, to):.3f}" for to in peers)
+            cells = [f"{row.cycles:,}", f"{row.cycles / row.macs:.2f}", *ratios]
+            cells += [f"{row.code_bytes:,}", f"{row.flash_bytes:,}"]
+            lines.append([row.implementation, *cells])
+    return [*columns(lines, right=tuple(range(1, len(lines[0])))), ""]
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """The geometric means over the layers, and the worst of each."""
+    lines = [["eight layers, cycles of CMSIS-NN's", "geometric mean", "least", "most"]]
+    names = dict.fromkeys(row.implementation for row in rows if row.workload in SHAPES)
+    for name in names:
+        ratios = shape_ratios(rows, name)
+        if len(ratios) == len(SHAPES):
+            values = (geometric_mean(ratios), min(ratios), max(ratios))
+            lines.append([name, *(f"{value:.3f}" for value in values)])
+    return columns(lines, right=tuple(range(1, len(lines[0]))))
+
+
+# --- in README.md
+
+
+def readme_part(rows: Sequence[Row]) -> str:
+    both = all(find(rows, name, LENET) for name in REFERENCES)
+    note = NOTE.format(reference=FASTER if both else RELEASE_ONLY)
+    tables = (lenet_table(rows), layers_table(rows), cpus_table(rows))
+    return "\n\n".join((*map(markdown, tables), note))
+
+
+def markdown(lines: list[list[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(lines[0]) - 1)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def lenet_table(rows: Sequence[Row]) -> list[list[str]]:
+    lines = [["LeNet-5, Cortex-M4", "cycles", "per dense MAC", "code"]]
+    to = reference(rows, LENET)
+    for row in rows:
+        if (row.workload, row.cpu) == (LENET, CPU):
+            cycles = f"{row.cycles:,}{bracket(ratio(row, to))}"
+            per_mac = f"{row.cycles / row.macs:.2f}"
+            lines.append([row.implementation, cycles, per_mac, f"{row.code_bytes:,} B"])
+    return lines
+
+
+def layers_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Cycles per dense MAC of each layer."""
+    names = [DENSE, *(sparse_name(s) for s in SHOWN_SPARSITIES)]
+    heads = ["cycles per MAC, Cortex-M4", "CMSIS-NN", "ours, dense"]
+    heads += [f"{s:.0%} sparse" for s in SHOWN_SPARSITIES]
+    lines = [[*heads, "sparse wins from"]]
+    for shape in SHAPES:
+        to, dense = reference(rows, shape), find(rows, DENSE, shape)
+        cells = [per_mac(row, to) for row in (find(rows, name, shape) for name in names)]
+        reached = crossover(sparse_curve(rows, shape), dense)
+        lines.append([shape, per_mac(to, None), *cells, sparsity_text(reached, rows, shape)])
+    means = [shape_ratios(rows, name) for name in names]
+    cells = [bracket(geometric_mean(ratios)).strip() if ratios else "" for ratios in means]
+    return [*lines, ["geometric mean", "", *cells, ""]]
+
+
+def sparsity_text(reached: float | None, rows: Sequence[Row], shape: str) -> str:
+    if reached is None:
+        return "never"
+    least = sparse_curve(rows, shape)[0].sparsity
+    return f"below {least:.0%}" if reached == least else f"{reached:.0%}"
+
+
+def cpus_table(rows: Sequence[Row]) -> list[list[str]]:
+    """LeNet-5 on each CPU; the sparse ones also against our own dense one."""
+    names = ("float, Unlu's loops", DENSE, sparse_name(0.8), FAST)
+    heads = ["LeNet-5, cycles", "CMSIS-NN", "float", "ours, dense", "80% sparse", "pruned further"]
+    lines = [heads]
+    for cpu in sorted({row.cpu for row in rows}):
+        to = reference(rows, LENET, cpu)
+        cells = [
+            f"{row.cycles:,}{bracket(ratio(row, to))}" if row else ""
+            for row in (find(rows, name, LENET, cpu) for name in names)
+        ]
+        lines.append([cpu, f"{to.cycles:,}" if to else "", *cells])
+    return lines
+
+
+def per_mac(row: Row | None, to: Row | None) -> str:
+    return f"{row.cycles / row.macs:.2f}{bracket(ratio(row, to))}" if row else ""
+
+
+def bracket(value: float | None) -> str:
+    return "" if value is None else f" ({value:.2f})" if value >= 0.1 else f" ({value:.3f})"

@@ -1,0 +1,65 @@
+/*
+ * Sum or difference of two tensors:
+ *
+ *   output = clamp((first input * first + second input * second + offset) >> shift)
+ *
+ * The zero points and the rounding are in the offset. |first| and |second| are below 2^15 and the
+ * offset below 2^29 + 2^23 + 2^21, so the sum fits 32 bits.
+ */
+#ifndef DEEPCOMPRESS_KERNELS_ADD_H
+#define DEEPCOMPRESS_KERNELS_ADD_H
+
+#include <stdint.h>
+
+#include "../requantize.h"
+#include "broadcast.h"
+
+typedef struct {
+    dc_broadcast loops;
+    int32_t first, second, offset;
+    int32_t shift;            /* 1 .. 22 */
+    int32_t minimum, maximum; /* of the output, after the activation function */
+} dc_add;
+
+DC_INLINE int8_t dc_add_scaled(const dc_add *layer, int32_t sum) {
+    return (int8_t)dc_clamp(sum >> layer->shift, layer->minimum, layer->maximum);
+}
+
+/* The innermost loop. Of an input that is read again and again, the product is made once. */
+DC_INLINE void dc_add_row(const dc_add *layer, const int8_t *a, const int8_t *b, int8_t *output) {
+    const int32_t size = layer->loops.inner;
+    if (layer->loops.second_inner == 0) {
+        const int32_t offset = layer->offset + b[0] * layer->second;
+        for (int32_t i = 0; i < size; ++i) {
+            output[i] = dc_add_scaled(layer, a[i] * layer->first + offset);
+        }
+    } else if (layer->loops.first_inner == 0) {
+        const int32_t offset = layer->offset + a[0] * layer->first;
+        for (int32_t i = 0; i < size; ++i) {
+            output[i] = dc_add_scaled(layer, b[i] * layer->second + offset);
+        }
+    } else {
+        for (int32_t i = 0; i < size; ++i) {
+            output[i] =
+                dc_add_scaled(layer, a[i] * layer->first + b[i] * layer->second + layer->offset);
+        }
+    }
+}
+
+/* output [outer][middle][inner]; it may be an input of its size */
+DC_INLINE void dc_add_int8(const dc_add *layer, const int8_t *first, const int8_t *second,
+                           int8_t *output) {
+    const dc_broadcast *loops = &layer->loops;
+    for (int32_t i = 0; i < loops->outer; ++i) {
+        const int8_t *a = first + i * loops->first_outer;
+        const int8_t *b = second + i * loops->second_outer;
+        for (int32_t j = 0; j < loops->middle; ++j) {
+            dc_add_row(layer, a, b, output);
+            a += loops->first_middle;
+            b += loops->second_middle;
+            output += loops->inner;
+        }
+    }
+}
+
+#endif

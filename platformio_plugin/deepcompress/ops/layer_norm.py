@@ -1,0 +1,181 @@
+"""LayerNorm and RMSNorm over the last axes, in integers.
+
+With v = input - zero point, n of them in a row, in input steps:
+
+    u    = n * v - sum of v          (RMSNorm: n * v)
+    d    = 2^8 * sum of u^2 / n + epsilon, which is 2^8 * n^2 * variance, computed from two sums
+    z    = u / sqrt(d / 2^8) in units of 2^-10, by a 16-bit root of d and its reciprocal
+    y    = clamp(((z * gain + bias) >> shift) + zero point)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, log2, prod, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.scales import Range, affine, clamp_int8
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.lower import Call
+
+ATEN = ("layer_norm", "native_layer_norm", "rms_norm")
+IN_PLACE = True
+
+# Of so many values, d fits 62 bits and a sum of squares 32.
+_LONGEST = 2**15
+_VARIANCE_BITS = 8
+_NORMAL_BITS = 10
+# The most output steps that one standard deviation is worth.
+_FINEST = 256
+_GAIN_LIMIT = 2**15 - 1
+_FLOAT_EPSILON = 2.0**-23
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Attributes.
+
+    Attributes:
+        shape: the last axes, over which is normalized.
+        centered: whether the mean is taken off; RMSNorm does not.
+    """
+
+    shape: tuple[int, ...]
+    epsilon: float
+    centered: bool = True
+
+    @property
+    def length(self) -> int:
+        return prod(self.shape)
+
+
+def read(call: Call) -> tuple[LayerNorm, dict[str, np.ndarray]]:
+    shape = tuple(call["normalized_shape"])
+    if len(shape) > len(call.output_shape) or prod(shape) > _LONGEST:
+        raise call.unsupported(
+            f"normalizing over {list(shape)} is not supported",
+            f"Normalize over {_LONGEST} values at most, not over the batch",
+        )
+    epsilon = call.get("eps", None)
+    gain = call.constant("weight", optional=True)
+    bias = call.constant("bias", optional=True)
+    attributes = LayerNorm(
+        shape, _FLOAT_EPSILON if epsilon is None else epsilon, "rms" not in call.aten
+    )
+    parameters = {
+        "gain": np.ones(shape, np.float32) if gain is None else gain,
+        "bias": np.zeros(shape, np.float32) if bias is None else bias,
+    }
+    return attributes, parameters
+
+
+def output_shape(attributes: LayerNorm, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    return inputs[0]
+
+
+def describe(attributes: LayerNorm) -> str:
+    return "LayerNorm" if attributes.centered else "RMSNorm"
+
+
+def forward(a: LayerNorm, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    if a.centered:
+        return F.layer_norm(x, a.shape, parameters["gain"], parameters["bias"], a.epsilon)
+    return F.rms_norm(x, a.shape, parameters["gain"], a.epsilon) + parameters["bias"]
+
+
+def quantize(
+    node: Node, inputs: list[Quantization], observed: Range
+) -> tuple[IntegerNode, Quantization]:
+    a, before = node.attributes, inputs[0]
+    gain, bias = (_shared(node.parameters[name]) for name in ("gain", "bias"))
+    gain, bias = np.broadcast_arrays(gain, bias)
+    after = affine(*observed, finest=float(np.abs(gain).max()) / _FINEST)
+    gain, bias = gain / after.scale / 2**_NORMAL_BITS, bias / after.scale
+    shift = _shift(gain, bias, a.length)
+    clamp = clamp_int8(node.clamp, after)
+    epsilon = a.epsilon / before.scale**2 * a.length**2 * 2**_VARIANCE_BITS
+    integer = IntegerNode(
+        name=node.name,
+        op=node.op,
+        inputs=node.inputs,
+        output=node.output,
+        attributes=a,
+        clamp=clamp,
+        requantize=Requantize(np.zeros(0, np.int32), shift, after.zero_point, *clamp),
+        fields={"epsilon": int(np.clip(round(min(epsilon, 2.0**61)), 1, 2**61))},
+        tables=(
+            Array("gain", _fixed(gain, shift, np.int16), f"times 2^{shift}"),
+            Array("bias", _fixed(bias, shift, np.int32), f"times 2^{shift}"),
+        ),
+    )
+    return integer, after
+
+
+def _shared(values: np.ndarray) -> np.ndarray:
+    """float64 [n], or [1] where all are the same."""
+    flat = values.ravel().astype(np.float64)
+    return flat[:1] if (flat == flat[0]).all() else flat
+
+
+def _shift(gain: np.ndarray, bias: np.ndarray, length: int) -> int:
+    """The largest with which gains fit 16 bits and z * gain + bias 31; no z is above sqrt(n)."""
+    largest = float(np.abs(gain).max()) * (sqrt(length) + 1) * 2**_NORMAL_BITS
+    largest += float(np.abs(bias).max()) + 1
+    of_gain = _GAIN_LIMIT / max(float(np.abs(gain).max()), 2.0**-20)
+    return floor(log2(min(2**30 / largest, of_gain)))
+
+
+def _fixed(values: np.ndarray, shift: int, kind: type) -> np.ndarray:
+    fixed = np.round(values * 2.0**shift).astype(kind)
+    fixed.flags.writeable = False
+    return fixed
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    """x: int8 [batch, ...]."""
+    a, by = node.attributes, node.requantize
+    values = x.reshape(-1, a.length).astype(np.int64) - quantization[0].zero_point
+    total = values.sum(axis=1, keepdims=True) if a.centered else 0
+    spread = a.length * np.square(values).sum(axis=1, keepdims=True) - total**2
+    root, exponent = _root((spread << _VARIANCE_BITS) + node.fields["epsilon"])
+    shift = exponent + 31 - _VARIANCE_BITS // 2 - _NORMAL_BITS
+    normal = (a.length * values - total) * (2**31 // root) + (1 << (shift - 1)) >> shift
+    scaled = normal * node.table("gain") + node.table("bias") + (1 << (by.shift - 1))
+    clamped = np.clip((scaled >> by.shift) + by.zero_point, by.minimum, by.maximum)
+    return clamped.astype(np.int8).reshape(x.shape)
+
+
+def _root(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(r, e) with r * 2^e the root of an int64 from 1 on, 2^15 <= r < 2^16: `dc_root`."""
+    exponent = np.zeros_like(value)
+    for _ in range(16):
+        large, small = value >= 2**32, value < 2**30
+        value = np.where(large, value >> 2, np.where(small, value << 2, value))
+        exponent += large.astype(np.int64) - small
+    return np.floor(np.sqrt(value.astype(np.float64))).astype(np.int64), exponent
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_layer_norm in include/deepcompress/kernels/layer_norm.h."""
+    length = node.attributes.length
+    return {
+        "rows": prod(output) // length,
+        "length": length,
+        "centered": int(node.attributes.centered),
+        "shared": int(len(node.table("gain")) == 1),
+        "input_zero_point": quantization[0].zero_point,
+    }
+
+
+def macs(attributes: LayerNorm, weights: int, output: tuple[int, ...]) -> int:
+    return 0
