@@ -48,19 +48,20 @@ def build(
     name: str,
     folder: Path,
     cpu: str = "cortex-m4",
-    optimize: str = "-O2",
+    flags: Iterable[str] = ("-O2",),
     inputs: np.ndarray | None = None,
 ) -> Path:
     """The ELF of a firmware that runs a generated model once and prints its scores' bytes.
 
     Args:
+        flags: of gcc, behind those that tell the CPU.
         inputs: int8, as many as the model takes; by default zeros.
     """
     numbers = "\n".join(number_lines(np.zeros(1, np.int8) if inputs is None else inputs))
     main = MAIN.format(name=name, NAME=name.upper(), input=numbers)
     write({**texts, "main.c": main}, folder)
     sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]
-    return link(sources, folder=folder, cpu=cpu, flags=(optimize, f"-I{INCLUDE}", f"-I{folder}"))
+    return link(sources, folder=folder, cpu=cpu, flags=(*flags, f"-I{INCLUDE}", f"-I{folder}"))
 
 
 def link(

@@ -23,6 +23,8 @@ WARNINGS = (
     "-Wdouble-promotion",
     "-Werror",
 )
+# The variants of the kernels that a PC can run.
+KERNELS = {"portable": ("-DDEEPCOMPRESS_PORTABLE",), "dsp": ("-DDEEPCOMPRESS_EMULATE_DSP",)}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 MAIN = """\
@@ -60,18 +62,30 @@ def build(
     kind: str = "int8",
     compiler: str = "gcc",
     flags: tuple[str, ...] = ("-O1", *SANITIZERS),
+    kernels: str = "portable",
 ) -> Path:
     """The program that runs a generated model on standard input; every warning is an error.
 
     Args:
         kind: what the inputs are: "int8", "uint8" or "float".
+        kernels: a key of `KERNELS`.
     """
     types = {"int8": "int8_t", "uint8": "uint8_t", "float": "float"}
     main = MAIN.format(name=name, NAME=name.upper(), kind=kind, type=types[kind])
     write({**texts, "main.c": main}, folder)
     program = folder / f"model_{compiler}_{kind}"
     sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]
-    command = [compiler, *WARNINGS, *flags, f"-I{INCLUDE}", f"-I{folder}", *sources, "-o", program]
+    command = [
+        compiler,
+        *WARNINGS,
+        *flags,
+        *KERNELS[kernels],
+        f"-I{INCLUDE}",
+        f"-I{folder}",
+        *sources,
+        "-o",
+        program,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:4000]
     return program

@@ -40,7 +40,8 @@ def through_the_stages(
     check.shapes_follow(graph)
     folded = fold(graph)
     check.same_function(graph, folded, inputs)
-    integer = in_steps(quantize(folded, Calibration(inputs)), step)
+    integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
+    integer = in_steps(integer, step)
     check.accumulators_fit(integer)
     encoded = encode(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
     check.encodings_are_lossless(encoded)
@@ -75,17 +76,23 @@ def inputs_for(graph: Graph, seed: int) -> np.ndarray:
     encoding=st.sampled_from(["auto", *ENCODINGS]),
     optimize=st.sampled_from(["size", "speed", "balanced"]),
     step=st.sampled_from([1, 4, 32]),
+    kernels=st.sampled_from(list(c_runner.KERNELS)),
 )
 def test_generated_c_equals_the_reference_under_sanitizers(
-    shard: int, graph: Graph, seed: int, encoding: str, optimize: str, step: int
+    shard: int, graph: Graph, seed: int, encoding: str, optimize: str, step: int, kernels: str
 ) -> None:
     # Below a step of 4, weights may have more values than a codebook.
     step = max(4, step) if encoding == "codebook" else step
-    assert_c_equals_reference(graph, seed + 1000 * shard, encoding, optimize, step)
+    assert_c_equals_reference(graph, seed + 1000 * shard, encoding, optimize, step, kernels)
 
 
 def assert_c_equals_reference(
-    graph: Graph, seed: int, encoding: str, optimize: str, step: int = 1
+    graph: Graph,
+    seed: int,
+    encoding: str,
+    optimize: str,
+    step: int = 1,
+    kernels: str = "portable",
 ) -> None:
     inputs = inputs_for(graph, seed)
     planned = through_the_stages(graph, inputs, encoding, optimize, step)
@@ -96,7 +103,7 @@ def assert_c_equals_reference(
     expected = run(integer, quantized).reshape(len(quantized), -1)
     texts = emit(planned, provenance=NOWHERE, golden_inputs=quantized[:1])
     with tempfile.TemporaryDirectory() as folder:
-        program = c_runner.build(texts, name="net", folder=Path(folder))
+        program = c_runner.build(texts, name="net", folder=Path(folder), kernels=kernels)
         found = c_runner.run(program, quantized, expected.shape[1])
     np.testing.assert_array_equal(found, expected)
 
