@@ -2,6 +2,7 @@
 
     make bench                      # writes results/speed.json, README.md and docs/speed.png
     make bench CMSIS_NN=checkout    # the same, with that checkout of CMSIS-NN beside 4.0.0
+    python benchmarks/speed.py 3x3  # only what is called so; writes nothing
 
 All is C for a Cortex-M, compiled by one gcc with -O2, and all answers are checked: ours equal the
 specification bit for bit, the peers' what each of them promises. Cycles are modelled. A peer that
@@ -10,6 +11,7 @@ cannot be had keeps the rows it had in the last results.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -89,19 +91,34 @@ PEERS = (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Our kernels and those of others, side by side.")
+    parser.add_argument("only", nargs="*", help="part of a name, as 3x3 or 'LeNet-5, cortex-m0'")
+    only = parser.parse_args().only
+    all_runs = [(LENET, cpu) for cpu in (CPU, *OTHER_CPUS)] + [(shape, CPU) for shape in SHAPES]
     earlier = read_rows(RESULTS)
     rows: list[Row] = []
-    for cpu in (CPU, *OTHER_CPUS):
-        rows += measure_lenet5(cpu, earlier)
-        print("\n".join(workload_lines(rows, LENET, cpu)), flush=True)
-    for shape in SHAPES:
-        rows += measure_layer(shape, earlier)
-        print("\n".join(workload_lines(rows, shape, CPU)), flush=True)
+    for workload, cpu in all_runs:
+        if not only or any(part.lower() in f"{workload}, {cpu}".lower() for part in only):
+            rows += measure_workload(workload, cpu, earlier)
+            print("\n".join(workload_lines(rows, workload, cpu)), flush=True)
+    if not only:
+        publish(rows)
+
+
+def publish(rows: list[Row]) -> None:
+    """Into the results, the picture and README.md."""
     print("\n".join(summary(rows)))
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # a row a line
     RESULTS.write_text(f"[\n{lines}\n]\n")
     draw(rows, CHART)
     replace_part("speed", readme_part(rows))
+
+
+def measure_workload(workload: str, cpu: str, earlier: list[Row]) -> Iterator[Row]:
+    """All rows of a workload on a CPU; `earlier` are those of the last results."""
+    if workload == LENET:
+        return measure_lenet5(cpu, earlier)
+    return measure_layer(workload, earlier)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -103,7 +103,6 @@ REFUSED = {
         nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, 1)),
         r"layer 1 \(conv3d\).* is not supported",
     ),
-    "rounding up": (nn.MaxPool2d(3, 2, ceil_mode=True), r"ceil_mode is not supported"),
     "two outputs": (TwoOutputs(), r"1 inputs and 2 outputs.*wrap the model"),
 }
 

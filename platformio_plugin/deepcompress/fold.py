@@ -96,8 +96,8 @@ def _pool_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None
     if producer.op != "conv2d" or consumer.op != "max_pool2d":
         return None
     pool = consumer.attributes
-    overlaps = any(s < k for s, k in zip(pool.stride, pool.kernel, strict=True))
-    if overlaps or any(pool.padding) or producer.attributes.pool:
+    overlaps = any(s < k for s, k in zip(pool.stride, pool.extent, strict=True))
+    if overlaps or any(pool.padding) or pool.ceil or producer.attributes.pool:
         return None
     attributes: Conv2d = replace(producer.attributes, pool=pool)
     # max(clamp(x)) = clamp(max(x)), so the activation may come after the pooling.

@@ -15,6 +15,7 @@ import numpy as np
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import BY_ATEN, OPERATORS
+from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
 
@@ -143,7 +144,7 @@ class _Lowering:
 
     def call(self, fx: torch.fx.Node) -> None:
         aten = _aten_name(fx)
-        if aten in _BOOKKEEPING or not _gives_tensor(fx):
+        if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
             return
         if aten == "getitem" and fx.args[1] == 0:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
@@ -262,7 +263,7 @@ def _by_use(call: Call) -> Call:
         return replace(call, aten=f"{call.aten}_constant")
     if call.aten == "convolution" and call["transposed"]:
         return replace(call, aten="conv_transpose2d")
-    return call
+    return ordinary(call)
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:

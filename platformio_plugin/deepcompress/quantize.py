@@ -28,21 +28,22 @@ from deepcompress.graph import (
     Requantize,
 )
 from deepcompress.ops import OPERATORS
-from deepcompress.ops.conv2d import NARROW_SUM
 from deepcompress.requantize import choose_multipliers, round_up_factors
-from deepcompress.scales import Range, affine, clamp_int8
+from deepcompress.scales import (
+    LARGEST_WEIGHT,
+    Range,
+    affine,
+    clamp_int8,
+    find_grid,
+    narrow_scale,
+    weight_scale,
+)
 
 # A bias above this makes its channel's weights coarser instead, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
 _BYTE_SHIFT = 16
 # Of an output step, the most that a bias's last bit is worth.
 _BIAS_STEP = 0.25
-_LARGEST_WEIGHT = 127
-# What narrow weights may lose: noise power to signal power, 24 dB.
-_NARROW_NOISE = 2.0**-8
-# How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
-# are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
-_GRID_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,11 @@ def _quantize_weighted(
     bias = node.parameters["bias"].astype(np.float64)
 
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
-    if narrow and node.op == "conv2d" and (narrowed := _narrow_scale(weight)) is not None:
-        least_scale = np.maximum(least_scale, narrowed)
     grid = find_grid(weight)
     on_grid = grid is not None and grid >= least_scale.max()
-    scale = np.full(len(weight), grid) if on_grid else _weight_scale(weight, least_scale)
+    if narrow and node.op == "conv2d" and not on_grid:
+        least_scale = np.maximum(least_scale, narrow_scale(weight))
+    scale = np.full(len(weight), grid) if on_grid else weight_scale(weight, least_scale)
 
     # An output step finer than the accumulator's own would only multiply its noise.
     after = affine(*observed, finest=float(before.scale * scale.max()))
@@ -153,7 +154,7 @@ def _quantize_weighted(
     multiplier, shift = choose_multipliers(factors)
 
     weight_q = np.round(weight / scale[:, None])
-    weight_q = np.clip(weight_q, -_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8)
+    weight_q = np.clip(weight_q, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
     sums = weight_q.sum(axis=1, dtype=np.int64)
     bias_unit = _bias_unit(factors)
     bias_q = bias / (before.scale * scale) + residual / before.scale * sums
@@ -171,51 +172,6 @@ def _quantize_weighted(
         clamp=(minimum, maximum),
     )
     return integer, after
-
-
-def find_grid(weight: np.ndarray) -> float | None:
-    """The scale of which all weights are multiples by up to 127: the finest, or None.
-
-    Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
-    weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
-    magnitudes pass by chance, with one of the 127 scales tried, with 127 * 2e-3**(d - 1): 2e-9
-    for five. Fewer may pass by chance, and lose less by it than by rounding to int8.
-    """
-    magnitudes = np.unique(np.abs(weight[weight != 0]))
-    if len(magnitudes) == 0:
-        return None
-    least, greatest = float(magnitudes[0]), float(magnitudes[-1])
-    for steps in range(int((_LARGEST_WEIGHT + _GRID_TOLERANCE) * least / greatest), 0, -1):
-        multiples = magnitudes * (steps / least)
-        if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
-            return greatest / round(multiples[-1])
-    return None
-
-
-def _weight_scale(weight: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """One a row of weight [rows, k], the finest that holds its weights, but not below `least`.
-
-    A row without weights takes the widest scale of the others, so that it asks for no finer shift.
-    """
-    scale = np.abs(weight).max(axis=1) / _LARGEST_WEIGHT
-    widest = scale.max() if scale.max() > 0 else 1.0
-    return np.maximum(np.where(scale > 0, scale, widest), least)
-
-
-def _narrow_scale(weight: np.ndarray) -> np.ndarray | None:
-    """Scales of which the sums of each row's products fit int16; None where that loses too much.
-
-    A coarser scale makes no integer weight larger, so the bound holds for all above these, too.
-    """
-    scale = np.maximum(np.abs(weight).sum(axis=1) / NARROW_SUM, np.finfo(np.float32).tiny)
-    while True:
-        rounded = np.round(weight / scale[:, None])
-        over = np.abs(rounded).sum(axis=1) > NARROW_SUM
-        if not over.any():
-            break
-        scale[over] *= 1.01
-    noise = np.square(weight - rounded * scale[:, None]).sum()
-    return scale if noise <= _NARROW_NOISE * np.square(weight).sum() else None
 
 
 def _bias_unit(factors: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""From a range of real numbers to a scale and a zero point, and from there to int8."""
+"""From real numbers to the scale, and the zero point, by which they become int8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import numpy as np
 from deepcompress.graph import Clamp, Quantization
 
 Range = tuple[float, float]
+
+LARGEST_WEIGHT = 127
+# Magnitudes of weights that add up to this give products with any int8 whose sum fits int16.
+NARROW_SUM = (2**15 - 1) // 128
+# What narrow weights may lose: noise power to signal power, 24 dB.
+_NARROW_NOISE = 2.0**-8
+# How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
+# are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
+_GRID_TOLERANCE = 1e-3
 
 
 def affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
@@ -24,3 +33,48 @@ def clamp_int8(clamp: Clamp, by: Quantization) -> tuple[int, int]:
         return int(np.clip(np.round(real / by.scale) + by.zero_point, -128, 127))
 
     return nearest(clamp.minimum), nearest(clamp.maximum)
+
+
+def find_grid(weight: np.ndarray) -> float | None:
+    """The scale of which all weights are multiples by up to 127: the finest, or None.
+
+    Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
+    weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
+    magnitudes pass by chance, with one of the 127 scales tried, with 127 * 2e-3**(d - 1): 2e-9
+    for five. Fewer may pass by chance, and lose less by it than by rounding to int8.
+    """
+    magnitudes = np.unique(np.abs(weight[weight != 0]))
+    if len(magnitudes) == 0:
+        return None
+    least, greatest = float(magnitudes[0]), float(magnitudes[-1])
+    for steps in range(int((LARGEST_WEIGHT + _GRID_TOLERANCE) * least / greatest), 0, -1):
+        multiples = magnitudes * (steps / least)
+        if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
+            return greatest / round(multiples[-1])
+    return None
+
+
+def weight_scale(weight: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """One a row of weight [rows, k], the finest that holds its weights, but not below `least`.
+
+    A row without weights takes the widest scale of the others, so that it asks for no finer shift.
+    """
+    scale = np.abs(weight).max(axis=1) / LARGEST_WEIGHT
+    widest = scale.max() if scale.max() > 0 else 1.0
+    return np.maximum(np.where(scale > 0, scale, widest), least)
+
+
+def narrow_scale(weight: np.ndarray) -> np.ndarray:
+    """Scales of which the sums of each row's products fit int16; zeros where that loses too much.
+
+    A coarser scale makes no integer weight larger, so the bound holds for all above these, too.
+    """
+    scale = np.maximum(np.abs(weight).sum(axis=1) / NARROW_SUM, np.finfo(np.float32).tiny)
+    while True:
+        rounded = np.round(weight / scale[:, None])
+        over = np.abs(rounded).sum(axis=1) > NARROW_SUM
+        if not over.any():
+            break
+        scale[over] *= 1.01
+    noise = np.square(weight - rounded * scale[:, None]).sum()
+    return scale if noise <= _NARROW_NOISE * np.square(weight).sum() else np.zeros(len(weight))

@@ -29,7 +29,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deepcompress.ops import (
+    adaptive_pool2d,
     add,
+    avg_pool2d,
     clamp,
     conv2d,
     conv_transpose2d,
@@ -39,6 +41,7 @@ from deepcompress.ops import (
     linear_rows,
     lookup,
     max_pool2d,
+    mean,
     mul,
     prelu,
     scale_shift,
@@ -99,6 +102,9 @@ OPERATORS: dict[str, Operator] = {
     "linear": linear,
     "linear_rows": linear_rows,
     "max_pool2d": max_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "adaptive_pool2d": adaptive_pool2d,
+    "mean": mean,
     "clamp": clamp,
     "flatten": flatten,
     "add": add,

@@ -10,6 +10,7 @@ import numpy as np
 from deepcompress.errors import UserError
 from deepcompress.ops.max_pool2d import MaxPool2d, pool_maximum
 from deepcompress.requantize import requantize
+from deepcompress.scales import NARROW_SUM
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +23,6 @@ ROWS_ARE_CHANNELS = True
 
 Pair = tuple[int, int]
 
-# Magnitudes of weights that add up to this give products with any int8 whose sum fits int16.
-NARROW_SUM = (2**15 - 1) // 128
 # DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
 _LARGEST_STEP = 65535
 

@@ -16,35 +16,56 @@ if TYPE_CHECKING:
 ATEN = ("max_pool2d", "max_pool2d_with_indices")
 CHANNELWISE = True
 
+Pair = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class MaxPool2d:
-    """Attributes. Pairs are (height, width); `padding` counts rows and columns on each side."""
+    """Attributes. Pairs are (height, width); `padding` counts rows and columns on each side.
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int] = (0, 0)
+    With `ceil`, a last window that begins inside may end outside, beyond the padding.
+    """
 
-    def pooled(self, height: int, width: int) -> tuple[int, int]:
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    ceil: bool = False
+
+    @property
+    def extent(self) -> Pair:
+        """Rows and columns from a window's first to its last."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def pooled(self, height: int, width: int) -> Pair:
         return tuple(
-            (size + 2 * pad - kernel) // stride + 1
-            for size, pad, kernel, stride in zip(
-                (height, width), self.padding, self.kernel, self.stride, strict=True
-            )
+            windows(*along, ceil=self.ceil)
+            for along in zip((height, width), self.extent, self.stride, self.padding, strict=True)
         )
+
+
+def windows(size: int, extent: int, stride: int, pad: int, *, ceil: bool) -> int:
+    """How many windows there are along an axis; one behind the right padding is none."""
+    count = (size + 2 * pad - extent + (stride - 1 if ceil else 0)) // stride + 1
+    return count - 1 if ceil and (count - 1) * stride >= size + pad else count
 
 
 def read(call: Call) -> tuple[MaxPool2d, dict[str, np.ndarray]]:
-    kernel = call.pair("kernel_size")
-    if call.pair("dilation", 1) != (1, 1) or call.get("ceil_mode", False):
-        raise call.unsupported(
-            "MaxPool2d with dilation or ceil_mode is not supported",
-            "Use dilation=1 and ceil_mode=False",
-        )
+    attributes = MaxPool2d(*read_windows(call), call.pair("dilation", 1))
+    if attributes.pooled(*call.input_shape[1:]) != call.output_shape[1:]:
+        attributes = MaxPool2d(*read_windows(call), call.pair("dilation", 1), ceil=True)
+    return attributes, {}
+
+
+def read_windows(call: Call) -> tuple[Pair, Pair, Pair]:
+    """Kernel, stride and padding. Raises UserError where the input is not an image."""
     if call.input_rank != 3:
-        raise call.unsupported("MaxPool2d wants [batch, channels, height, width]", "Reshape first")
+        raise call.unsupported(
+            "pooling wants [batch, channels, height, width]", "Reshape the input before it"
+        )
+    kernel = call.pair("kernel_size")
     stride = call.pair("stride") if call.get("stride", []) else kernel
-    return MaxPool2d(kernel, stride, call.pair("padding")), {}
+    return kernel, stride, call.pair("padding")
 
 
 def output_shape(attributes: MaxPool2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
@@ -56,23 +77,27 @@ def describe(attributes: MaxPool2d) -> str:
     return f"MaxPool2d {attributes.kernel[0]}x{attributes.kernel[1]}"
 
 
-def forward(attributes: MaxPool2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+def forward(a: MaxPool2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
-    return F.max_pool2d(x, attributes.kernel, attributes.stride, attributes.padding)
+    return F.max_pool2d(x, a.kernel, a.stride, a.padding, a.dilation, a.ceil)
 
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
     """x: int8 [batch, channels, height, width]; a padded position never wins."""
-    rows, columns = node.attributes.padding
-    x = np.pad(x, ((0, 0), (0, 0), (rows, rows), (columns, columns)), constant_values=-128)
-    return np.clip(pool_maximum(node.attributes, x), *node.clamp)
+    a = node.attributes
+    sides = zip(a.padding, a.stride, strict=True)
+    around = [(pad, pad + stride - 1 if a.ceil else pad) for pad, stride in sides]
+    padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=-128)
+    height, width = a.pooled(*x.shape[2:])
+    return np.clip(pool_maximum(a, padded)[:, :, :height, :width], *node.clamp)
 
 
 def pool_maximum(pool: MaxPool2d, x: np.ndarray) -> np.ndarray:
     """Maximum of each window of x [batch, channels, height, width], padding done before."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, pool.kernel, axis=(2, 3))
-    return windows[:, :, :: pool.stride[0], :: pool.stride[1]].max(axis=(4, 5))
+    views = np.lib.stride_tricks.sliding_window_view(x, pool.extent, axis=(2, 3))
+    views = views[:, :, :: pool.stride[0], :: pool.stride[1]]
+    return views[..., :: pool.dilation[0], :: pool.dilation[1]].max(axis=(4, 5))
 
 
 def c_parameters(
@@ -90,6 +115,8 @@ def c_parameters(
         "kernel_width": a.kernel[1],
         "stride_height": a.stride[0],
         "stride_width": a.stride[1],
+        "dilation_height": a.dilation[0],
+        "dilation_width": a.dilation[1],
         "pad_top": a.padding[0],
         "pad_left": a.padding[1],
         "minimum": node.clamp[0],

@@ -1,0 +1,172 @@
+"""AvgPool2d, and adaptive pooling to sizes that divide the input's.
+
+A mean is a sum whose divisor is in the requantize multiplier: one for each number of values that
+windows have, which differ where they reach over the border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ops.max_pool2d import Pair, read_windows
+from deepcompress.ops.max_pool2d import windows as count_windows
+from deepcompress.requantize import choose_multipliers, requantize
+from deepcompress.scales import Range, affine, clamp_int8
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.lower import Call
+
+ATEN = ("avg_pool2d",)
+CHANNELWISE = True
+
+
+@dataclass(frozen=True)
+class AvgPool2d:
+    """Attributes. Pairs are (height, width).
+
+    Attributes:
+        size: of the input.
+        padding: rows and columns on each side, which count in the divisor if `count_padding`.
+        ceil: a last window that begins inside may end outside, beyond the padding.
+        divisor: of all windows; 0 for as many as they have values.
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    ceil: bool = False
+    count_padding: bool = True
+    divisor: int = 0
+
+    def spans(self, axis: int) -> list[tuple[int, int, int]]:
+        """Of each window along an axis: first position, the one behind the last, and the count
+        of positions, padding included if that counts."""
+        size, kernel = self.size[axis], self.kernel[axis]
+        stride, pad = self.stride[axis], self.padding[axis]
+        found = []
+        for i in range(count_windows(size, kernel, stride, pad, ceil=self.ceil)):
+            first, last = i * stride - pad, min(i * stride - pad + kernel, size + pad)
+            inside = max(first, 0), min(last, size)
+            count = last - first if self.count_padding else inside[1] - inside[0]
+            found.append((*inside, count))
+        return found
+
+    def divisors(self) -> list[int]:
+        """All that there are, ascending."""
+        if self.divisor:
+            return [self.divisor]
+        rows, columns = ({count for *_, count in self.spans(axis)} for axis in (0, 1))
+        return sorted({row * column for row in rows for column in columns})
+
+
+def read(call: Call) -> tuple[AvgPool2d, dict[str, np.ndarray]]:
+    size, windows = call.input_shape[1:], read_windows(call)
+    count_padding = call.get("count_include_pad", True) and any(windows[2])
+    attributes = AvgPool2d(
+        size,
+        *windows,
+        ceil=bool(call.get("ceil_mode", False)),
+        count_padding=bool(count_padding),
+        divisor=call.get("divisor_override", None) or 0,
+    )
+    return attributes, {}
+
+
+def output_shape(attributes: AvgPool2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    return (inputs[0][0], *(len(attributes.spans(axis)) for axis in (0, 1)))
+
+
+def describe(attributes: AvgPool2d) -> str:
+    return f"AvgPool2d {attributes.kernel[0]}x{attributes.kernel[1]}"
+
+
+def forward(a: AvgPool2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    return F.avg_pool2d(
+        x, a.kernel, a.stride, a.padding, a.ceil, a.count_padding, a.divisor or None
+    )
+
+
+def quantize(
+    node: Node, inputs: list[Quantization], observed: Range
+) -> tuple[IntegerNode, Quantization]:
+    return quantize_means(node, inputs[0], observed, node.attributes.divisors())
+
+
+def quantize_means(
+    node: Node, before: Quantization, observed: Range, divisors: list[int]
+) -> tuple[IntegerNode, Quantization]:
+    """Multipliers for sums over these divisors, one for each number from the least to the last.
+
+    An output step finer than the accumulator's own would only multiply its noise.
+    """
+    after = affine(*observed, finest=before.scale / divisors[0])
+    counts = np.arange(divisors[0], divisors[-1] + 1)
+    multiplier, shift = choose_multipliers(np.minimum(before.scale / after.scale / counts, 1.0))
+    minimum, maximum = clamp_int8(node.clamp, after)
+    multiplier.flags.writeable = False
+    integer = IntegerNode(
+        node.name,
+        node.op,
+        node.inputs,
+        node.output,
+        node.attributes,
+        requantize=Requantize(multiplier, shift, after.zero_point, minimum, maximum),
+        clamp=(minimum, maximum),
+        fields={"input_zero": before.zero_point, "least": divisors[0]},
+        tables=(Array("multiplier", multiplier, "one a divisor, from the least"),),
+    )
+    return integer, after
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    """x: int8 [batch, channels, height, width]."""
+    a = node.attributes
+    rows, columns = a.spans(0), a.spans(1)
+    result = np.empty((*x.shape[:2], len(rows), len(columns)), np.int8)
+    for i, (top, bottom, height) in enumerate(rows):
+        for j, (left, right, width) in enumerate(columns):
+            window = x[:, :, top:bottom, left:right]
+            result[:, :, i, j] = mean(node, window, a.divisor or height * width)
+    return result
+
+
+def mean(node: IntegerNode, window: np.ndarray, divisor: int) -> np.ndarray:
+    """int8 [batch, channels] of windows [batch, channels, height, width], zero points off."""
+    sums = (window.astype(np.int64) - node.fields["input_zero"]).sum(axis=(2, 3))
+    multiplier = node.table("multiplier")[[divisor - node.fields["least"]]]
+    return requantize(sums, replace(node.requantize, multiplier=multiplier))
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
+    a, (channels, in_height, in_width) = node.attributes, inputs[0]
+    return {
+        "channels": channels,
+        "in_height": in_height,
+        "in_width": in_width,
+        "out_height": output[1],
+        "out_width": output[2],
+        "kernel_height": a.kernel[0],
+        "kernel_width": a.kernel[1],
+        "stride_height": a.stride[0],
+        "stride_width": a.stride[1],
+        "pad_top": a.padding[0],
+        "pad_left": a.padding[1],
+        "count_padding": int(a.count_padding),
+        "divisor": a.divisor,
+    }
+
+
+def macs(attributes: AvgPool2d, weights: int, output: tuple[int, ...]) -> int:
+    return int(np.prod(output)) * attributes.kernel[0] * attributes.kernel[1]
