@@ -13,7 +13,7 @@ from math import prod
 from deepcompress.cpus import find
 from deepcompress.graph import EncodedWeight, IntegerNode
 from deepcompress.ops import OPERATORS, Shape
-from deepcompress.ops.conv2d import Conv2d, is_narrow
+from deepcompress.ops.conv2d import Conv2d
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class KernelCost:
 
 
 KERNELS: dict[str, KernelCost] = {
-    "conv2d_dense": KernelCost(mac=0, weight=0, output=7, code_bytes=600),
+    "conv2d_dense": KernelCost(mac=0, weight=0, output=7, code_bytes=400),
     "conv2d_panel": KernelCost(mac=1.3, weight=0, output=11, code_bytes=900),
-    "conv2d_delta": KernelCost(mac=0, weight=20, output=7, code_bytes=620),
-    "conv2d_delta4": KernelCost(mac=0, weight=32, output=7, code_bytes=660),
-    "conv2d_bitmap": KernelCost(mac=0, weight=38, output=7, code_bytes=680),
-    "conv2d_block": KernelCost(mac=0, weight=70, output=7, code_bytes=660),
-    "conv2d_codebook": KernelCost(mac=0, weight=52, output=7, code_bytes=645),
-    "conv2d_huffman": KernelCost(mac=0, weight=135, output=7, code_bytes=610),
+    "conv2d_delta": KernelCost(mac=0, weight=20, output=7, code_bytes=420),
+    "conv2d_delta4": KernelCost(mac=0, weight=32, output=7, code_bytes=460),
+    "conv2d_bitmap": KernelCost(mac=0, weight=38, output=7, code_bytes=480),
+    "conv2d_block": KernelCost(mac=0, weight=70, output=7, code_bytes=460),
+    "conv2d_codebook": KernelCost(mac=0, weight=52, output=7, code_bytes=445),
+    "conv2d_huffman": KernelCost(mac=0, weight=135, output=7, code_bytes=410),
     "conv_transpose2d_dense": KernelCost(mac=6, weight=0, output=22, code_bytes=410),
     "conv_transpose2d_delta": KernelCost(mac=7.6, weight=55, output=22, code_bytes=480),
     "conv_transpose2d_delta4": KernelCost(mac=7.6, weight=65, output=22, code_bytes=515),
@@ -115,8 +115,8 @@ SHARED_CODE_BYTES = {"huffman": 170}
 # For a kernel to take the zero point off, and to widen the bias that is narrower for it.
 UNFOLDED_CODE_BYTES = 14
 
-# Narrow sums bring loops for sixteen positions and for eight; a pointwise convolution has one row.
-_NARROW_CODE_BYTES = 350
+# By positions at a time; sixteen bring a loop for eight besides. Pointwise ones have one row.
+_TILES_CODE_BYTES = {4: 0, 8: 200, 16: 550}
 _POINTWISE_CODE_BYTES = -130
 
 # The copy of a padded convolution's input.
@@ -150,8 +150,9 @@ def estimate(
     cycles = kernel.mac * macs + kernel.weight * stored + kernel.output * outputs
     code_bytes = kernel.code_bytes
     if node.op == "conv2d":
-        cycles += _conv2d_cycles(node, encoding, stored, output, core.has_dsp)
-        code_bytes += _conv2d_code_bytes(node, encoding, core.has_dsp)
+        tiles = weight.tiles if core.has_dsp else 4
+        cycles += _conv2d_cycles(node, encoding, stored, output, tiles)
+        code_bytes += _conv2d_code_bytes(node, encoding, tiles)
     if weight is not None and weight.zero_point:
         cycles += stored
         code_bytes += UNFOLDED_CODE_BYTES
@@ -159,17 +160,17 @@ def estimate(
     return Cost(round(cycles * factor), code_bytes, macs)
 
 
-def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, has_dsp: bool) -> int:
+def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, tiles: int) -> int:
     """What the shape adds to `KernelCost.code_bytes`, or takes off."""
     pointwise = _POINTWISE_CODE_BYTES if node.attributes.is_pointwise else 0
     if encoding == "panel":
         return pointwise
-    narrow = _NARROW_CODE_BYTES if has_dsp and is_narrow(node.weight) else 0
-    return pointwise + narrow + (PADDING_CODE_BYTES if any(node.attributes.padding) else 0)
+    padding = PADDING_CODE_BYTES if any(node.attributes.padding) else 0
+    return pointwise + _TILES_CODE_BYTES[tiles] + padding
 
 
 def _conv2d_cycles(
-    node: IntegerNode, encoding: str | None, stored: int, output: Shape, has_dsp: bool
+    node: IntegerNode, encoding: str | None, stored: int, output: Shape, tiles: int
 ) -> float:
     """What a convolution's products cost beside `KernelCost`."""
     a: Conv2d = node.attributes
@@ -178,10 +179,9 @@ def _conv2d_cycles(
     if encoding == "panel":
         return _COLUMN_CYCLES * node.weight.shape[1] * positions
     channels = a.out_channels
-    tiles = conv2d_tiles(a, output, narrow=is_narrow(node.weight), has_dsp=has_dsp)
     cycles = sum(
         count * (_TILES[kind][0] * stored + _TILES[kind][1] * channels)
-        for kind, count in tiles.items()
+        for kind, count in conv2d_tiles(a, output, tiles).items()
     )
     # What comes in is about as large as what goes out of all strides.
     copied = a.in_channels * positions * prod(a.stride) if any(a.padding) else 0
@@ -189,15 +189,16 @@ def _conv2d_cycles(
     return cycles + read + _PADDING_CYCLES * copied
 
 
-def conv2d_tiles(a: Conv2d, output: Shape, *, narrow: bool, has_dsp: bool) -> dict[str, int]:
+def conv2d_tiles(a: Conv2d, output: Shape, largest: int) -> dict[str, int]:
     """How many tiles of which kind an output channel is computed in, as conv2d_taps.h chooses.
 
     Args:
         output: [channels, height, width], after pooling.
+        largest: positions at a time: 4, 8 or 16.
     """
     height, width = (1, prod(output[1:])) if a.is_pointwise else output[1:]
     pooled_by_two = a.pool is not None and a.pool.kernel == (2, 2) == a.pool.stride
-    if a.pool and not (pooled_by_two and has_dsp and a.stride[1] <= 2 and width >= 2):
+    if a.pool and not (pooled_by_two and largest > 4 and a.stride[1] <= 2 and width >= 2):
         return (
             {"four": height * width}
             if pooled_by_two
@@ -206,13 +207,13 @@ def conv2d_tiles(a: Conv2d, output: Shape, *, narrow: bool, has_dsp: bool) -> di
     if a.pool:
         height, width = 2 * height, 2 * width
     rows = _tile_rows(height, width, pooled=a.pool is not None)
-    if not has_dsp or a.stride[1] > 2 or rows == 0:
+    if largest == 4 or a.stride[1] > 2 or rows == 0:
         return {"four": height * (width // 4), "one": height * (width % 4)}
     columns, tall = 8 // rows, -(-height // rows)
     left_over = not a.pool and rows == 2 and width % 4 == 1 and height >= 4
     width -= left_over
     tiles = {"four": -(-height // 4)} if left_over else {}
-    if narrow and a.stride[1] == 1:
+    if largest == 16 and a.stride[1] == 1:
         wide = width // (2 * columns)
         tiles["narrow sixteen"] = tall * wide
         tiles["narrow eight"] = tall * -(-(width - 2 * columns * wide) // columns)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.graph import Array, Constants, Plan, Step
+from deepcompress.graph import Array, Constants, IntegerNode, Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.plan import scratch_words
 from deepcompress.reference import run
@@ -192,7 +192,7 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
         "fields": operator.c_parameters(node, scales, inputs, output)
         | dict(node.fields)
-        | ({"scratch_words": scratch_words(plan.encoded, node)} if node.op == "conv2d" else {}),
+        | _conv2d_fields(plan, node),
         "requantize": node.requantize,
         "arrays": [_array(graph.name, name, array) for array in _weight_arrays(plan, step)],
         "tables": [_array(graph.name, name, array) for array in node.tables],
@@ -217,6 +217,17 @@ def _pointer(plan: Plan, tensor: str) -> str:
     if place.root in plan.encoded.integer.inputs:
         return f"input + {place.offset}" if place.offset else "input"
     return f"at + {plan.addresses[tensor]}"
+
+
+def _conv2d_fields(plan: Plan, node: IntegerNode) -> dict[str, Any]:
+    """What a convolution's kernel is told beside its shape."""
+    if node.op != "conv2d":
+        return {}
+    tiles = {4: "DC_FOUR", 8: "DC_EIGHT", 16: "DC_SIXTEEN"}
+    return {
+        "tiles": tiles[plan.encoded.weights[node.name].tiles],
+        "scratch_words": scratch_words(plan.encoded, node),
+    }
 
 
 def _weights_text(plan: Plan, step: Step) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from deepcompress.constants import may_unfold, narrow, unfolded_bias
 from deepcompress.cost import SHARED_CODE_BYTES, estimate
+from deepcompress.cpus import find
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
 from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+from deepcompress.ops.conv2d import is_narrow
 
 # Encodings for speed, whose kernels leave the zero point to the bias.
 _FOLDED = ("dense", "panel", "block")
@@ -75,7 +79,8 @@ def _choose(
         weight
         for name in _possible(node, encoding)
         if (arrays := ENCODINGS[name].encode(stored_matrix(node, name))) is not None
-        for weight in _with_constants(node, zero_point, name, arrays)
+        for constants in _with_constants(node, zero_point, name, arrays)
+        for weight in _with_tiles(node, constants, cpu)
     ]
     if not encoded:
         raise UserError(
@@ -110,3 +115,11 @@ def _with_constants(
         bias = narrow(unfolded_bias(node, zero_point))
         forms.append(EncodedWeight(encoding, arrays, bias, multiplier, zero_point))
     return forms
+
+
+def _with_tiles(node: IntegerNode, weight: EncodedWeight, cpu: str) -> list[EncodedWeight]:
+    """Weights with each number of positions that their kernel could compute at a time."""
+    if node.op != "conv2d" or weight.encoding == "panel" or not find(cpu).has_dsp:
+        return [weight]
+    wide = (4, 8, 16) if is_narrow(node.weight) else (4, 8)
+    return [replace(weight, tiles=tiles) for tiles in wide]

@@ -199,6 +199,7 @@ class EncodedWeight:
         multiplier: `Requantize.multiplier`.
         zero_point: what the kernel takes off each input, because the bias does not: the input's
             zero point, or 0 where the bias has it folded in.
+        tiles: how many positions a sparse convolution computes at a time: 4, 8 or 16.
     """
 
     encoding: str
@@ -206,6 +207,7 @@ class EncodedWeight:
     bias: Constants
     multiplier: Constants
     zero_point: int
+    tiles: int = 4
 
     @property
     def weight_bytes(self) -> int:

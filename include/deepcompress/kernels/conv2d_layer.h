@@ -10,6 +10,14 @@
 #include "../requantize.h"
 #include "../weights.h"
 
+/* How many positions are computed at a time, where the CPU has the DSP extension and the shape
+ * allows it: more are faster, and take more code. */
+enum dc_conv2d_tiles {
+    DC_FOUR,
+    DC_EIGHT,
+    DC_SIXTEEN /* if the sums of products of every channel fit int16 */
+};
+
 typedef struct {
     int32_t in_channels, in_height, in_width;    /* in_channels of one group; padding included */
     int32_t out_channels, out_height, out_width; /* after pooling */
@@ -23,7 +31,7 @@ typedef struct {
     int32_t pooled;    /* whether the next four mean anything */
     int32_t pool_height, pool_width;
     int32_t pool_stride_height, pool_stride_width;
-    int32_t narrow;        /* whether the sums of products of every channel fit int16 */
+    int32_t tiles;         /* of dc_conv2d_tiles */
     int32_t scratch_words; /* 4-byte words of scratch before the padded input */
     dc_requantize requantize;
 } dc_conv2d;

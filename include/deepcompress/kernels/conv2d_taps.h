@@ -315,7 +315,7 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
     const int32_t stride = layer->stride_width, columns = 8 / rows;
     const int32_t below = layer->stride_height * layer->in_width;
     const int32_t shrink = layer->pooled ? 2 : 1;
-    if (layer->narrow) {
+    if (layer->tiles == DC_SIXTEEN && stride == 1) {
         dc_conv2d_narrow_tile_row(channel, line, rows, width, output);
         return;
     }
@@ -366,7 +366,7 @@ DC_INLINE int32_t dc_conv2d_tile_rows(const dc_conv2d *layer, int32_t height, in
     const int32_t fits_one = width >= 8 && !layer->pooled;
     const int32_t fits_two =
         height >= 2 && width >= 4 && layer->stride_height * layer->in_width < 4088;
-    if (!DC_HAS_DSP || layer->stride_width > 2) {
+    if (!DC_HAS_DSP || layer->tiles == DC_FOUR || layer->stride_width > 2) {
         return 0;
     }
     return fits_two && (two <= one || !fits_one) ? 2 : fits_one;

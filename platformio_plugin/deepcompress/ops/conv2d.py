@@ -195,7 +195,6 @@ def c_parameters(
         "pooled": int(a.pool is not None),
         **_height_width("pool", pool.kernel),
         **_height_width("pool_stride", pool.stride),
-        "narrow": int(is_narrow(node.weight) and a.stride[1] == 1),
     }
 
 
