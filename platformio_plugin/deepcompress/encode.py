@@ -9,6 +9,7 @@ from deepcompress.cost import SHARED_CODE_BYTES, estimate
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
 from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+from deepcompress.ops import OPERATORS
 
 # Encodings for speed, whose kernels leave the zero point to the bias.
 _FOLDED = ("dense", "block")
@@ -50,6 +51,8 @@ def _choose(
 ) -> EncodedWeight:
     possible = list(ENCODINGS) if encoding == "auto" else [encoding]
     zero_point = graph.quantization[node.inputs[0]].zero_point
+    if getattr(OPERATORS[node.op], "KEEPS_BIAS_FOLDED", False):
+        zero_point = 0
     encoded = [
         weight
         for name in possible
