@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from measuring import BUILD, ROOT, Measured, measure_generated
-from peers import bakenn_lenet5, cmsis_nn, paper, unlu
+from peers import bakenn_lenet5, cmsis_nn, esp_nn, paper, unlu
 from peers.wheel import Missing
 from readme import replace_part
 from speed_chart import draw
@@ -85,6 +85,7 @@ PEERS = (
         partial(bakenn_lenet5.measure, cmsis_nn=True),
         cpus=(CPU,),
     ),
+    Peer("ESP-NN, its generic C", esp_nn.measure, layers=True),
     Peer("CMSIS-NN 4.0.0", cmsis_nn.measure_release, layers=True),
     Peer("CMSIS-NN main", cmsis_nn.measure_checkout, layers=True),
 )

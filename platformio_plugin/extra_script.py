@@ -17,7 +17,7 @@ sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
 from deepcompress.cache import mirror
 from deepcompress.cpus import CPUS
-from deepcompress.generate import FAILURES, Project, explain, generate, timed
+from deepcompress.generate import FAILURES, Project, explain, generate, profile, timed
 from deepcompress.ini import PREFIX, read_models
 from SCons.Script import DefaultEnvironment
 
@@ -25,6 +25,7 @@ sys.dont_write_bytecode = remembered
 sys.path.pop(0)
 
 GENERATED = Path(env.subst("$BUILD_DIR")) / "deepcompress" / "generated"
+REPORTS, PROFILES = GENERATED.with_name("reports"), GENERATED.with_name("profiles")
 
 
 def main():
@@ -49,9 +50,13 @@ def build_models():
         models = read_models(our_options(), where=project.where)
         if not models:
             return None
-        contents = generate(models, project)
+        generated = generate(models, project)
         with timed(f"copy to {GENERATED}", project):
-            mirror(contents, GENERATED)
+            mirror(generated.sources, GENERATED)
+            if mirror(generated.reports, REPORTS):
+                for model in models:
+                    project.say(f"report    {REPORTS / model.name}.html")
+        add_profile_target(models, project)
         return [build_archive(models)]
     except FAILURES as error:
         sys.stderr.write(f"\n{explain(error)}\n\n")
@@ -92,6 +97,34 @@ def our_options():
     """The options custom_deepcompress_... of this environment, with variables put in."""
     options = dict(env.GetProjectOptions())
     return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(PREFIX)}
+
+
+def add_profile_target(models, project):
+    """`pio run -t profile`: a virtual board's firmware is run; of a real board's, which would wait
+    for its peripherals, the inferences are called."""
+
+    def run(target, source, env):
+        try:
+            return profile(
+                models,
+                project,
+                Path(str(source[0])).resolve(),
+                reports=REPORTS,
+                output=PROFILES,
+                alone=env.PioPlatform().name != "virtual",
+                arguments=env.get("PROGRAM_ARGS", []),
+            )
+        except FAILURES as error:
+            sys.stderr.write(f"\n{explain(error)}\n\n")
+            return 1
+
+    DefaultEnvironment().AddCustomTarget(
+        "profile",
+        "$BUILD_DIR/${PROGNAME}$PROGSUFFIX",
+        env.VerboseAction(run, "Profiling $SOURCE"),
+        title="Profile",
+        description="Modelled cycles of each model's inference, layer by layer",
+    )
 
 
 def build_archive(models):

@@ -50,7 +50,7 @@ def test_the_command_line_writes_sources_that_compile_cleanly_everywhere(
     data = project / "calibration.npz"
     assert run_main("compile", project / "net.pt", "-o", tmp_path, "--calibration", data) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"net.c", "net.h", "net.hpp", "net_weights.h", "report.json"} <= names
+    assert {"net.c", "net.h", "net.hpp", "net_weights.h", "report.json", "report.html"} <= names
     for compiler in c_runner.compilers():
         command = [compiler, *c_runner.WARNINGS, "-O2", "-c", f"-I{c_runner.INCLUDE}", "net.c"]
         subprocess.run([*command, "-o", f"{compiler}.o"], cwd=tmp_path, check=True)

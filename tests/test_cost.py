@@ -23,6 +23,7 @@ from deepcompress.ops.linear_rows import LinearRows
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.prelu import PReLU
+from deepcompress.ops.recurrent import Recurrent
 from deepcompress.ops.softmax import Softmax
 from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
@@ -41,6 +42,8 @@ LAYERS = {
     "1x1": ((32, 8, 8), "conv2d", Conv2d(32, 16, (1, 1))),
     "3x3 stride 2": ((8, 17, 17), "conv2d", Conv2d(8, 8, (3, 3), stride=(2, 2))),
     "transposed 4x4": ((8, 8, 8), "conv_transpose2d", UP),
+    "gru": ((20, 16), "gru", Recurrent(16, 32, 20)),
+    "lstm": ((20, 16), "lstm", Recurrent(16, 32, 20)),
     "linear": ((200,), "linear", Linear(200, 50)),
     "linear on rows": ((20, 64), "linear_rows", LinearRows(64, 32, (20,))),
     "max pooling": ((8, 16, 16), "max_pool2d", MaxPool2d((2, 2), (2, 2))),
@@ -69,6 +72,11 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
         parameters["gain"], parameters["bias"] = random.standard_normal((2, *attributes.shape))
     if op == "prelu":
         parameters["slope"] = random.standard_normal(attributes.slopes)
+    if op in ("gru", "lstm"):
+        rows = attributes.hidden * {"gru": 3, "lstm": 4}[op]
+        columns = attributes.features + attributes.hidden
+        parameters["weight"] = random.standard_normal((rows, columns)) / 8
+        parameters["hidden_bias"] = random.standard_normal(attributes.hidden)
     if "weight" in parameters:
         parameters["bias"] = random.standard_normal(len(parameters["weight"]))
     arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
@@ -84,7 +92,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     return plan(encode(integer, encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4")
 
 
-WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "linear", "linear_rows")
+WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "gru", "linear", "linear_rows", "lstm")
 WEIGHTED = [name for name, (_, op, _) in LAYERS.items() if op in WEIGHTED_OPS]
 HOW = (
     ("dense", 0.0, 1),

@@ -16,6 +16,16 @@ from test_random_networks import inputs_for
 from torch import nn
 
 
+POOLS = [
+    nn.Identity(),
+    nn.MaxPool1d(2, padding=1),
+    nn.MaxPool1d(1),
+    nn.AvgPool1d(2, stride=1, padding=1),
+    nn.AdaptiveAvgPool1d(1),
+    nn.AdaptiveMaxPool1d(1),
+]
+
+
 @st.composite
 def convolutions(draw: st.DrawFn, channels: int, length: int) -> nn.Conv1d:
     kernel = draw(st.integers(1, min(5, length)))
@@ -46,7 +56,7 @@ def test_convolutions_and_pooling_equal_the_reference(
 ) -> None:
     torch.manual_seed(seed)
     conv = data.draw(convolutions(channels, length))
-    pool = data.draw(st.sampled_from([nn.Identity(), nn.MaxPool1d(2, padding=1), nn.MaxPool1d(1)]))
+    pool = data.draw(st.sampled_from(POOLS))
     encoding = data.draw(st.sampled_from(["auto", "dense", "delta"]))
     assert_c_equals(
         nn.Sequential(conv, behind, pool), channels, length, seed=seed, encoding=encoding

@@ -9,15 +9,19 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from deepcompress import cpus
+from deepcompress import cpus, qemu
 from deepcompress.__main__ import main
+from deepcompress.calls import Call
 from deepcompress.cpus.core import Instruction
 from deepcompress.errors import UserError
+from deepcompress.firmware import read_firmware
 from deepcompress.profile import Profile, profile, table, to_json
+from deepcompress.simulate import Limits
 
 GCC = "arm-none-eabi-gcc"
 pytestmark = pytest.mark.skipif(not shutil.which(GCC), reason=f"{GCC} is not installed")
@@ -103,11 +107,13 @@ ASSEMBLER = """\
 .endm
 """
 
+VECTOR_BOARD = Board("mps3-an547", ("-mcpu=cortex-m55", HARD))
+
 
 @functools.cache
 def firmware(c: str, assembler: str = "", cpu: str = "cortex-m4", *flags: str) -> Path:
     """The ELF of some C and assembler with a start-up, built once a test session."""
-    board = BOARDS[cpu]
+    board = VECTOR_BOARD if cpu == "cortex-m55" else BOARDS[cpu]
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     (folder / "main.c").write_text(STARTUP + c)
     (folder / "functions.s").write_text(ASSEMBLER + assembler)
@@ -388,6 +394,193 @@ def test_a_long_jump_out_of_a_layer_closes_its_calls():
     assert measured.exit_code == 0
 
 
+# --- inferences called alone
+
+DATA = """
+#include <stdint.h>
+int32_t factors[4] = {1, 2, 3, 4};  /* in RAM, where start-up copies them from flash */
+__attribute__((noinline)) int net_layer(int32_t *arena, const int8_t *input) {
+    for (int i = 0; i < 4; ++i) {
+        for (int j = 0; j < factors[i]; ++j) arena[i] += input[j];
+    }
+    return arena[3];
+}
+__attribute__((noinline)) int net_infer_int8(int32_t *arena, const int8_t *input) {
+    return net_layer(arena, input) + 1;
+}
+"""
+RUN_DATA = """
+int main(void) {
+    static int32_t arena[4];
+    static const int8_t input[4];
+    return net_infer_int8(arena, input);
+}
+"""
+WAIT_FOR_CLOCK = """
+int main(void) {
+    while ((*(volatile unsigned *)0x40023800 & 2) == 0) {}
+    return net_infer_int8(0, 0);
+}
+"""
+
+
+@pytest.mark.parametrize("cpu", BOARDS)
+def test_an_inference_costs_alone_what_it_costs_in_its_firmware(cpu):
+    elf = firmware(DATA + RUN_DATA, "", cpu)
+    within, alone = profile(elf), profile(elf, alone=True)
+    assert alone.inferences == within.inferences
+    assert {n: vars(cost) for n, cost in alone.costs.items()} == {
+        n: vars(cost) for n, cost in within.costs.items()
+    }
+
+
+def test_an_inference_alone_needs_no_peripheral():
+    elf = firmware(DATA + WAIT_FOR_CLOCK)
+    with pytest.raises(UserError, match="did not end within") as raised:
+        profile(elf, instruction_limit=100_000)
+    assert "--alone does without" in raised.value.do
+    (inference,) = profile(elf, alone=True).inferences
+    assert (inference.function, inference.stack_bytes > 0) == ("net_infer_int8", True)
+
+
+def test_an_inference_that_another_one_calls_is_not_called_again():
+    measured = profile(firmware(CALL_TWICE, LAYERS), alone=True)
+    assert [inference.function for inference in measured.inferences] == ["net_infer_uint8"]
+    assert [measured.costs[name].calls for name in ("net_infer_int8", "net_conv")] == [1, 1]
+
+
+# --- instructions counted in QEMU
+
+needs_qemu = pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="QEMU is not installed")
+VECTORS = """
+#include <arm_mve.h>
+static const int8_t ones[64] = {1, 1, 1};
+__attribute__((noinline)) int net_dot(const int8_t *a, const int8_t *b) {
+    int total = 0;
+    for (int i = 0; i < 64; i += 16) {
+        total = vmladavaq_s8(total, vldrbq_s8(a + i), vldrbq_s8(b + i));
+    }
+    return total;
+}
+__attribute__((noinline)) int net_infer_int8(int n) {
+    int total = 0;
+    for (int i = 0; i < n; ++i) total += net_dot(ones, ones);
+    return total;
+}
+#include <stdio.h>
+int main(void) { printf("dot %d\\n", net_infer_int8(2)); return net_infer_int8(3); }
+"""
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    ("cpu", "work"),
+    [
+        ("cortex-m0", (WORK, "")),
+        ("cortex-m4", (WORK, "")),
+        ("cortex-m4", (CALL_TWICE, LAYERS)),
+        ("cortex-m33", (CALL_TWICE, LAYERS)),
+    ],
+)
+def test_qemu_tells_the_same_calls_and_instructions_as_unicorn(cpu, work):
+    elf = firmware(*work, cpu)
+    core = replace(cpus.find(cpu), timing=None)
+    simulated = profile(elf, cpu=cpu)
+    targets = {inference.function for inference in simulated.inferences}
+    read = read_firmware(elf)
+    counted = qemu.trace(
+        read,
+        core,
+        inferences=frozenset(f.address for f in read.functions if f.name in targets),
+        folder=elf.parent,
+        console=io.BytesIO(),
+        limits=Limits(),
+    )
+    assert [i.instructions for i in simulated.inferences] == [
+        sum(call.instructions for call in inference.walk()) for inference in counted.inferences
+    ]
+    assert own_instructions(counted.inferences) == {
+        name: cost.own_instructions for name, cost in simulated.costs.items()
+    }
+
+
+def own_instructions(inferences: tuple[Call, ...]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for inference in inferences:
+        for call in inference.walk():
+            counts[call.function.name] += call.instructions
+    return dict(counts)
+
+
+@needs_qemu
+def test_a_core_with_vectors_is_counted_and_its_cycles_are_not_made_up(capfd):
+    console = io.BytesIO()
+    measured = profile(vector_firmware(), console=console)
+    assert measured.cpu.name == "cortex-m55"
+    assert console.getvalue() == b"dot 6\n"
+    assert measured.exit_code == 9
+    assert measured.costs["net_dot"].calls == 5
+    first, second = (inference.instructions for inference in measured.inferences)
+    assert 2 * second > 2.5 * first
+    facts = to_json(measured)
+    row = facts["functions"]["net_dot"]
+    assert row["instructions"] < 40
+    unknown = ("cycles", "own_cycles", "stack_bytes", "flash_bytes", "milliseconds")
+    assert [row[key] for key in unknown] == [None] * 5
+    assert facts["inferences"][0]["cycles"] is None
+    assert table(measured).splitlines()[0].split() == [
+        "function",
+        "calls",
+        "instructions",
+        "code",
+        "B",
+    ]
+
+
+@needs_qemu
+def test_counting_in_qemu_stops_after_the_calls_asked_for():
+    measured = profile(vector_firmware(), calls=1)
+    assert len(measured.inferences) == 1
+    assert measured.exit_code is None
+
+
+@needs_qemu
+def test_a_whole_run_is_counted_by_function():
+    elf = firmware(WORK)
+    names = {"net_infer_int8", "net_choose", "net_divide", "net_sum"}
+    counts = qemu.count_instructions(elf, cpus.find("cortex-m4"))
+    measured = profile(elf)
+    assert {name: counts[name] for name in names} == {
+        name: measured.costs[name].own_instructions for name in names
+    }
+    assert counts["Reset_Handler"] > 10
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    ("code", "options", "told"),
+    [
+        ("for (;;) net_infer_int8(1);", {"instruction_limit": 10_000}, "did not end within 10,000"),
+        ('__asm volatile("udf #0");', {}, "QEMU gave up"),
+    ],
+)
+def test_what_qemu_cannot_run_to_its_end_is_told(code, options, told):
+    main_ = f"int main(void) {{ {code} return 0; }}"
+    with pytest.raises(UserError, match=told):
+        profile(vector_firmware(main_), **options)
+
+
+def test_a_missing_qemu_is_named_with_its_package(monkeypatch):
+    monkeypatch.setattr(qemu, "_QEMU", "qemu-of-nowhere")
+    with pytest.raises(UserError, match="needs QEMU, which is not installed"):
+        profile(vector_firmware())
+
+
+def vector_firmware(main_: str | None = None) -> Path:
+    c = VECTORS if main_ is None else VECTORS.partition("#include <stdio.h>")[0] + main_
+    return firmware(c, "", "cortex-m55")
+
+
 READS = """
 function net_infer_int8
    ldr r1, =constants
@@ -549,6 +742,28 @@ def test_the_command_line_takes_products_and_clock_from_the_report(tmp_path, cap
     assert functions["net_conv"]["milliseconds"] == 0.038
 
 
+def test_the_report_in_html_gets_what_was_measured(tmp_path, capsys):
+    layer = dict.fromkeys(
+        ("weights", "nonzeros", "flash_bytes", "weight_bytes", "constant_bytes", "entropy_bytes",
+         "dense_macs", "cycles"), 0
+    ) | {"name": "conv", "function": "net_conv", "describe": "", "encoding": None,
+         "output_shape": [1]}  # fmt: skip
+    facts = {
+        "schema": 1, "name": "net", "version": "0", "source": "net.pt", "cpu": "cortex-m4",
+        "clock_hz": None, "cycles": 40, "layers": [layer], "warnings": [], "accuracy": None,
+        "parameters": {"float_bytes": 0, "nonzeros": 0},
+        "flash": {"weights_bytes": 0, "total_bytes": 0, "limit_bytes": None},
+        "ram": {"total_bytes": 0, "limit_bytes": None, "arena_bytes": 0, "stack_bytes": 0},
+    }  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(facts))
+    elf, html = str(firmware(CALL_TWICE, LAYERS)), tmp_path / "made" / "net.html"
+    command = ["profile", elf, "--report", str(tmp_path / "report.json"), "--html", str(html)]
+    assert main(command) == 0
+    assert "<title>conv: 38 profiled</title>" in html.read_text()
+    assert main(["profile", elf, "--html", str(html)]) == 1
+    assert "Add --report" in " ".join(capsys.readouterr().err.split())
+
+
 def test_with_json_the_firmwares_own_output_stays_out_of_it(capfd):
     c = "#include <stdio.h>\nint net_infer_int8(int);" + (
         'int main(void) { puts("hello"); return net_infer_int8(2) * 0; }'
@@ -586,8 +801,12 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
         (NEVER, {}, "never called .*_infer_.* before it ended with exit code 5"),
         (RUN_LOOP, {"function": "net_infer_in8"}, r"did you mean net_infer_int8\?"),
         (RUN_LOOP, {"cpu": "cortex-m5"}, r"no CPU is called 'cortex-m5' \(did you mean"),
-        (RUN_LOOP, {"cpu": "cortex-m55"}, "cannot run its vector instructions"),
-        (RUN_LOOP, {"cpu": "host"}, "host cannot be profiled: it is the PC"),
+        (RUN_LOOP, {"cpu": "cortex-m55", "alone": True}, "only instructions are known"),
+        (RUN_LOOP, {"cpu": "cortex-m55", "flash_wait_states": 1}, "only instructions are known"),
+        (RUN_LOOP, {"cpu": "host"}, "host cannot be profiled: it is no Cortex-M"),
+        (SLEEPS, {"function": "main", "alone": True}, "main, at 0x........, sleeps there"),
+        (OUTSIDE, {"function": "main", "alone": True}, "main, at 0x........, accesses 0x90000000"),
+        (UNDEFINED, {"function": "main", "alone": True}, "meets an"),
     ],
 )
 def test_a_firmware_that_cannot_be_profiled_is_told_why(c, options, told):

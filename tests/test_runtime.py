@@ -128,7 +128,8 @@ def test_cmake_builds_and_links_it_for_a_microcontroller(
 def test_the_runtime_is_left_out_on_request(written: Path, tmp_path: Path) -> None:
     assert main(["compile", str(written / "net.pt"), "-o", str(tmp_path), "--no-runtime"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"net.c", "net.h", "net.hpp", "net_weights.h", "report.json"}
+    reports = {"report.json", "report.html"}
+    assert names == {"net.c", "net.h", "net.hpp", "net_weights.h", *reports}
 
 
 def test_an_installed_package_has_all_that_a_checkout_has(tmp_path: Path) -> None:

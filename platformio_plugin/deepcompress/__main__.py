@@ -20,9 +20,9 @@ example:
       --calibration data/calibration.npz --input-mean 0.1307 --input-std 0.3081 \\
       --sparsity 0.8 --cpu cortex-m4
 
-writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c and report.json, and beside them what
-they need of the library, with a CMakeLists.txt. The folder builds alone: without Python, with CMake
-or by compiling its .c files. Several models may go into one folder.
+writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and report.html, and beside
+them what they need of the library, with a CMakeLists.txt. The folder builds alone: without Python,
+with CMake or by compiling its .c files. Several models may go into one folder.
 """
 
 PRUNE_EPILOG = """\
@@ -200,15 +200,15 @@ def run_prune(parsed: argparse.Namespace) -> int:
 
 
 def _add_profile(commands: argparse._SubParsersAction) -> None:
-    from deepcompress import profile
+    from deepcompress import profile_command
 
     command = commands.add_parser(
         "profile",
         help="modelled cycles of a firmware, layer by layer",
         description="Runs a firmware ELF instruction by instruction and counts modelled cycles.",
     )
-    profile.add_arguments(command)
-    command.set_defaults(run=profile.run)
+    profile_command.add_arguments(command)
+    command.set_defaults(run=profile_command.run)
 
 
 def _add_options(commands: argparse._SubParsersAction) -> None:

@@ -31,6 +31,7 @@ from deepcompress.graph import Graph, IntegerGraph, Plan
 from deepcompress.load import load
 from deepcompress.lower import lower
 from deepcompress.options import Options
+from deepcompress.page import page
 from deepcompress.reference import quantize_bytes, quantize_float, run
 from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
@@ -109,6 +110,7 @@ def compile_model(
         planned, provenance=_provenance(path, options), labels=labels, golden_inputs=golden
     )
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
+    texts["report.html"] = page(facts)
     clock.stage("emit")
     return Compiled(texts, facts, pruned, integer, planned)
 

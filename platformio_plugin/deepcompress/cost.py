@@ -63,6 +63,13 @@ KERNELS: dict[str, KernelCost] = {
     "linear_block": KernelCost(mac=4.7, weight=0, output=32, code_bytes=225),
     "linear_codebook": KernelCost(mac=35.0, weight=0, output=32, code_bytes=185),
     "linear_huffman": KernelCost(mac=118.0, weight=0, output=32, code_bytes=172),
+    "recurrent_dense": KernelCost(mac=8.0, weight=0, output=400, code_bytes=610),
+    "recurrent_delta": KernelCost(mac=19.5, weight=0, output=400, code_bytes=660),
+    "recurrent_delta4": KernelCost(mac=28.0, weight=0, output=400, code_bytes=685),
+    "recurrent_bitmap": KernelCost(mac=38.0, weight=0, output=400, code_bytes=730),
+    "recurrent_block": KernelCost(mac=70.0, weight=0, output=400, code_bytes=690),
+    "recurrent_codebook": KernelCost(mac=41.0, weight=0, output=400, code_bytes=665),
+    "recurrent_huffman": KernelCost(mac=136.0, weight=0, output=400, code_bytes=680),
     "max_pool2d_int8": KernelCost(mac=0, weight=0, output=6.5, code_bytes=110),
     "clamp_int8": KernelCost(mac=0, weight=0, output=10, code_bytes=32),
     "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
@@ -128,7 +135,8 @@ MODEL_CODE_BYTES = 420
 
 def _kernel_name(node: IntegerNode, encoding: str | None) -> str:
     """The row of `KERNELS` that a node with weights in this encoding runs."""
-    return f"{node.op.removesuffix('_rows')}_{encoding or 'int8'}"
+    op = {"linear_rows": "linear", "gru": "recurrent", "lstm": "recurrent"}.get(node.op, node.op)
+    return f"{op}_{encoding or 'int8'}"
 
 
 def estimate(

@@ -12,6 +12,7 @@ from deepcompress.cpus import find
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
 from deepcompress.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import is_narrow
 
 # Encodings for speed, whose kernels leave the zero point to the bias.
@@ -75,6 +76,8 @@ def _choose(
     graph: IntegerGraph, node: IntegerNode, encoding: str, optimize: str, cpu: str
 ) -> EncodedWeight:
     zero_point = graph.quantization[node.inputs[0]].zero_point
+    if getattr(OPERATORS[node.op], "KEEPS_BIAS_FOLDED", False):
+        zero_point = 0
     encoded = [
         weight
         for name in _possible(node, encoding)

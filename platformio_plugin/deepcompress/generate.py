@@ -27,6 +27,8 @@ _FILE_OPTIONS = ("calibration", "data", "labels", "architecture")
 _PYTHON_OPTION = "python"
 # Where a search keeps what it has tried; what it finds is the same.
 _STUDY_OPTION = "study"
+# What the compiler writes for people and tools, beside the sources.
+_REPORTS = ("report.json", "report.html")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Project:
     say: Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Generated:
+    """File name -> content: what is compiled, and what tells of it, such as lenet5.html."""
+
+    sources: dict[str, bytes]
+    reports: dict[str, bytes]
+
+
 class CompilerFailed(Exception):
     """The compiler ended with an error; the text is what it said of it."""
 
@@ -62,18 +72,22 @@ def explain(error: Exception) -> str:
     return draw(error) if isinstance(error, UserError) else str(error)
 
 
-def generate(models: Iterable[Model], project: Project) -> dict[str, bytes]:
-    """File name -> content: each model's sources, and DeepCompressModels.h, which names them all.
+def generate(models: Iterable[Model], project: Project) -> Generated:
+    """Each model's sources and reports, and DeepCompressModels.h, which names all models.
 
     Raises:
         UserError: there is no such model file, or no Python that has torch.
         CompilerFailed: the compiler said what is wrong.
         OSError: a file cannot be read, or the cache not be written.
     """
-    contents = {"DeepCompressModels.h": _umbrella(models)}
+    generated = Generated({"DeepCompressModels.h": _umbrella(models)}, {})
     for model in models:
-        contents.update(sources(model, project))
-    return contents
+        folder = _compiled(model, project)
+        generated.sources.update(_sources(folder))
+        for name in _REPORTS:
+            told = (folder / name).read_bytes()
+            generated.reports[name.replace("report", model.name)] = told
+    return generated
 
 
 def _umbrella(models: Iterable[Model]) -> bytes:
@@ -84,13 +98,21 @@ def _umbrella(models: Iterable[Model]) -> bytes:
 
 def sources(model: Model, project: Project) -> dict[str, bytes]:
     """File name -> content of one model's sources; raises what `generate` does."""
+    return _sources(_compiled(model, project))
+
+
+def _sources(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in _REPORTS}
+
+
+def _compiled(model: Model, project: Project) -> Path:
+    """The folder of a model's sources and reports."""
     _check_model_file(model, project)
     with timed(f"{model.name}: hash", project):
         facts = [__version__, model.name, _texts(model), project.target]
         key = key_of(inputs(model, project.folder), facts)
     with timed(f"{model.name}: compile, or take from the cache", project):
-        folder = fetch(project.store, key, lambda folder: _compile(model, project, folder))
-        return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "report.json"}
+        return fetch(project.store, key, lambda folder: _compile(model, project, folder))
 
 
 @contextmanager
@@ -192,6 +214,40 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONIOENCODING": "utf-8",
     }
+
+
+def profile(
+    models: Iterable[Model],
+    project: Project,
+    firmware: Path,
+    *,
+    reports: Path,
+    output: Path,
+    alone: bool,
+    arguments: Iterable[str] = (),
+) -> int:
+    """Profiles each model in the linked firmware; 0, or the first exit code that is not.
+
+    Args:
+        reports: folder of what `generate` told.
+        output: folder for the same in HTML, with what is measured.
+        alone: call the inferences by themselves, not from the sketch: for hardware not modelled.
+        arguments: more of `deepcompress profile`'s.
+
+    Raises:
+        UserError: there is no Python that has torch.
+    """
+    for model in models:
+        html = output / f"{model.name}.html"
+        command = [_python(model, project), "-m", "deepcompress", "profile", str(firmware)]
+        command += ["--function", f"{model.name}_infer_*", "--html", str(html)]
+        command += ["--report", str(reports / f"{model.name}.json")]
+        command += ["--alone" if alone else "--calls=1", *arguments]
+        code = subprocess.run(command, cwd=str(project.folder), env=_environment()).returncode
+        if code:
+            return code
+        project.say(f"report    {html}")
+    return 0
 
 
 def _complaint(said: str, code: int, project: Project) -> str:

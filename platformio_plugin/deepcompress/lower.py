@@ -18,6 +18,7 @@ from deepcompress.ops import BY_ATEN, OPERATORS
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
+from deepcompress.ops.recurrent import RECURRENT, split_layers
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,10 @@ _IDENTITY = {
 _ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
 # Calls of two operands, one of which may be a number or a parameter; then our row has another name.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
+# Calls that make zeros, such as the state in which a recurrent layer starts.
+_ZEROS = {"zeros", "zeros_like", "new_zeros"}
+# Calls that may take away the axis of a recurrent layer's state that counts layers.
+_DROP_AXIS = {"select", "squeeze", "view", "reshape"}
 # Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
 _BOOKKEEPING = {"sym_size", "sym_constrain_range_for_size", "_assert_scalar", "_assert_async"}
 
@@ -119,6 +124,7 @@ class _Lowering:
         self.user_inputs = tuple(program.graph_signature.user_inputs)
         self.alias: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
+        self.states: set[str] = set()
         self.nodes: list[Node] = []
 
     def run(self) -> Graph:
@@ -146,7 +152,13 @@ class _Lowering:
         aten = _aten_name(fx)
         if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
             return
-        if aten == "getitem" and fx.args[1] == 0:
+        if aten in _ZEROS:
+            self.constants[fx.name] = _zero()
+        elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
+            self.read_state(fx)
+        elif fx.args and getattr(fx.args[0], "name", None) in self.states:
+            self.drop_layers(fx, aten)
+        elif aten == "getitem" and fx.args[1] == 0:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
         elif self.fold_constant(fx):
             return
@@ -175,6 +187,32 @@ class _Lowering:
             self.nodes.append(node)
             inputs = (output,)
 
+    def read_state(self, fx: torch.fx.Node) -> None:
+        """The state that a recurrent layer ends with, which is its last output."""
+        source, index = fx.args
+        if not fx.users:
+            return
+        node = next(node for node in self.nodes if node.output == source.name)
+        outputs_used = any(user.args[1] == 0 and user.users for user in source.users)
+        if index > 1 or outputs_used:
+            what = "its cell is read" if index > 1 else "its outputs and its last state are read"
+            raise self.read_call(source, node.op).unsupported(
+                what, "Read either its outputs or its last output, h"
+            )
+        last = replace(node, attributes=replace(node.attributes, last=True))
+        self.nodes[self.nodes.index(node)] = last
+        self.tensors[node.output] = Tensor(node.output, (node.attributes.hidden,))
+        self.alias[fx.name] = node.output
+        self.states.add(fx.name)
+
+    def drop_layers(self, fx: torch.fx.Node, aten: str) -> None:
+        """A state's first axis counts layers, not samples: what takes it away gives a vector."""
+        if aten not in _DROP_AXIS or len(fx.meta["val"].shape) != 2:
+            raise self.read_call(fx, aten).unsupported(
+                "the last state of a recurrent layer is supported as h[-1]", "Write h[-1]"
+            )
+        self.alias[fx.name] = self.tensor_of(fx.args[0])
+
     def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
         arguments = _named_arguments(fx)
         constants = {
@@ -182,6 +220,10 @@ class _Lowering:
             for name, value in arguments.items()
             if getattr(value, "name", None) in self.constants
         }
+        for name, values in arguments.items():
+            for i, value in enumerate(values if isinstance(values, (list, tuple)) else ()):
+                if getattr(value, "name", None) in self.constants:
+                    constants[f"{name}.{i}"] = _read_only(self.constants[value.name])
         data = [a for a in _tensor_arguments(fx) if a.name not in self.constants]
         return Call(
             layer=self.layer_name(fx, arguments),
@@ -240,6 +282,8 @@ Piece = tuple[str, str, Any, dict[str, np.ndarray]]
 
 def pieces(call: Call) -> list[Piece]:
     """The layers that a call becomes, one behind the other: name, operator, what `read` says."""
+    if call.aten in RECURRENT and "weight_ih" not in call.constants:
+        return [piece for layer in split_layers(call) for piece in pieces(layer)]
     if is_one_dimensional(call):
         image = as_image(call)
         before = (f"{call.layer}.row", "flatten", Flatten(image.input_shape), {})
@@ -355,6 +399,12 @@ def _source_line(fx: torch.fx.Node) -> str:
         return ""
     file, _, rest = frames[-1].strip().removeprefix('File "').partition('", line ')
     return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
+
+
+def _zero() -> torch.Tensor:
+    import torch
+
+    return torch.zeros(1)
 
 
 def _read_only(tensor: torch.Tensor) -> np.ndarray:

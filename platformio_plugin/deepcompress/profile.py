@@ -1,8 +1,9 @@
 """What an inference costs on its CPU: the real firmware, run instruction by instruction.
 
-`simulate.py` runs the ELF from reset to exit and counts; here its calls become a table for people
-and JSON for programs (schema below, stable). Cycles are modelled by the tables in `cpus/`, each of
-which names its source and what it leaves out.
+`simulate.py` runs the ELF from reset to exit, or its inferences alone, and counts; here its calls
+become a table for people and JSON for programs (schema below, stable). Cycles are modelled by the
+tables in `cpus/`, each of which names its source and what it leaves out. Of a core that has no such
+table, `qemu.py` counts instructions.
 
     {"schema": 1, "cpu", "source", "limits", "clock_hz", "wait_states", "exit_code",
      "inferences": [{"function", "instructions", "cycles", "stack_bytes", "flash_bytes"}],
@@ -13,16 +14,14 @@ which names its source and what it leaves out.
 `inferences` are in order of time. In `functions`, numbers are those of one call on average, with
 all that it calls, or without for `own_...`; stack is the most of any call, below its stack pointer
 at entry; code is the function's own. A role is "inference", "layer" or "helper". What was not
-asked for is null.
+asked for, or is not known of this core, is null.
 """
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import importlib.util
 import io
-import json
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -30,11 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from deepcompress import qemu
 from deepcompress.calls import Call
 from deepcompress.cpus import CPUS, Cpu, find
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.firmware import Firmware, read_firmware
-from deepcompress.simulate import CLOCK_HZ, Limits, simulate
+from deepcompress.simulate import CLOCK_HZ, Limits, call_alone, simulate
 
 SCHEMA = 1
 INFERENCE = "*_infer_*"
@@ -88,6 +88,7 @@ def profile(
     cpu: str | None = None,
     function: str | None = None,
     calls: int | None = None,
+    alone: bool = False,
     folder: Path | None = None,
     flash_wait_states: int = 0,
     flash_reads: bool = False,
@@ -99,11 +100,12 @@ def profile(
     """Runs a firmware to its end and counts the calls of its inferences.
 
     Args:
-        elf: linked for a virtual board; it ends by semihosting's exit.
+        elf: linked for a virtual board, where it ends by semihosting's exit; with `alone` for any.
         cpu: such as "cortex-m4"; by default what the ELF's build attributes say.
         function: what counts as an inference, a name or a pattern of the shell; by default
             `*_infer_*`. An inference called by another is part of it.
         calls: stop after so many inferences; by default when the firmware exits.
+        alone: call each inference once by itself, on zeros; see `call_alone`.
         folder: the files that the firmware sees; by default the working directory.
         flash_wait_states: see `simulate`.
         flash_reads: count bytes loaded from flash, constants and literals; slower.
@@ -116,18 +118,21 @@ def profile(
     """
     _require_packages()
     firmware = read_firmware(elf)
-    core = _timed_cpu(cpu or firmware.cpu, elf)
-    trace = simulate(
-        firmware,
-        core,
-        inferences=_addresses(firmware, function or INFERENCE),
-        folder=folder or Path.cwd(),
-        console=console or io.BytesIO(),
-        limits=Limits(calls, instruction_limit),
-        wait_states=flash_wait_states,
-        flash_reads=flash_reads,
-        clock_hz=clock_hz or CLOCK_HZ,
-    )
+    core = _known_cpu(cpu or firmware.cpu, elf)
+    inferences = _addresses(firmware, function or INFERENCE)
+    limits = Limits(None if alone else calls, instruction_limit)
+    where = {"folder": folder or Path.cwd(), "console": console or io.BytesIO()}
+    flash = {"wait_states": flash_wait_states, "flash_reads": flash_reads}
+    if core.timing is None:
+        _refuse_unknown(core, alone or flash_reads or flash_wait_states)
+        trace = qemu.trace(firmware, core, inferences=inferences, limits=limits, **where)
+    elif alone:
+        trace = call_alone(firmware, core, inferences=inferences, limits=limits, **flash)
+    else:
+        hz = clock_hz or CLOCK_HZ
+        trace = simulate(
+            firmware, core, inferences=inferences, limits=limits, clock_hz=hz, **where, **flash
+        )
     if not trace.inferences:
         raise UserError(
             f"it never called {function or INFERENCE} before it ended with exit code "
@@ -159,21 +164,29 @@ def _require_packages() -> None:
         )
 
 
-def _timed_cpu(name: str | None, elf: Path) -> Cpu:
-    timed = ", ".join(cpu.name for cpu in CPUS.values() if cpu.timing)
+def _known_cpu(name: str | None, elf: Path) -> Cpu:
+    known = ", ".join(cpu.name for cpu in CPUS.values() if cpu.family in qemu.MACHINES)
     if name is None:
         raise UserError(
-            "it does not say which CPU it was built for", f"firmware {elf}", f"Give --cpu: {timed}"
+            "it does not say which CPU it was built for", f"firmware {elf}", f"Give --cpu: {known}"
         )
     cpu = find(name)
-    if cpu.timing is None:
-        why = "unicorn cannot run its vector instructions" if cpu.has_mve else "it is the PC"
+    if cpu.family not in qemu.MACHINES:
         raise UserError(
-            f"{cpu.name} cannot be profiled: {why}",
+            f"{cpu.name} cannot be profiled: it is no Cortex-M",
             f"firmware {elf}",
-            f"Profile a build for one of {timed}",
+            f"Profile a build for one of {known}",
         )
     return cpu
+
+
+def _refuse_unknown(cpu: Cpu, asked: object) -> None:
+    if asked:
+        raise UserError(
+            f"of a {cpu.name} only instructions are known, and only of a run from its reset",
+            "options --alone, --wait-states, --flash-reads",
+            "Leave them out, and profile a build for the virtual board of this core",
+        )
 
 
 def _addresses(firmware: Firmware, pattern: str) -> frozenset[int]:
@@ -248,27 +261,41 @@ def _costs(inferences: tuple[Call, ...], targets: set[str]) -> dict[str, Cost]:
 
 def to_json(measured: Profile) -> dict[str, Any]:
     """The profile as a JSON value; the module's text has the schema."""
+    source, limits = _model(measured)
     return {
         "schema": SCHEMA,
         "cpu": measured.cpu.name,
-        "source": measured.cpu.timing.source,
-        "limits": measured.cpu.timing.limits,
+        "source": source,
+        "limits": limits,
         "clock_hz": measured.clock_hz,
         "wait_states": measured.wait_states,
         "exit_code": measured.exit_code,
         "inferences": [
-            vars(inference) | ({} if measured.flash_reads else {"flash_bytes": None})
-            for inference in measured.inferences
+            vars(inference) | dict.fromkeys(_unknown(measured)) for inference in measured.inferences
         ],
         "functions": {name: _row(measured, name, cost) for name, cost in measured.costs.items()},
     }
 
 
+def _model(measured: Profile) -> tuple[str, str]:
+    """Where the numbers are from, and what they leave out."""
+    timing = measured.cpu.timing
+    return (timing.source, timing.limits) if timing else (qemu.SOURCE, qemu.LIMITS)
+
+
+def _unknown(measured: Profile) -> list[str]:
+    """Fields of an inference that were not measured."""
+    if measured.cpu.timing is None:
+        return ["cycles", "stack_bytes", "flash_bytes"]
+    return [] if measured.flash_reads else ["flash_bytes"]
+
+
 def _row(measured: Profile, name: str, cost: Cost) -> dict[str, Any]:
     """One call of a function on average."""
     cycles = cost.cycles / cost.calls
+    clock_hz = measured.clock_hz
     macs = measured.dense_macs.get(name.split(".")[0])  # gcc's clones are lenet5_conv1.isra.0
-    return {
+    row = {
         "role": cost.role,
         "calls": cost.calls,
         "instructions": cost.instructions / cost.calls,
@@ -276,12 +303,16 @@ def _row(measured: Profile, name: str, cost: Cost) -> dict[str, Any]:
         "own_instructions": cost.own_instructions / cost.calls,
         "own_cycles": cost.own_cycles / cost.calls,
         "stack_bytes": cost.stack_bytes,
-        "flash_bytes": cost.flash_bytes / cost.calls if measured.flash_reads else None,
+        "flash_bytes": cost.flash_bytes / cost.calls,
         "code_bytes": cost.code_bytes,
-        "milliseconds": 1e3 * cycles / measured.clock_hz if measured.clock_hz else None,
+        "milliseconds": 1e3 * cycles / clock_hz if clock_hz else None,
         "dense_macs": macs,
         "cycles_per_dense_mac": cycles / macs if macs else None,
     }
+    unknown = _unknown(measured)
+    if "cycles" in unknown:
+        unknown += ["own_cycles", "milliseconds", "cycles_per_dense_mac"]
+    return row | dict.fromkeys(unknown)
 
 
 _COLUMNS = (
@@ -317,13 +348,14 @@ def table(measured: Profile) -> str:
 
 
 def _notes(measured: Profile) -> list[str]:
-    timing = measured.cpu.timing
+    source, limits = _model(measured)
     cycles = [inference.cycles for inference in measured.inferences]
+    what = "Cycles are modelled" if measured.cpu.timing else "Instructions are counted"
     notes = [
-        f"Cycles are modelled for {measured.cpu.name}: {timing.source}.",
-        *textwrap.wrap(f"The model: {timing.limits}.", 90),
+        *textwrap.wrap(f"{what} for {measured.cpu.name}: {source}.", 90),
+        *textwrap.wrap(f"The model: {limits}.", 90),
     ]
-    if len(set(cycles)) > 1:
+    if len(set(cycles)) > 1 and len({inference.function for inference in measured.inferences}) == 1:
         notes.append(f"Inferences took from {min(cycles):,} to {max(cycles):,} cycles.")
     if measured.wait_states:
         notes.append(
@@ -332,73 +364,3 @@ def _notes(measured: Profile) -> list[str]:
     if measured.exit_code:
         notes.append(f"The firmware ended with exit code {measured.exit_code}.")
     return notes
-
-
-# --- the command line
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `deepcompress profile`."""
-    parser.add_argument("elf", type=Path, help="firmware.elf, built for a virtual board")
-    parser.add_argument("--cpu", help="such as cortex-m4; by default what the ELF says")
-    parser.add_argument(
-        "--function",
-        metavar="NAME",
-        help=f"what counts as an inference; may have * (default {INFERENCE})",
-    )
-    parser.add_argument(
-        "--calls", type=int, metavar="N", help="stop after N inferences, for a sketch that loops"
-    )
-    parser.add_argument("--report", type=Path, help="the model's report.json, for cycles a product")
-    parser.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
-    parser.add_argument(
-        "--wait-states", type=int, default=0, metavar="N", help="of the flash (default 0)"
-    )
-    parser.add_argument(
-        "--flash-reads", action="store_true", help="count the bytes loaded from flash; slower"
-    )
-    parser.add_argument(
-        "--directory", type=Path, help="the firmware's files (default: the working directory)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def run(parsed: argparse.Namespace) -> int:
-    """Profiles, and prints the table or JSON; what the firmware prints goes before the table."""
-    for name, least in (("calls", 1), ("clock_hz", 1), ("wait_states", 0)):
-        value = getattr(parsed, name)
-        if value is not None and value < least:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"{value} is below {least}", flag, f"Give {least} or more")
-    dense_macs, clock_hz = _read_report(parsed.report) if parsed.report else ({}, None)
-    measured = profile(
-        parsed.elf,
-        cpu=parsed.cpu,
-        function=parsed.function,
-        calls=parsed.calls,
-        folder=parsed.directory,
-        flash_wait_states=parsed.wait_states,
-        flash_reads=parsed.flash_reads,
-        clock_hz=parsed.clock_hz or clock_hz,
-        dense_macs=dense_macs,
-        console=sys.stderr.buffer if parsed.json else sys.stdout.buffer,
-    )
-    print(json.dumps(to_json(measured), indent=1) if parsed.json else table(measured))
-    return 0
-
-
-def _read_report(path: Path) -> tuple[dict[str, int], int | None]:
-    """Products by function, those of the whole model by its inference, and the board's clock."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        macs = {layer["function"]: layer["dense_macs"] for layer in facts["layers"]}
-        for kind in ("int8", "uint8", "float"):
-            macs[f"{facts['name']}_infer_{kind}"] = sum(
-                layer["dense_macs"] for layer in facts["layers"]
-            )
-        return macs, facts.get("clock_hz")
-    except OSError as error:
-        what = f"it cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        what = "it is not a report of deepcompress"
-    raise UserError(what, f"report {path}", "Name the report.json beside the generated C")

@@ -8,14 +8,15 @@
                     "entropy_bytes"},
      "flash": {"weights_bytes", "code_bytes", "golden_bytes", "total_bytes", "limit_bytes"},
      "ram": {"arena_bytes", "stack_bytes", "total_bytes", "limit_bytes"},
-     "cycles",
+     "cycles", "clock_hz": null | number,
      "accuracy": null | {"kind", "samples", "float_percent", "int8_percent", "agreement_percent"},
      "warnings": [str]}
 
 Of a layer, `flash_bytes` = `weight_bytes` (values, indices, codebooks) + `constant_bytes` (biases,
-multipliers, tables of functions); of all layers, that is `weights_bytes` of flash. `entropy_bytes` is the bound on
-`weight_bytes` of a code that takes each int8 weight, zeros too, by itself. Cycles and code bytes
-are estimates (`cost.py`); weights, arena and accuracy are exact.
+multipliers, tables of functions); of all layers, that is `weights_bytes` of flash. `entropy_bytes`
+is the bound on `weight_bytes` of a code that takes each int8 weight, zeros too, by itself. Cycles
+and code bytes are estimates (`cost.py`); weights, arena and accuracy are exact. `page.py` makes a
+page of it, where `profile.py` may add what was measured.
 """
 
 from __future__ import annotations

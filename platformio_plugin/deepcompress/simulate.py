@@ -1,4 +1,4 @@
-"""Runs a firmware in unicorn from reset to exit, and counts each call of the functions asked for.
+"""Runs a firmware in unicorn, from reset to exit or its inferences alone, and counts each call.
 
 Counting is by basic block: what a block costs is worked out when it is first met, and added each
 time it runs, to the call that `calls.py` says is running.
@@ -27,12 +27,21 @@ CLOCK_HZ = 100_000_000  # of the firmware's clock() where the board's is not kno
 _PAGE = 0x1000
 _HEAP = 16 << 20  # writable memory less than this apart is one RAM: heap or stack lie between
 _STACK = 64 << 10  # RAM below the first stack pointer, where no segment tells of it
+# RAM for inferences that are called alone: four arguments, and the stack. Arm's address map has
+# external RAM there; chips put their own elsewhere. They return to its start, where nothing runs.
+_ARGUMENT = 256 << 10
+_OWN_RAM = range(0x9E000000, 0x9E000000 + 5 * _ARGUMENT)
 _PERIPHERALS = range(0x40000000, 0x60000000)
 _SYSTEM = range(0xE0000000, 0xE0100000)
 _FPEXC_ENABLED = 1 << 30
 _NEVER = 0xFFFFFFFE
 _BREAKPOINT = 7
-_EXCEPTIONS = {1: "an undefined instruction", 2: "an SVC", 17: "an FPU instruction it lacks"}
+_EXCEPTIONS = {
+    1: "an undefined instruction",
+    2: "an SVC",
+    _BREAKPOINT: "a breakpoint",
+    17: "an FPU instruction it lacks",
+}
 _DOUBLE = " (it has no double precision; a Cortex-M7 can be built with -mfpu=fpv5-sp-d16)"
 _SEMIHOSTING = b"\xab\xbe"  # bkpt 0xab
 
@@ -81,17 +90,49 @@ def simulate(
     Raises:
         UserError: it faults, sleeps, or does not end within the limit.
     """
-    machine = _Machine(firmware, cpu, inferences, limits, wait_states)
+    stack, reset = firmware.vectors
+    ram = range(max(0, stack - _STACK), stack)
+    machine = _Machine(firmware, cpu, inferences, limits, wait_states, ram)
     if flash_reads or wait_states:
         machine.watch_flash()
     host = Semihosting(
         machine, folder=folder, console=console, elapsed=machine.calls.cycles, clock_hz=clock_hz
     )
     try:
-        machine.run(host)
+        machine.run(reset, host)
     finally:
         host.close()
     return Trace(tuple(machine.calls.inferences), host.exit_code)
+
+
+def call_alone(
+    firmware: Firmware,
+    cpu: Cpu,
+    *,
+    inferences: frozenset[int],
+    limits: Limits,
+    wait_states: int = 0,
+    flash_reads: bool = False,
+) -> Trace:
+    """Calls each inference once by itself, as if the firmware had started: on hardware that is not
+    modelled, its start-up and its sketch would wait for ever.
+
+    RAM has its initial data, and each argument points to 256 KB of zeros. An inference that another
+    one calls is part of that. Arguments as for `simulate`.
+
+    Raises:
+        UserError: as `simulate`.
+    """
+    machine = _Machine(firmware, cpu, inferences, limits, wait_states, _OWN_RAM)
+    if flash_reads or wait_states:
+        machine.watch_flash()
+    machine.set_data()
+    for function in firmware.functions:
+        if function.address in inferences:
+            machine.call(function)
+    calls = machine.calls.inferences
+    parts = {part.function for call in calls for part in call.walk() if part is not call}
+    return Trace(tuple(call for call in calls if call.function not in parts), exit_code=None)
 
 
 @dataclass(frozen=True)
@@ -110,7 +151,7 @@ class _Block:
 
 
 class _Machine:
-    """A core with its memory, its counters and the calls under way."""
+    """A core with its memory, its counters and the calls under way. The stack ends `ram`."""
 
     def __init__(
         self,
@@ -119,13 +160,14 @@ class _Machine:
         targets: frozenset[int],
         limits: Limits,
         wait_states: int,
+        ram: range,
     ) -> None:
         import unicorn
         from unicorn import arm_const as arm
 
         self.unicorn, self.arm = unicorn, arm
         self.firmware, self.cpu, self.limits = firmware, cpu, limits
-        self.wait_states = wait_states
+        self.wait_states, self.ram = wait_states, ram
         self.calls = Calls(targets, lambda: self.uc.reg_read(arm.UC_ARM_REG_SP))
         self.blocks: dict[int, _Block] = {}
         self.last: _Block | None = None
@@ -139,14 +181,13 @@ class _Machine:
         unicorn, arm = self.unicorn, self.arm
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_MODELS[self.cpu.family]}"))
-        stack, self.reset = self.firmware.vectors
-        for region in _memory(self.firmware, stack):
+        for region in _memory(self.firmware, self.ram):
             uc.mem_map(region.start, len(region))
         uc.mem_map(_SYSTEM.start, len(_SYSTEM))
         for segment in self.firmware.segments:
             if segment.data:
                 uc.mem_write(segment.load_address, segment.data)
-        uc.reg_write(arm.UC_ARM_REG_SP, stack)
+        uc.reg_write(arm.UC_ARM_REG_SP, self.ram.stop)
         uc.reg_write(arm.UC_ARM_REG_FPEXC, _FPEXC_ENABLED)
         uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
@@ -167,9 +208,35 @@ class _Machine:
 
     # --- running
 
-    def run(self, host: Semihosting) -> None:
+    def set_data(self) -> None:
+        """Initial data to where it runs, as the firmware's start-up does."""
+        for segment in self.firmware.segments:
+            if segment.run_address != segment.load_address:
+                self.write(segment.run_address, segment.data)
+
+    def call(self, function: Function) -> None:
+        """Calls a function with pointers as its arguments, until it returns."""
+        arm, back = self.arm, self.ram.start
+        self.uc.reg_write(arm.UC_ARM_REG_SP, self.ram.stop)
+        self.uc.reg_write(arm.UC_ARM_REG_LR, back | 1)
+        for number in range(4):
+            argument = self.ram.start + number * _ARGUMENT
+            self.uc.reg_write(getattr(arm, f"UC_ARM_REG_R{number}"), argument)
+        self.calls.follow("bl", back, function.address, function)
+        try:
+            self.uc.emu_start(function.address | 1, back)
+        except self.unicorn.UcError as error:
+            raise self._fault(error) from None
+        self._enough()
+        if self.uc.reg_read(arm.UC_ARM_REG_PC) != back:
+            raise self._met_exception(self.uc.reg_read(arm.UC_ARM_REG_PC))
+        self.calls.here.cycles += self.last.taken
+        self.calls.close_all()
+        self.last = None
+
+    def run(self, reset: int, host: Semihosting) -> None:
         """Until the firmware exits or enough inferences have run."""
-        address = self.reset
+        address = reset
         while host.exit_code is None and not self._enough():
             self.interrupt = None
             try:
@@ -189,7 +256,7 @@ class _Machine:
                 f"firmware {self.firmware.path}",
                 "End it by returning from main() or by exit(), or stop it after so many "
                 "inferences with --calls. Peripherals are not modelled: a loop that waits for one "
-                "never ends",
+                "never ends; --alone does without",
             )
         return self._inferences_are_enough()
 
@@ -201,17 +268,18 @@ class _Machine:
         """Carries out the request that the core stopped for; returns where it goes on."""
         arm = self.arm
         at = self.uc.reg_read(arm.UC_ARM_REG_PC)
-        if self.interrupt is None:
-            raise self._stopped(
-                at, "sleeps there for an interrupt, and interrupts are not modelled"
-            )
         if self.interrupt != _BREAKPOINT or self.read(at, 2) != _SEMIHOSTING:
-            what = _EXCEPTIONS.get(self.interrupt, f"exception {self.interrupt} of unicorn")
-            what = "a breakpoint" if self.interrupt == _BREAKPOINT else what
-            raise self._stopped(at, f"meets {what} there")
+            raise self._met_exception(at)
         operation, block = (self.uc.reg_read(r) for r in (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1))
         self.uc.reg_write(arm.UC_ARM_REG_R0, host.call(operation, block))
         return at + len(_SEMIHOSTING)
+
+    def _met_exception(self, at: int) -> UserError:
+        if self.interrupt is None:
+            what = "sleeps there for an interrupt, and interrupts are not modelled"
+            return self._stopped(at, what)
+        what = _EXCEPTIONS.get(self.interrupt, f"exception {self.interrupt} of unicorn")
+        return self._stopped(at, f"meets {what} there")
 
     def _fault(self, error: Any) -> UserError:
         at = self.uc.reg_read(self.arm.UC_ARM_REG_PC)
@@ -228,7 +296,7 @@ class _Machine:
             f"{self.firmware.function_at(at).name}, at {at:#010x}, {what}",
             f"firmware {self.firmware.path}",
             f"See that it runs on a {self.cpu.name} in QEMU, and that --cpu is what it was built "
-            "for",
+            "for; for a real board's firmware, call its inferences alone (--alone)",
         )
 
     # --- what unicorn calls
@@ -321,7 +389,7 @@ def _pushed(code: list[Instruction]) -> int:
     return pushed
 
 
-def _memory(firmware: Firmware, stack: int) -> list[range]:
+def _memory(firmware: Firmware, stack: range) -> list[range]:
     """Whole pages for flash, and for RAM with the heap and stack that no segment tells of."""
     flash = [
         range(s.load_address, s.load_address + len(s.data)) for s in firmware.segments if s.data
@@ -329,7 +397,7 @@ def _memory(firmware: Firmware, stack: int) -> list[range]:
     used = [
         range(s.run_address, s.run_address + s.run_size) for s in firmware.segments if s.writable
     ]
-    ram = _join([*used, range(max(0, stack - _STACK), stack)], gap=_HEAP)
+    ram = _join([*used, stack], gap=_HEAP)
     code = [
         range(s.run_address, s.run_address + s.run_size)
         for s in firmware.segments

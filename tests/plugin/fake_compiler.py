@@ -19,6 +19,9 @@ def main(arguments):
         print([])
     elif arguments[:4] == ["-u", "-m", "deepcompress", "compile"]:
         compile_model(arguments[4:])
+    elif arguments[:3] == ["-m", "deepcompress", "profile"]:
+        note(arguments[2:])
+        sys.exit(3 if (HERE / "mood").read_text() == "mistaken" else 0)
     else:
         sys.exit(f"not the command line of the compiler: {arguments}")
 
@@ -49,6 +52,7 @@ def compile_model(arguments):
         f"int {name}_value(void) {{ return {name.upper()}_VALUE; }}\n"
     )
     (folder / "report.json").write_text("{}\n")
+    (folder / "report.html").write_text(f"<title>{name}</title>\n")
 
 
 def note(arguments):

@@ -15,7 +15,8 @@ TIMING = InOrder(
     source="Cortex-M3 TRM, DDI 0337H, table 3-1",
     limits="zero wait states; every taken branch refills the pipeline in 2 cycles (1 to 3); IT is "
     "never folded; loads overlap with the load or store before them even if its result is their "
-    "address; long multiplications and divisions take the middle of their range",
+    "address; an address that was just computed, and a word that is not aligned, cost no more; "
+    "long multiplications and divisions take the middle of their range",
     table=dict.fromkeys(LOADS, 2)
     | dict.fromkeys(("mla", "mls"), 2)
     | dict.fromkeys(("smull", "umull"), 4)

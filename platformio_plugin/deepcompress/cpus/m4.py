@@ -21,7 +21,8 @@ TIMING = InOrder(
     source="Cortex-M4 TRM, DDI 0439D, tables 3-1 and 7-1",
     limits="zero wait states; every taken branch refills the pipeline in 2 cycles (1 to 3); IT is "
     "never folded; loads overlap with the load or store before them even if its result is their "
-    "address; division takes 7 cycles (2 to 12); no stall for an FPU result used at once",
+    "address; an address that was just computed, and a word that is not aligned, cost no more; "
+    "division takes 7 cycles (2 to 12); no stall for an FPU result used at once",
     table=TABLE,
     taken={"": 2},
     pipelined=True,

@@ -17,6 +17,8 @@ What lets `overlay.py` save memory and work, and `fold.py` move activations, is 
     parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
     scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in
 
+    KEEPS_BIAS_FOLDED = True    the kernel does not take the zero point off its inputs
+
 And what lets pruning follow a channel from layer to layer:
 
     ROWS_ARE_CHANNELS = True   row c of `weight` makes channel c; columns are the input's channels
@@ -36,10 +38,12 @@ from deepcompress.ops import (
     conv2d,
     conv_transpose2d,
     flatten,
+    gru,
     layer_norm,
     linear,
     linear_rows,
     lookup,
+    lstm,
     max_pool2d,
     mean,
     mul,
@@ -109,8 +113,10 @@ OPERATORS: dict[str, Operator] = {
     "flatten": flatten,
     "add": add,
     "mul": mul,
+    "gru": gru,
     "layer_norm": layer_norm,
     "lookup": lookup,
+    "lstm": lstm,
     "prelu": prelu,
     "scale_shift": scale_shift,
     "softmax": softmax,
