@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs results bench table-lenet5 prune-lenet5 table-fashion clean
+.PHONY: help setup demo test lint format docs results bench table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -30,6 +30,7 @@ format: setup ## ruff and clang-format, in place
 docs: setup ## the pages that are written by the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
 	@$(PYTHON) -m deepcompress options --kconfig > zephyr/Kconfig
+	@$(PYTHON) tools/forward.py
 
 results: setup ## the tables of README.md, measured anew
 	@$(PYTHON) benchmarks/lenet5.py
@@ -45,6 +46,9 @@ prune-lenet5: setup ## the same, its models pruned anew first: about an hour
 
 table-fashion: setup ## a network the search was not made on: trained, pruned, measured; about an hour
 	@$(PYTHON) benchmarks/fashion.py
+
+boards: setup ## the example for every board and framework that can be built here: docs/boards.md
+	@$(PYTHON) benchmarks/boards.py
 
 clean: ## all that was built, not the tools
 	@rm -rf build out .pytest_cache .hypothesis .ruff_cache

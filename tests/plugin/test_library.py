@@ -17,16 +17,17 @@ from user_project import ROOT
 EXAMPLE = ROOT / "examples" / "lenet5_mnist"
 
 
-def test_what_platformios_python_reads_is_python_3_8_and_needs_no_package():
+def test_what_platformios_and_wests_python_read_is_python_3_8_and_needs_no_package():
     script = ROOT / "platformio_plugin" / "extra_script.py"
-    lines = script.read_text(encoding="utf-8").splitlines()
+    zephyr = ROOT / "zephyr" / "generate.py"  # west's Python, likewise
+    lines = [line for file in (script, zephyr) for line in file.read_text("utf-8").splitlines()]
     program = [line for line in lines if line.startswith("from deepcompress")]
     program += ["import sys", "for name, module in sys.modules.items():"]
     program += ["    if name.startswith('deepcompress'): print(module.__file__)"]
     bare = [sys.executable, "-S", "-c", "\n".join(program)]  # -S: no site-packages
     done = subprocess.run(bare, capture_output=True, text=True, cwd=script.parent)
     assert done.returncode == 0, done.stderr
-    read = [script, *map(Path, done.stdout.splitlines())]
+    read = [script, zephyr, *map(Path, done.stdout.splitlines())]
     assert script.parent / "deepcompress" / "generate.py" in read
     for file in read:
         ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 8))
@@ -35,7 +36,12 @@ def test_what_platformios_python_reads_is_python_3_8_and_needs_no_package():
 def test_one_version_everywhere():
     manifest = json.loads((ROOT / "library.json").read_text())
     assert manifest["version"] == deepcompress.__version__
-    assert f'\nversion = "{deepcompress.__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+    version = f'"{deepcompress.__version__}"\n'
+    assert f"\nversion = {version}" in (ROOT / "pyproject.toml").read_text()
+    model = (ROOT / "include" / "deepcompress" / "model.h").read_text()
+    assert f"#define DEEPCOMPRESS_VERSION {version}" in model
+    properties = (ROOT / "library.properties").read_text()
+    assert f"\nversion={deepcompress.__version__}\n" in properties
 
 
 def test_the_package_holds_what_users_need_and_no_more(pio, library, tmp_path):

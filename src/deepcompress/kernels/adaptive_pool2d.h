@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/adaptive_pool2d.h"

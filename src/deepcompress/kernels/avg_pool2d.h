@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/avg_pool2d.h"

@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/conv_transpose2d.h"

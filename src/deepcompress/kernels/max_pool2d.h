@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/max_pool2d.h"
