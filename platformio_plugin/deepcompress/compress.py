@@ -31,6 +31,11 @@ class Clock:
         self._last = now
 
 
+def gains_by_narrow(options: Options) -> bool:
+    """Whether coarser weights are worth it where convolutions' sums then fit int16."""
+    return options.optimize == "speed" and find(options.target.cpu).has_dsp
+
+
 def compress(
     graph: Graph, calibration: Calibration, options: Options, clock: Clock | None = None
 ) -> tuple[Graph, Plan]:
@@ -41,8 +46,7 @@ def compress(
     clock.stage("prune")
     pruned = correct(pruned, graph, calibration)
     clock.stage("correct")
-    fast = options.optimize == "speed" and find(options.target.cpu).has_dsp
-    integer = quantize(pruned, calibration, narrow=fast)
+    integer = quantize(pruned, calibration, narrow=gains_by_narrow(options))
     check.accumulators_fit(integer)
     check.offsets_fit(integer)
     clock.stage("quantize")

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from deepcompress.calibration import Calibration
-from deepcompress.compress import compress
+from deepcompress.compress import compress, gains_by_narrow
 from deepcompress.graph import Graph, Plan
 from deepcompress.options import Options
 
@@ -28,11 +28,13 @@ _LEAST = 1e-3
 @dataclass(frozen=True)
 class Pace:
     """Attributes: `weights` cycles of a non-zero weight, by layer; `channels` those of an output
-    channel besides; `rest` all cycles of layers without weights."""
+    channel besides; `rest` all cycles of layers without weights; `narrow` whether kernels gain
+    where a convolution's sums fit int16."""
 
     weights: Mapping[str, float]
     channels: Mapping[str, float]
     rest: float = 0.0
+    narrow: bool = False
 
 
 def measure_pace(graph: Graph, calibration: Calibration, options: Options) -> Pace:
@@ -46,7 +48,7 @@ def measure_pace(graph: Graph, calibration: Calibration, options: Options) -> Pa
         weights[name] = max(_LEAST, (denser.cycles[name] - cycles) / more if more else 0.0)
         left = cycles - weights[name] * sparser.nonzeros[name]
         channels[name] = max(0.0, left / sparser.rows[name])
-    return Pace(weights, channels, sparser.rest)
+    return Pace(weights, channels, sparser.rest, gains_by_narrow(options))
 
 
 def dense_cycles(graph: Graph, pace: Pace) -> float:

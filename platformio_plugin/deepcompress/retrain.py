@@ -33,6 +33,7 @@ from deepcompress.masks import (
 from deepcompress.pace import Pace
 from deepcompress.quantize import affine, observe_ranges
 from deepcompress.recipe import Outcome, Recipe
+from deepcompress.scales import LARGEST_WEIGHT, NARROW_SUM
 from deepcompress.scores import score_weights
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ _KEPT = (
     "best_outcome",
 )
 _TRIMS = 8
+# Weights of a channel beyond which narrow sums would leave each too few values.
+_MOST_NARROW = 100
 
 
 class Samples(Protocol):
@@ -152,6 +155,8 @@ class _Training:
         self.graph, self.samples, self.recipe = graph, samples, recipe
         self.observed, self.pace, self.assess = observed, pace, assess
         self.inputs = producers(graph)
+        convolutions = {node.name for node in graph.nodes if node.op == "conv2d"}
+        self.narrow = convolutions if pace.narrow else set()
         self.teacher = to_torch(graph)
         self.parameters = to_torch(graph)
         self.weights = {name: self.parameters[name]["weight"] for name in self.inputs}
@@ -305,7 +310,7 @@ class _Training:
             if name in self.codebooks:
                 weight = codebook.share(weight, self.codebooks[name])
             elif self.ranges:
-                weight = _round_weight(weight * mask)
+                weight = _round_weight(weight * mask, narrow=name in self.narrow)
             parameters[name]["weight"] = weight * mask
         return parameters
 
@@ -364,11 +369,16 @@ def one_cycle(progress: float) -> float:
     return (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def _round_weight(weight: torch.Tensor) -> torch.Tensor:
-    """int8 a channel, symmetric."""
+def _round_weight(weight: torch.Tensor, *, narrow: bool) -> torch.Tensor:
+    """int8 a channel, symmetric; coarser where sums of products shall fit int16."""
     import torch
 
-    rows = weight.detach().flatten(1)
-    scale = (rows.abs().max(1).values / 127).clamp(min=1e-12)
+    rows = weight.detach().flatten(1).abs()
+    scale = rows.max(1).values / LARGEST_WEIGHT
+    kept = (rows > 0).sum(1)
+    if narrow and kept.max() <= _MOST_NARROW:
+        # Rounding adds half a step to each weight at the most.
+        scale = torch.maximum(scale, rows.sum(1) / (NARROW_SUM - kept / 2))
+    scale = scale.clamp(min=1e-12)
     zeros = torch.zeros(len(scale), dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)

@@ -68,8 +68,14 @@ def narrow_scale(weight: np.ndarray) -> np.ndarray:
     """Scales of which the sums of each row's products fit int16; zeros where that loses too much.
 
     A coarser scale makes no integer weight larger, so the bound holds for all above these, too.
+    A row that was trained on a grid of few values keeps it.
     """
-    scale = np.maximum(np.abs(weight).sum(axis=1) / NARROW_SUM, np.finfo(np.float32).tiny)
+    sums = np.abs(weight).sum(axis=1)
+    scale = np.maximum(sums / NARROW_SUM, np.finfo(np.float32).tiny)
+    for i, row in enumerate(weight):
+        grid = find_grid(row)
+        if grid is not None and sums[i] <= (NARROW_SUM + 0.5) * grid:
+            scale[i] = grid
     while True:
         rounded = np.round(weight / scale[:, None])
         over = np.abs(rounded).sum(axis=1) > NARROW_SUM
