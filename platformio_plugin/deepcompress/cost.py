@@ -82,6 +82,7 @@ KERNELS: dict[str, KernelCost] = {
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
     "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
     "layer_norm_int8": KernelCost(mac=0, weight=0, output=50, code_bytes=400),
+    "history_int8": KernelCost(mac=0, weight=0, output=3, code_bytes=70),
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 

@@ -15,7 +15,9 @@ What lets `overlay.py` save memory and work, and `fold.py` move activations, is 
     TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
     view(attributes, input: Shape) -> int | None        where in the input the whole output lies
     parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
-    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in
+    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in;
+        kept from one inference to the next where `attributes.stateful`, and then at the start
+        filled with start_byte(input: Quantization) -> int
 
     KEEPS_BIAS_FOLDED = True    the kernel does not take the zero point off its inputs
 
@@ -39,6 +41,7 @@ from deepcompress.ops import (
     conv_transpose2d,
     flatten,
     gru,
+    history,
     layer_norm,
     linear,
     linear_rows,
@@ -114,6 +117,7 @@ OPERATORS: dict[str, Operator] = {
     "add": add,
     "mul": mul,
     "gru": gru,
+    "history": history,
     "layer_norm": layer_norm,
     "lookup": lookup,
     "lstm": lstm,
