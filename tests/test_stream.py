@@ -8,8 +8,10 @@ from pathlib import Path
 import c_runner
 import numpy as np
 import pytest
+import torch
 from deepcompress import check
 from deepcompress.calibration import Calibration
+from deepcompress.compile import compile_model
 from deepcompress.emit import emit
 from deepcompress.encode import encode
 from deepcompress.errors import UserError
@@ -19,6 +21,7 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.recurrent import Recurrent
+from deepcompress.options import Options
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from deepcompress.reference import run
@@ -26,6 +29,7 @@ from deepcompress.stream import stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE
+from torch import nn
 
 PIECES = 4
 
@@ -163,3 +167,11 @@ def test_pieces_that_a_stride_does_not_divide_are_refused() -> None:
     layer = causal(1, 3, 2, 1, np.random.default_rng(0))
     with pytest.raises(UserError, match=r"a piece of 5 samples gives 3 outputs at a stride of 2"):
         stream(chain((1, 1, 5), [layer]))
+
+
+def test_the_option_makes_a_network_stateful(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.ZeroPad1d((2, 0)), nn.Conv1d(1, 2, 3)).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 4),)), tmp_path / "net.pt2")
+    made = compile_model(tmp_path / "net.pt2", name="net", options=Options(stateful=True))
+    assert "void net_reset(net_arena *arena)" in made.texts["net.h"]
+    assert [step.node.op for step in made.plan.steps] == ["history", "conv2d"]
