@@ -1,7 +1,7 @@
 """Firmware for real boards without a framework: each board's own compiler flags and memory.
 
-The flags are those that PlatformIO's ststm32 19.6 gives C and C++ files under Arduino (`pio run
--v`), and those of arduino-nRF5. The start-up is that of the virtual boards, because it needs no
+The flags are those that PlatformIO's ststm32 19.6 and nordicnrf52 10.11 give C and C++ files under
+Arduino, as `pio run -v` shows them. The start-up is that of the virtual boards, because it needs no
 vendor's code.
 """
 
@@ -18,6 +18,7 @@ START_UP = ROOT / "platforms" / "virtual" / "misc"
 M0PLUS = "-mcpu=cortex-m0plus -mthumb"
 M3 = "-mcpu=cortex-m3 -mthumb"
 M4 = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard"
+NRF52 = "-mcpu=cortex-m4 -mthumb -mfloat-abi=softfp -mfpu=fpv4-sp-d16"
 M7 = "-mcpu=cortex-m7 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard"
 
 COMMON = [
@@ -58,8 +59,8 @@ BOARDS = (
     Board("nucleo_l432kc", M4, flash=256 << 10, ram=64 << 10),
     Board("nucleo_h743zi", M7, flash=2 << 20, ram=512 << 10, ram_origin=0x24000000),
     Board("nucleo_g071rb", M0PLUS, flash=128 << 10, ram=36 << 10),
-    Board("nrf52_dk", M4, flash=512 << 10, ram=64 << 10, **NRF5),
-    Board("nrf52840_dk", M4, flash=1 << 20, ram=256 << 10, **NRF5),
+    Board("nrf52_dk", NRF52, flash=512 << 10, ram=64 << 10, **NRF5),
+    Board("nrf52840_dk", NRF52, flash=1 << 20, ram=256 << 10, **NRF5),
 )
 
 

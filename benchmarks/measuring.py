@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from deepcompress.cpus import find
 from deepcompress.emit import number_lines
 from deepcompress.firmware import Firmware, read_firmware
 from deepcompress.profile import profile
@@ -44,12 +45,13 @@ class Measured:
     """One inference.
 
     Attributes:
+        cycles: None on a CPU whose timing Arm does not publish.
         code_bytes: of all functions that are linked for it; those that every firmware has are not.
         flash_bytes: of code and constants.
         output: the bytes that it answered.
     """
 
-    cycles: int
+    cycles: int | None
     instructions: int
     code_bytes: int
     flash_bytes: int
@@ -92,7 +94,7 @@ def _measured(elf: Path, function: str, input_bytes: int, cpu: str) -> Measured:
     firmware, empty = read_firmware(elf), _empty(cpu)
     known = {function.name for function in empty.functions}
     return Measured(
-        cycles=inference.cycles,
+        cycles=inference.cycles if find(cpu).timing else None,
         instructions=inference.instructions,
         code_bytes=sum(f.size for f in firmware.functions if f.name not in known),
         flash_bytes=_loaded(firmware) - _loaded(empty) - input_bytes,

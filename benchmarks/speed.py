@@ -30,6 +30,7 @@ from workloads import LENET, MODELS, NAME, SHAPES, Built, Workload, compiled, la
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 CHART = ROOT / "docs" / "speed.png"
 CPU = "cortex-m4"
+DSP_CPU, MVE_CPU = "cortex-m33", "cortex-m55"
 OTHER_CPUS = ("cortex-m0plus", "cortex-m3", "cortex-m33", "cortex-m7")
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 LOW_SPARSITIES = (
@@ -52,7 +53,7 @@ class Row:
     sparsity: float | None
     encoding: str | None
     macs: int
-    cycles: int
+    cycles: int | None
     instructions: int
     code_bytes: int
     flash_bytes: int
@@ -65,15 +66,14 @@ class Peer:
     Attributes:
         measure: takes the workload as our compiler built it, `cpu` and `folder`.
         sparsity: of that build.
-        layers: whether it runs single layers too.
-        cpus: that it runs on.
+        cpus, layer_cpus: that it runs LeNet-5 and single layers on.
     """
 
     name: str
     measure: Callable[..., Measured]
     sparsity: float | None = None
-    layers: bool = False
     cpus: tuple[str, ...] = (CPU, *OTHER_CPUS)
+    layer_cpus: tuple[str, ...] = ()
 
 
 PEERS = (
@@ -85,9 +85,9 @@ PEERS = (
         partial(bakenn_lenet5.measure, cmsis_nn=True),
         cpus=(CPU,),
     ),
-    Peer("ESP-NN, its generic C", esp_nn.measure, layers=True),
-    Peer("CMSIS-NN 4.0.0", cmsis_nn.measure_release, layers=True),
-    Peer("CMSIS-NN main", cmsis_nn.measure_checkout, layers=True),
+    Peer("ESP-NN, its generic C", esp_nn.measure, layer_cpus=(CPU,)),
+    Peer("CMSIS-NN 4.0.0", cmsis_nn.measure_release, layer_cpus=(CPU, MVE_CPU)),
+    Peer("CMSIS-NN main", cmsis_nn.measure_checkout, layer_cpus=(CPU,)),
 )
 
 
@@ -100,8 +100,9 @@ def main() -> None:
     rows: list[Row] = []
     for workload, cpu in all_runs:
         if not only or any(part.lower() in f"{workload}, {cpu}".lower() for part in only):
-            rows += measure_workload(workload, cpu, earlier)
-            print("\n".join(workload_lines(rows, workload, cpu)), flush=True)
+            measured = list(measure_workload(workload, cpu, earlier))
+            print("\n".join(workload_lines(measured)), flush=True)
+            rows += measured
     if not only:
         publish(rows)
 
@@ -144,13 +145,19 @@ def measure_lenet5(cpu: str, earlier: list[Row]) -> Iterator[Row]:
 
 
 def measure_layer(shape: str, earlier: list[Row]) -> Iterator[Row]:
-    """One layer by those who can, and ours at all sparsities."""
+    """One layer by those who can, and ours at all sparsities; dense with DSP and MVE as well."""
     workload = layer(shape)
-    dense = compiled(workload, sparsity=None, cpu=CPU, encoding="dense")
-    for peer in PEERS:
-        if peer.layers:
-            yield from measure_peer(peer, workload, dense, CPU, earlier)
-    yield ours(DENSE, workload, dense, CPU)
+    for cpu in (CPU, DSP_CPU, MVE_CPU):
+        dense = compiled(workload, sparsity=None, cpu=cpu, encoding="dense")
+        for peer in PEERS:
+            if cpu in peer.layer_cpus:
+                yield from measure_peer(peer, workload, dense, cpu, earlier)
+        yield ours(DENSE, workload, dense, cpu)
+    yield from measure_sparsities(workload)
+
+
+def measure_sparsities(workload: Workload) -> Iterator[Row]:
+    """As the compiler encodes it, and encoded throughout as at the paper's sparsity."""
     chosen = {s: compiled(workload, sparsity=s, cpu=CPU) for s in SPARSITIES}
     for sparsity, built in chosen.items():
         yield ours(sparse_name(sparsity), workload, built, CPU, sparsity)

@@ -16,6 +16,7 @@ DENSE = "DeepCompress, dense"
 FAST = "DeepCompress, pruned as far as accuracy allows"
 CPU = "cortex-m4"
 REFERENCES = ("CMSIS-NN 4.0.0", "CMSIS-NN main")
+MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
@@ -23,9 +24,10 @@ C of gcc -O2, all in the profiler's model of the CPU (zero wait states); in brac
 those of CMSIS-NN, {reference}. Ours is compiled with
 `optimize = speed`; code is all functions that are linked for the network. The layers are of MLPerf
 Tiny's networks, with ReLU and random weights pruned by magnitude; sparse wins from the sparsity on
-at which it takes fewer cycles than our dense kernel ([curves](docs/speed.png)). Unlu's and the
-paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in `examples/lenet5_mnist/float`
-and `benchmarks/peers`. All answers are checked, ours bit for bit. `make bench` measures anew."""
+at which it takes fewer cycles than our dense kernel ([curves](docs/speed.png)); MVE / DSP compares
+instructions of our dense kernels on Cortex-M55 and M33. Unlu's and the paper's loops (arXiv
+2007.01348, 2103.15972) are re-implemented in `examples/lenet5_mnist/float` and `benchmarks/peers`.
+All answers are checked, ours bit for bit. `make bench` measures anew."""
 RELEASE_ONLY = "release 4.0.0 as PyPI's bakenn has it"
 FASTER = "the faster of release 4.0.0 and main of July 2026 (99f736a6)"
 
@@ -38,11 +40,16 @@ def find(rows: Sequence[Row], implementation: str, workload: str, cpu: str = CPU
 def reference(rows: Sequence[Row], workload: str, cpu: str = CPU) -> Row | None:
     """The row that others are compared with: CMSIS-NN's faster one."""
     found = [row for name in REFERENCES if (row := find(rows, name, workload, cpu))]
-    return min(found, key=lambda row: row.cycles, default=None)
+    return min(found, key=cost, default=None)
+
+
+def cost(row: Row) -> int:
+    """Cycles; instructions on a CPU of which these are not known."""
+    return row.instructions if row.cycles is None else row.cycles
 
 
 def ratio(row: Row | None, to: Row | None) -> float | None:
-    return row.cycles / to.cycles if row and to else None
+    return cost(row) / cost(to) if row and to else None
 
 
 def sparse_name(sparsity: float) -> str:
@@ -84,18 +91,32 @@ def shape_ratios(rows: Sequence[Row], implementation: str) -> list[float]:
 # --- on the terminal
 
 
-def workload_lines(rows: Sequence[Row], workload: str, cpu: str) -> list[str]:
-    """All implementations of a workload."""
-    peers = (reference(rows, workload, cpu), find(rows, DENSE, workload, cpu))
-    heads = ["cycles", "per MAC", "of CMSIS-NN", "of our dense", "code B", "flash B"]
-    lines = [[f"{workload}, {cpu}", *heads]]
-    for row in rows:
-        if (row.workload, row.cpu) == (workload, cpu):
-            ratios = ("" if to is None else f"{ratio(row, to):.3f}" for to in peers)
-            cells = [f"{row.cycles:,}", f"{row.cycles / row.macs:.2f}", *ratios]
-            cells += [f"{row.code_bytes:,}", f"{row.flash_bytes:,}"]
-            lines.append([row.implementation, *cells])
-    return [*columns(lines, right=tuple(range(1, len(lines[0])))), ""]
+def workload_lines(rows: Sequence[Row]) -> list[str]:
+    """All implementations of one workload, CPU by CPU."""
+    heads = [
+        "cycles",
+        "per MAC",
+        "of CMSIS-NN",
+        "of our dense",
+        "instructions",
+        "code B",
+        "flash B",
+    ]
+    right = tuple(range(1, len(heads) + 1))
+    lines = []
+    for workload, cpu in dict.fromkeys((row.workload, row.cpu) for row in rows):
+        peers = (reference(rows, workload, cpu), find(rows, DENSE, workload, cpu))
+        cells = [[f"{workload}, {cpu}", *heads]]
+        for row in rows:
+            if row.cpu == cpu:
+                cycles = ("", "")
+                if row.cycles is not None:
+                    cycles = (f"{row.cycles:,}", f"{row.cycles / row.macs:.2f}")
+                ratios = ("" if to is None else f"{ratio(row, to):.3f}" for to in peers)
+                sizes = (f"{n:,}" for n in (row.instructions, row.code_bytes, row.flash_bytes))
+                cells.append([row.implementation, *cycles, *ratios, *sizes])
+        lines += [*columns(cells, right=right), ""]
+    return lines
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
@@ -141,15 +162,23 @@ def layers_table(rows: Sequence[Row]) -> list[list[str]]:
     names = [DENSE, *(sparse_name(s) for s in SHOWN_SPARSITIES)]
     heads = ["cycles per MAC, Cortex-M4", "CMSIS-NN", "ours, dense"]
     heads += [f"{s:.0%} sparse" for s in SHOWN_SPARSITIES]
-    lines = [[*heads, "sparse wins from"]]
+    lines = [[*heads, "sparse wins from", "MVE / DSP"]]
     for shape in SHAPES:
         to, dense = reference(rows, shape), find(rows, DENSE, shape)
         cells = [per_mac(row, to) for row in (find(rows, name, shape) for name in names)]
         reached = crossover(sparse_curve(rows, shape), dense)
-        lines.append([shape, per_mac(to, None), *cells, sparsity_text(reached, rows, shape)])
+        from_text = sparsity_text(reached, rows, shape)
+        lines.append([shape, per_mac(to, None), *cells, from_text, f"{mve_share(rows, shape):.2f}"])
     means = [shape_ratios(rows, name) for name in names]
     cells = [bracket(geometric_mean(ratios)).strip() if ratios else "" for ratios in means]
-    return [*lines, ["geometric mean", "", *cells, ""]]
+    mve = geometric_mean([mve_share(rows, shape) for shape in SHAPES])
+    return [*lines, ["geometric mean", "", *cells, "", f"{mve:.2f}"]]
+
+
+def mve_share(rows: Sequence[Row], shape: str) -> float:
+    """Instructions of our dense kernel with MVE against those with the DSP extension alone."""
+    mve, dsp = (find(rows, DENSE, shape, cpu) for cpu in MVE_AND_DSP)
+    return mve.instructions / dsp.instructions
 
 
 def sparsity_text(reached: float | None, rows: Sequence[Row], shape: str) -> str:
@@ -164,7 +193,7 @@ def cpus_table(rows: Sequence[Row]) -> list[list[str]]:
     names = ("float, Unlu's loops", DENSE, sparse_name(0.8), FAST)
     heads = ["LeNet-5, cycles", "CMSIS-NN", "float", "ours, dense", "80% sparse", "pruned further"]
     lines = [heads]
-    for cpu in sorted({row.cpu for row in rows}):
+    for cpu in sorted({row.cpu for row in rows if row.workload == LENET}):
         to = reference(rows, LENET, cpu)
         cells = [
             f"{row.cycles:,}{bracket(ratio(row, to))}" if row else ""

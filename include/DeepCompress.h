@@ -167,6 +167,11 @@ template <class Network> class ModelIn {
         return Result<Network>(Network::infer(arena_, reinterpret_cast<const Type *>(input)));
     }
 
+    /* Forgets all earlier inputs; before the first infer() of a network that is `stateful`. */
+    void reset() {
+        Network::reset(arena_);
+    }
+
     /* Runs the golden vectors kept in flash: DC_OK if every score is the one computed on the PC. */
     dc_status selfTest() {
         static_assert(Network::goldenVectors > 0 || sizeof(Network) == 0,
@@ -192,8 +197,16 @@ template <class Network> class Model {
     static constexpr int outputSize = Network::outputSize;
     static constexpr size_t arenaBytes = sizeof(typename Network::Arena);
 
+    Model() {
+        reset();
+    }
+
     template <class Input> Result<Network> infer(const Input &input) {
         return In(arena_).infer(input);
+    }
+
+    void reset() {
+        In(arena_).reset();
     }
 
     dc_status selfTest() {

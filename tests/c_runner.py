@@ -36,6 +36,7 @@ MAIN = """\
 int main(void) {{
     {type} *input = malloc(sizeof({type}) * {NAME}_INPUT_SIZE);
     {name}_arena *arena = malloc(sizeof *arena);
+    {before}
     while (fread(input, sizeof({type}), {NAME}_INPUT_SIZE, stdin) == {NAME}_INPUT_SIZE) {{
         const int8_t *scores = {name}_infer_{kind}(arena, input);
         fwrite(scores, 1, {NAME}_OUTPUT_SIZE, stdout);
@@ -63,15 +64,17 @@ def build(
     compiler: str = "gcc",
     flags: tuple[str, ...] = ("-O1", *SANITIZERS),
     kernels: str = "portable",
+    before: str = "",
 ) -> Path:
     """The program that runs a generated model on standard input; every warning is an error.
 
     Args:
         kind: what the inputs are: "int8", "uint8" or "float".
         kernels: a key of `KERNELS`.
+        before: C that runs once, before the first inference.
     """
     types = {"int8": "int8_t", "uint8": "uint8_t", "float": "float"}
-    main = MAIN.format(name=name, NAME=name.upper(), kind=kind, type=types[kind])
+    main = MAIN.format(name=name, NAME=name.upper(), kind=kind, type=types[kind], before=before)
     write({**texts, "main.c": main}, folder)
     program = folder / f"model_{compiler}_{kind}"
     sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]

@@ -8,13 +8,19 @@ import numpy as np
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.add import Add
+from deepcompress.ops.avg_pool2d import AvgPool2d
 from deepcompress.ops.clamp import Limits
+from deepcompress.ops.concat import Concat
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.mean import Mean
 from deepcompress.ops.mul import Mul
+from deepcompress.ops.pad import Pad
+from deepcompress.ops.rearrange import Rearrange, changes_nothing, merged
 from deepcompress.ops.scale_shift import ScaleShift
+from deepcompress.ops.upsample_bilinear2d import UpsampleBilinear2d
 from hypothesis import strategies as st
 
 
@@ -128,6 +134,64 @@ class _Builder:
         inputs, shapes = self.operands()
         self.put("mul", Mul(shapes), inputs)
 
+    def avg_pool2d(self) -> None:
+        size = self.shape[1:]
+        kernel = tuple(self.integer(1, min(3, n)) for n in size)
+        stride = (self.integer(1, 3), self.integer(1, 3))
+        padding = tuple(self.integer(0, k // 2) for k in kernel)
+        counted = any(padding) and self.draw(st.booleans())
+        ceil = self.draw(st.booleans())
+        self.put("avg_pool2d", AvgPool2d(size, kernel, stride, padding, ceil, counted))
+
+    def mean(self) -> None:
+        axis = self.integer(0, len(self.shape) - 1)
+        axes, kept = tuple(range(axis, len(self.shape))), self.shape[:axis]
+        if not kept:
+            return
+        count = int(np.prod(self.shape[axis:]))
+        divisor = self.draw(st.sampled_from([1, count]))
+        self.put("mean", Mean(axes, divisor, self.shape, kept))
+
+    def rearrange(self) -> None:
+        """Some of the values in another order."""
+        places = np.arange(self.tensors[self.last].size).reshape(self.shape)
+        for axis, size in enumerate(self.shape):
+            start, step = self.integer(0, size - 1), self.integer(1, 2)
+            places = places[(slice(None),) * axis + (slice(start, None, step),)]
+        places = places.transpose(self.draw(st.permutations(range(places.ndim))))
+        steps = (step // places.itemsize for step in places.strides)
+        loops = merged(zip(places.shape, steps, strict=True))
+        attributes = Rearrange(
+            "as_strided", self.tensors[self.last].size, int(places.flat[0]), loops, places.shape
+        )
+        if not changes_nothing(attributes, {}):
+            self.put("rearrange", attributes)
+
+    def concat(self) -> None:
+        """The last tensor and others that differ from it along one axis at most."""
+        axis, shape = self.integer(0, len(self.shape) - 1), self.shape
+        fits = [
+            name
+            for name, t in self.tensors.items()
+            if t.shape[:axis] == shape[:axis] and t.shape[axis + 1 :] == shape[axis + 1 :]
+            if len(t.shape) == len(shape)
+        ]
+        inputs = (self.last, *self.draw(st.lists(st.sampled_from(fits), min_size=1, max_size=3)))
+        rows = int(np.prod(shape[:axis], dtype=int))
+        sizes = tuple(self.tensors[name].size // rows for name in inputs)
+        self.put("concat", Concat(axis, False, rows, sizes), inputs)
+
+    def pad(self) -> None:
+        mode = self.draw(st.sampled_from(["constant", "reflect", "replicate"]))
+        largest = [min(2, size - 1) if mode == "reflect" else 2 for size in self.shape[1:]]
+        around = tuple((self.integer(0, most), self.integer(0, most)) for most in largest)
+        value = self.draw(st.sampled_from([0.0, -1.5])) if mode == "constant" else 0.0
+        self.put("pad", Pad(((0, 0), *around), mode, value))
+
+    def upsample_bilinear2d(self) -> None:
+        if self.tensors[self.last].size < 2000:
+            self.put("upsample_bilinear2d", UpsampleBilinear2d())
+
     def operands(self) -> tuple[tuple[str, str], tuple]:
         """The last tensor and another of its rank with which it is broadcast, maybe itself."""
         fits = [name for name, t in self.tensors.items() if _fit(t.shape, self.shape)]
@@ -145,7 +209,8 @@ def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
-ON_IMAGES = ["conv2d", "conv2d", "max_pool2d"]
+ON_ANYTHING += ["rearrange", "concat", "mean"]
+ON_IMAGES = ["conv2d"] * 4 + ["max_pool2d", "avg_pool2d", "pad", "upsample_bilinear2d"]
 
 
 @st.composite
@@ -159,7 +224,17 @@ def graphs(draw: st.DrawFn) -> Graph:
         getattr(build, draw(st.sampled_from(kinds)))()
     if build.last == "x":
         build.clamp()
-    return Graph("net", build.tensors, tuple(build.nodes), ("x",), (build.last,))
+    return Graph("net", build.tensors, _needed(build), ("x",), (build.last,))
+
+
+def _needed(build: _Builder) -> tuple[Node, ...]:
+    """The layers that the last tensor depends on."""
+    needed, nodes = {build.last}, []
+    for node in reversed(build.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            nodes.insert(0, node)
+    return tuple(nodes)
 
 
 @st.composite

@@ -14,7 +14,11 @@ from deepcompress.encode import encode
 from deepcompress.fold import fold
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.adaptive_pool2d import AdaptivePool2d
+from deepcompress.ops.add import Add
+from deepcompress.ops.avg_pool2d import AvgPool2d
 from deepcompress.ops.clamp import Limits
+from deepcompress.ops.concat import Concat
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.ops.layer_norm import LayerNorm
@@ -22,9 +26,15 @@ from deepcompress.ops.linear import Linear
 from deepcompress.ops.linear_rows import LinearRows
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.mean import Mean
+from deepcompress.ops.mul import Mul
+from deepcompress.ops.pad import Pad
 from deepcompress.ops.prelu import PReLU
+from deepcompress.ops.rearrange import Rearrange
 from deepcompress.ops.recurrent import Recurrent
+from deepcompress.ops.scale_shift import ScaleShift
 from deepcompress.ops.softmax import Softmax
+from deepcompress.ops.upsample_bilinear2d import UpsampleBilinear2d
 from deepcompress.plan import Plan, plan
 from deepcompress.profile import profile
 from deepcompress.prune import prune
@@ -53,12 +63,33 @@ LAYERS = {
     "prelu": ((8, 16, 16), "prelu", PReLU(8)),
     "softmax": ((10,), "softmax", Softmax(0)),
     "softmax of many": ((8, 100), "softmax", Softmax(1)),
+    "batch norm": ((8, 16, 16), "scale_shift", ScaleShift("BatchNorm", 8, 2048)),
+    "add": ((8, 16, 16), "add", Add(1.0, 1.0, ((8, 16, 16),) * 2)),
+    "multiply": ((8, 16, 16), "mul", Mul(((8, 16, 16),) * 2)),
+    "average pooling": ((8, 16, 16), "avg_pool2d", AvgPool2d((16, 16), (2, 2), (2, 2))),
+    "adaptive pooling": (
+        (8, 16, 16),
+        "adaptive_pool2d",
+        AdaptivePool2d("mean", (16, 16), (3, 3)),
+    ),
+    "global pooling": ((64, 8, 8), "mean", Mean((1, 2), 64, (64, 8, 8), (64,))),
+    "channels last": (
+        (8, 16, 16),
+        "rearrange",
+        Rearrange("permute", 2048, 0, ((256, 1), (8, 256)), (16, 16, 8)),
+    ),
+    "concat of columns": ((8, 16, 16), "concat", Concat(2, False, 128, (16, 16))),
+    "reflection": ((8, 16, 16), "pad", Pad(((0, 0), (1, 1), (1, 1)), "reflect")),
+    "upsample": ((8, 16, 16), "upsample_bilinear2d", UpsampleBilinear2d()),
 }
+# Operators of two inputs, which are here the same.
+PAIRS = ("add", "mul", "concat")
 
 
 def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
     """One layer on its own, with random weights in steps, of which a share is cut."""
     shape, op, attributes = LAYERS[layer]
+    sources = ("x", "x") if op in PAIRS else ("x",)
     random = np.random.default_rng(0)
     parameters = {}
     if op in ("conv2d", "conv_transpose2d"):
@@ -79,9 +110,11 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
         parameters["hidden_bias"] = random.standard_normal(attributes.hidden)
     if "weight" in parameters:
         parameters["bias"] = random.standard_normal(len(parameters["weight"]))
+    if op == "scale_shift":
+        parameters["scale"], parameters["shift"] = random.standard_normal((2, attributes.channels))
     arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
-    output = OPERATORS[op].output_shape(attributes, arrays, [shape])
-    node = Node("layer", op, ("x",), "y", attributes, arrays)
+    output = OPERATORS[op].output_shape(attributes, arrays, [shape] * len(sources))
+    node = Node("layer", op, sources, "y", attributes, arrays)
     graph = Graph(
         "net", {"x": Tensor("x", shape), "y": Tensor("y", output)}, (node,), ("x",), ("y",)
     )

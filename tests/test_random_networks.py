@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_encode import FIBONACCI
 
-EXAMPLES = 220
+EXAMPLES = 300
 SHARDS = 2  # so that two cores share them
 NOWHERE = Provenance(source="random", sha256="0", options=())
 

@@ -15,6 +15,7 @@ from deepcompress.forward import forward_numpy
 from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import padded_bytes
+from deepcompress.plan import is_stateful
 
 _OFFSET_LIMIT = 2**23
 
@@ -111,6 +112,13 @@ def buffers_do_not_collide(plan: Plan) -> None:
         if not np.array_equal(arena[span(tensor)], values[tensor]):
             raise AssertionError(f"{where}: {tensor} was overwritten")
 
+    kept = [
+        slice(step.scratch, step.scratch + step.scratch_bytes)
+        for step in plan.steps
+        if is_stateful(step.node)
+    ]
+    for state in kept:
+        arena[state] = -1
     for name in graph.inputs:
         compute(name)
     for node in graph.nodes:
@@ -118,7 +126,9 @@ def buffers_do_not_collide(plan: Plan) -> None:
         if step is None:
             values[node.output] = _renamed(graph, node, [values[name] for name in node.inputs])
             continue
-        arena[step.scratch : step.scratch + step.scratch_bytes] = 0
+        scratch = slice(step.scratch, step.scratch + step.scratch_bytes)
+        if scratch not in kept:
+            arena[scratch] = 0
         written = span(node.output)
         for name in node.inputs:
             require(name, node.name)
@@ -126,10 +136,12 @@ def buffers_do_not_collide(plan: Plan) -> None:
             if not in_place and _meet(span(name), written):
                 raise AssertionError(f"{node.name}: its output overlaps {name}")
         compute(node.output)
-        if step.scratch_bytes and (arena[step.scratch : step.scratch + step.scratch_bytes]).any():
+        if (arena[scratch] > 0).any():
             raise AssertionError(f"{node.name}: its scratch overlaps its output")
     for name in graph.outputs:
         require(name, "the end")
+    if any((arena[state] != -1).any() for state in kept):
+        raise AssertionError("what lasts from one inference to the next was overwritten")
 
 
 def _meet(one: slice, other: slice) -> bool:

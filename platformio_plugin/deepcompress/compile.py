@@ -37,6 +37,7 @@ from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
 from deepcompress.saving import check_writable, save_graph
 from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
+from deepcompress.stream import stream
 
 _KEYWORDS = """
     auto break case char class const continue default delete do double else enum extern float for
@@ -85,6 +86,8 @@ def compile_model(
     if options.retrain:
         graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
         clock.stage("retrain")
+    if options.stateful:
+        graph = stream(graph)
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
 
@@ -309,6 +312,7 @@ def _provenance(path: Path, options: Options) -> Provenance:
         if isinstance(options.sparsity, float) and not options.retrain
         else None,
         **_goals(options),
+        "stateful": "yes" if options.stateful else None,
         "encoding": options.encoding,
         "optimize": options.optimize,
         "cpu": options.target.cpu,

@@ -11,7 +11,7 @@ import numpy as np
 from deepcompress import __version__
 from deepcompress.graph import Array, Constants, IntegerNode, Plan, Step
 from deepcompress.ops import OPERATORS
-from deepcompress.plan import scratch_words
+from deepcompress.plan import is_stateful, scratch_words
 from deepcompress.reference import run
 
 C_TYPES = {
@@ -97,6 +97,7 @@ def _facts(
         "input_address": plan.addresses[graph.inputs[0]],
         "output_address": plan.addresses[graph.outputs[0]],
         "layers": _layers(plan),
+        "kept": _kept(plan),
         "kernel_headers": sorted({step.node.op for step in plan.steps}),
         "labels": labels,
         "golden": _golden(plan, golden_inputs),
@@ -209,6 +210,20 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,
     }
+
+
+def _kept(plan: Plan) -> list[dict[str, int]]:
+    """What of the arena lasts from one inference to the next, and the bytes that it starts with."""
+    graph = plan.encoded.integer
+    return [
+        {
+            "address": step.scratch,
+            "bytes": step.scratch_bytes,
+            "start": OPERATORS[step.node.op].start_byte(graph.quantization[step.node.inputs[0]]),
+        }
+        for step in plan.steps
+        if is_stateful(step.node)
+    ]
 
 
 def _pointer(plan: Plan, tensor: str) -> str:

@@ -15,7 +15,10 @@ import numpy as np
 from deepcompress.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.flatten import Flatten
 
+# Operators whose output may as well have another shape: an attribute says which.
+_OF_ANY_SHAPE = ("mean", "rearrange")
 # The first of several nodes writes the producer's output, the last one the consumer's.
 Rewrite = Callable[[Node, Node], tuple[Node, ...] | None]
 
@@ -54,7 +57,10 @@ def drop_views(graph: Graph) -> Graph:
 
 
 def _may_read_through(graph: Graph, node: Node, view: Node) -> bool:
-    return node.op in ("flatten", "linear") or _changes_nothing(graph, view)
+    before = graph.producer(view.inputs[0])
+    if before is not None and before.op in _OF_ANY_SHAPE:
+        return _changes_nothing(graph, view)
+    return node.op in ("flatten", "linear", "rearrange") or _changes_nothing(graph, view)
 
 
 def _changes_nothing(graph: Graph, view: Node) -> bool:
@@ -77,6 +83,10 @@ def _clamp_before_move(producer: Node, consumer: Node) -> tuple[Node, Node] | No
     """Where it may then disappear into what computes the values that are moved."""
     if consumer.op != "clamp" or not _only_moves(producer) or len(producer.inputs) > 1:
         return None
+    if producer.op == "pad":
+        limits = consumer.attributes
+        value = float(np.clip(producer.attributes.value, limits.minimum, limits.maximum))
+        producer = replace(producer, attributes=replace(producer.attributes, value=value))
     return _swapped(producer, consumer)
 
 
@@ -176,6 +186,85 @@ def _scaling_before_view(producer: Node, consumer: Node) -> tuple[Node, Node] | 
     return _swapped(producer, consumer)
 
 
+def _padding_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """Zeros around an image, which the convolution would put there itself."""
+    if producer.op != "pad" or consumer.op != "conv2d":
+        return None
+    pad, a = producer.attributes, consumer.attributes
+    if pad.mode != "constant" or pad.value != 0 or any(pad.around[0]):
+        return None
+    (top, bottom), (left, right) = pad.around[1:]
+    padding = tuple(map(sum, zip(a.padding, (top, left, bottom, right), strict=True)))
+    attributes = replace(a, padding=padding)
+    return (replace(consumer, inputs=producer.inputs, attributes=attributes),)
+
+
+def _padding_behind_view(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
+    """Of a line that becomes an image of one row, so that the convolution's neighbour is the
+    padding."""
+    if producer.op != "pad" or consumer.op != "flatten" or len(producer.attributes.around) != 2:
+        return None
+    channels, *row, length = consumer.attributes.shape
+    over_channels, along = producer.attributes.around
+    if row != [1] or any(over_channels):
+        return None
+    view = replace(consumer.attributes, shape=(channels, 1, length - sum(along)))
+    pad = replace(producer.attributes, around=(over_channels, (0, 0), along))
+    return (
+        replace(consumer, inputs=producer.inputs, output=producer.output, attributes=view),
+        replace(producer, inputs=(producer.output,), output=consumer.output, attributes=pad),
+    )
+
+
+def _order_into_linear_before(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
+    """Rows in another order, or some of them, compute the moved values in their places."""
+    if producer.op != "linear" or consumer.op != "rearrange":
+        return None
+    places = consumer.attributes.places()
+    if len(places) > producer.attributes.out_features:
+        return None
+    arrays = {name: _frozen(array[places]) for name, array in producer.parameters.items()}
+    attributes = replace(producer.attributes, out_features=len(places))
+    linear = replace(producer, attributes=attributes, parameters=arrays)
+    return linear, _view_as(consumer, producer.output)
+
+
+def _order_into_linear_behind(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """Columns in another order read each value where it was before it was moved."""
+    if producer.op != "rearrange" or consumer.op != "linear":
+        return None
+    places = producer.attributes.places()
+    if len(places) != producer.attributes.values or len(set(places.tolist())) != len(places):
+        return None
+    weight = np.empty_like(consumer.parameters["weight"])
+    weight[:, places] = consumer.parameters["weight"]
+    parameters = {**consumer.parameters, "weight": _frozen(weight)}
+    return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
+
+
+def _there_and_back(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """Two rearrangements, such as channels last and first again, that leave all as it was."""
+    if producer.op != "rearrange" or consumer.op != "rearrange":
+        return None
+    places = producer.attributes.places()[consumer.attributes.places()]
+    if len(places) != producer.attributes.values or (places != np.arange(len(places))).any():
+        return None
+    return (_view_as(consumer, producer.inputs[0]),)
+
+
+def _shape_of_moved(producer: Node, consumer: Node) -> tuple[Node] | None:
+    """What gives its output any shape gives it the one that is wanted."""
+    if producer.op not in _OF_ANY_SHAPE or consumer.op != "flatten":
+        return None
+    shape = consumer.attributes.shape
+    return (replace(producer, attributes=replace(producer.attributes, shape=shape)),)
+
+
+def _view_as(node: Node, source: str) -> Node:
+    """In the place of a node a view of a tensor, in the shape of the node's output."""
+    return replace(node, op="flatten", inputs=(source,), attributes=Flatten(node.attributes.shape))
+
+
 REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("an activation function into what feeds it", _clamp_into_producer),
     ("an activation function ahead of what only moves values", _clamp_before_move),
@@ -183,6 +272,12 @@ REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("a scaling into the weights before it", _scaling_into_producer),
     ("a scaling ahead of a change of shape", _scaling_before_view),
     ("a scaling into the weights behind it", _scaling_into_consumer),
+    ("zeros around an image into the convolution behind them", _padding_into_convolution),
+    ("padding of a line behind its view as an image", _padding_behind_view),
+    ("an order into the Linear before it", _order_into_linear_before),
+    ("an order into the Linear behind it", _order_into_linear_behind),
+    ("an order that another takes back", _there_and_back),
+    ("a shape into what is moved or summed", _shape_of_moved),
 )
 
 

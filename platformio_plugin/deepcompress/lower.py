@@ -18,6 +18,7 @@ from deepcompress.ops import BY_ATEN, OPERATORS
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
+from deepcompress.ops.rearrange import SPLITS
 from deepcompress.ops.recurrent import RECURRENT, split_layers
 
 if TYPE_CHECKING:
@@ -152,12 +153,16 @@ class _Lowering:
         aten = _aten_name(fx)
         if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
             return
+        if aten in SPLITS:
+            return  # each of the results is a call of its own
         if aten in _ZEROS:
             self.constants[fx.name] = _zero()
         elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
             self.drop_layers(fx, aten)
+        elif aten == "getitem" and _aten_name(fx.args[0]) in SPLITS:
+            self.add(fx, _aten_name(fx.args[0]))
         elif aten == "getitem" and fx.args[1] == 0:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
         elif self.fold_constant(fx):
@@ -172,7 +177,7 @@ class _Lowering:
         call = self.read_call(fx, aten)
         inputs = tuple(
             self.tensor_of(argument)
-            for argument in _tensor_arguments(fx)
+            for argument in _tensor_arguments(_computing(fx))
             if argument.name not in self.constants
         )
         parts = pieces(call)
@@ -214,7 +219,10 @@ class _Lowering:
         self.alias[fx.name] = self.tensor_of(fx.args[0])
 
     def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
-        arguments = _named_arguments(fx)
+        computing = _computing(fx)
+        arguments = _named_arguments(computing)
+        if computing is not fx:
+            arguments["item"] = fx.args[1]
         constants = {
             name: _read_only(self.constants[value.name])
             for name, value in arguments.items()
@@ -224,7 +232,7 @@ class _Lowering:
             for i, value in enumerate(values if isinstance(values, (list, tuple)) else ()):
                 if getattr(value, "name", None) in self.constants:
                     constants[f"{name}.{i}"] = _read_only(self.constants[value.name])
-        data = [a for a in _tensor_arguments(fx) if a.name not in self.constants]
+        data = [a for a in _tensor_arguments(computing) if a.name not in self.constants]
         return Call(
             layer=self.layer_name(fx, arguments),
             source=_source_line(fx),
@@ -298,7 +306,11 @@ def pieces(call: Call) -> list[Piece]:
     op = BY_ATEN[named.aten]
     if op == "linear" and call.input_rank > 1:
         op = "linear_rows"
-    return [(call.layer, op, *OPERATORS[op].read(named))]
+    attributes, parameters = OPERATORS[op].read(named)
+    changes_nothing = getattr(OPERATORS[op], "changes_nothing", lambda *_: False)
+    if changes_nothing(attributes, parameters):
+        return [(call.layer, "flatten", Flatten(call.output_shape), {})]
+    return [(call.layer, op, attributes, parameters)]
 
 
 def _by_use(call: Call) -> Call:
@@ -363,6 +375,11 @@ def _tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
     arguments: list[torch.fx.Node] = []
     map_arg((fx.args, fx.kwargs), arguments.append)
     return [a for a in arguments if hasattr(a.meta.get("val"), "shape") or not a.meta]
+
+
+def _computing(fx: torch.fx.Node) -> torch.fx.Node:
+    """The call that computes a node: of one of several results, that which gives them all."""
+    return fx.args[0] if _aten_name(fx) == "getitem" else fx
 
 
 def _gives_tensor(fx: torch.fx.Node) -> bool:

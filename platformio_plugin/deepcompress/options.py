@@ -191,6 +191,14 @@ OPTIONS: tuple[Option, ...] = (
         "data/labels.txt",
     ),
     Option(
+        "stateful",
+        "flag",
+        False,
+        "each input is the next piece of a stream: GRU and LSTM go on from their last state, and "
+        "convolutions along time that are padded on the left alone see the past instead of zeros",
+        "yes",
+    ),
+    Option(
         "self_test",
         "count",
         0,
@@ -246,6 +254,7 @@ class Options:
     seed: int = 0
     study: str | None = None
     labels: tuple[str, ...] | str | None = None
+    stateful: bool = False
     self_test: int = 0
     python: str | None = None
     target: Target = field(default_factory=Target)

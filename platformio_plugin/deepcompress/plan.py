@@ -51,6 +51,11 @@ def scratch_name(node: IntegerNode) -> str:
     return f"{node.name} scratch"
 
 
+def is_stateful(node: IntegerNode) -> bool:
+    """Whether its scratch lasts from one inference to the next."""
+    return getattr(node.attributes, "stateful", False)
+
+
 def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
     """4-byte words of a convolution's scratch before its padded input."""
     if node.op != "conv2d":
@@ -88,7 +93,9 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
         for root, names in within.items()
     ]
     scratch = [
-        _Buffer(scratch_name(node), size, i, i)
+        _Buffer(
+            scratch_name(node), size, *((-1, len(graph.nodes)) if is_stateful(node) else (i, i))
+        )
         for i, node in enumerate(graph.nodes)
         if (size := _scratch_bytes(encoded, node))
     ]

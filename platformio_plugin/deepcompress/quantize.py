@@ -11,7 +11,7 @@ weights are multiples of one scale already, because it was trained so, keeps exa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,8 +26,9 @@ from deepcompress.graph import (
     Node,
     Quantization,
     Requantize,
+    Tensor,
 )
-from deepcompress.ops import OPERATORS
+from deepcompress.ops import OPERATORS, scale_shift
 from deepcompress.requantize import choose_multipliers, round_up_factors
 from deepcompress.scales import (
     LARGEST_WEIGHT,
@@ -64,11 +65,14 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
         narrow: give convolutions coarser weights where their sums then fit int16 and little is
             lost by it, for kernels that multiply two inputs at once.
     """
-    ranges = observe_ranges(graph, calibration.inputs)
+    ranges = share_ranges(graph, observe_ranges(graph, calibration.inputs))
     given = _quantize_input(ranges[graph.inputs[0]], calibration.byte_scaling)
     quantization = {graph.inputs[0]: given.quantization}
-    nodes = []
+    tensors = dict(graph.tensors)
+    nodes: list[IntegerNode] = []
     for node in graph.nodes:
+        if _keeps_scale(node):
+            node = _with_one_scale(node, ranges[node.output], tensors, quantization, nodes)
         before = quantization[node.inputs[0]]
         operator = OPERATORS[node.op]
         if hasattr(operator, "quantize"):
@@ -83,7 +87,7 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
         nodes.append(integer)
     return IntegerGraph(
         name=graph.name,
-        tensors=graph.tensors,
+        tensors=tensors,
         quantization=quantization,
         nodes=tuple(nodes),
         inputs=graph.inputs,
@@ -106,6 +110,56 @@ def observe_ranges(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> dic
         for i in range(0, len(inputs), batch):
             forward(graph, torch.from_numpy(inputs[i : i + batch]), observe=observe)
     return ranges
+
+
+def share_ranges(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
+    """The ranges, one for all tensors between which values are moved as they are.
+
+    So what computes the parts of a concatenation gives them its scale, and they need not be
+    requantized.
+    """
+    group = {name: name for name in ranges}
+    for node in filter(_keeps_scale, graph.nodes):
+        joined = {group[name] for name in (*node.inputs, node.output)}
+        group = {name: min(joined) if g in joined else g for name, g in group.items()}
+    shared: dict[str, Range] = {}
+    for name, (low, high) in ranges.items():
+        least, greatest = shared.get(group[name], (low, high))
+        shared[group[name]] = min(least, low), max(greatest, high)
+    return {name: shared[group[name]] for name in ranges}
+
+
+def _keeps_scale(node: Node) -> bool:
+    """Whether a node only moves or compares values, so that its tensors must have one scale."""
+    operator = OPERATORS[node.op]
+    computes = hasattr(operator, "quantize") or "weight" in node.parameters
+    return getattr(operator, "KEEPS_SCALE", not computes)
+
+
+def _with_one_scale(
+    node: Node,
+    observed: Range,
+    tensors: dict[str, Tensor],
+    quantization: dict[str, Quantization],
+    nodes: list[IntegerNode],
+) -> Node:
+    """The node with inputs of one scale: those that have another are requantized before it.
+
+    That is so where a scale is given, as that of raw bytes, or where a finer one would be noise.
+    """
+    found = [quantization[name] for name in node.inputs]
+    common = found[0] if len(set(found)) == 1 else affine(*observed)
+    inputs = []
+    for name, by in zip(node.inputs, found, strict=True):
+        if by != common:
+            source, name = name, f"{node.output}.{name}"
+            tensors[name] = Tensor(name, tensors[source].shape)
+            quantization[name] = common
+            nodes.append(
+                scale_shift.rescale(f"{node.name}.{source}", source, tensors[name], by, common)
+            )
+        inputs.append(name)
+    return replace(node, inputs=tuple(inputs))
 
 
 def _quantize_input(observed: Range, scaling: ByteScaling | None) -> _Input:

@@ -28,7 +28,9 @@ DC_INLINE void dc_gru_int8(const dc_gru *layer, const dc_weights *weights, const
                            int8_t *output, int32_t *scratch) {
     int16_t *const state = (int16_t *)(void *)scratch;
     int8_t *const hidden = (int8_t *)(state + layer->hidden), *const next = hidden + layer->hidden;
-    memset(scratch, 0, (size_t)(3 * layer->hidden));
+    if (!layer->stateful) {
+        memset(scratch, 0, (size_t)(3 * layer->hidden));
+    }
     for (int32_t step = 0; step < layer->steps; ++step, input += layer->features) {
         dc_recurrent_rows rows;
         dc_recurrent_begin(&rows, weights);

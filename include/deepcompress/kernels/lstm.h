@@ -38,7 +38,9 @@ DC_INLINE void dc_lstm_int8(const dc_lstm *layer, const dc_weights *weights, con
                             int8_t *output, int32_t *scratch) {
     int8_t *const hidden = (int8_t *)(scratch + layer->hidden), *const next =
                                                                     hidden + layer->hidden;
-    memset(scratch, 0, (size_t)(5 * layer->hidden));
+    if (!layer->stateful) {
+        memset(scratch, 0, (size_t)(5 * layer->hidden));
+    }
     for (int32_t step = 0; step < layer->steps; ++step, input += layer->features) {
         dc_recurrent_rows rows;
         dc_recurrent_begin(&rows, weights);

@@ -14,8 +14,9 @@
 
 typedef struct {
     int32_t steps, features, hidden;
-    int32_t last;                     /* whether only the last output is wanted */
-    int32_t shared;                   /* whether one hidden_multiplier serves all rows */
+    int32_t stateful; /* whether scratch is of the last window, and not to be cleared */
+    int32_t last;     /* whether only the last output is wanted */
+    int32_t shared;   /* whether one hidden_multiplier serves all rows */
     const int16_t *hidden_multiplier; /* [units * gates] or [1] */
     const int32_t *hidden_bias;       /* [units], GRU only: of its last gate */
     dc_requantize requantize;

@@ -12,10 +12,14 @@ What lets `overlay.py` save memory and work, and `fold.py` move activations, is 
     IN_PLACE = True       the kernel may write its output over an input of the same size
     ONLY_MOVES = True     the output has no other values than the inputs; `clamp` is not applied
     CHANNELWISE = True    channel c of the output, axis 0, is made of channel c of the input alone
+    KEEPS_SCALE = True    the inputs have the output's scale; so where nothing is said of quantizing
     TAKES_ARRAY = True    the kernel takes an array of its inputs, as many as there are
     view(attributes, input: Shape) -> int | None        where in the input the whole output lies
+    changes_nothing(attributes, parameters) -> bool     whether the output is the input, reshaped
     parts(attributes, inputs: list[Shape]) -> list[int] | None      where the inputs lie in it
-    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in
+    scratch_bytes(attributes, input: Shape) -> int      of the arena, that the kernel works in;
+        kept from one inference to the next where `attributes.stateful`, and then at the start
+        filled with start_byte(input: Quantization) -> int
 
     KEEPS_BIAS_FOLDED = True    the kernel does not take the zero point off its inputs
 
@@ -35,10 +39,12 @@ from deepcompress.ops import (
     add,
     avg_pool2d,
     clamp,
+    concat,
     conv2d,
     conv_transpose2d,
     flatten,
     gru,
+    history,
     layer_norm,
     linear,
     linear_rows,
@@ -47,9 +53,12 @@ from deepcompress.ops import (
     max_pool2d,
     mean,
     mul,
+    pad,
     prelu,
+    rearrange,
     scale_shift,
     softmax,
+    upsample_bilinear2d,
 )
 
 if TYPE_CHECKING:
@@ -111,9 +120,14 @@ OPERATORS: dict[str, Operator] = {
     "mean": mean,
     "clamp": clamp,
     "flatten": flatten,
+    "rearrange": rearrange,
+    "concat": concat,
+    "pad": pad,
+    "upsample_bilinear2d": upsample_bilinear2d,
     "add": add,
     "mul": mul,
     "gru": gru,
+    "history": history,
     "layer_norm": layer_norm,
     "lookup": lookup,
     "lstm": lstm,

@@ -42,7 +42,7 @@ class AvgPool2d:
     stride: Pair
     padding: Pair = (0, 0)
     ceil: bool = False
-    count_padding: bool = True
+    count_padding: bool = False
     divisor: int = 0
 
     def spans(self, axis: int) -> list[tuple[int, int, int]]:

@@ -13,7 +13,15 @@ import numpy as np
 
 from deepcompress.graph import IntegerNode, Node, Quantization
 from deepcompress.ops import recurrent
-from deepcompress.ops.recurrent import Recurrent, c_parameters, macs, output_shape, sigmoid, tanh
+from deepcompress.ops.recurrent import (
+    Recurrent,
+    c_parameters,
+    macs,
+    output_shape,
+    sigmoid,
+    start_byte,
+    tanh,
+)
 from deepcompress.scales import Range
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
     from deepcompress.lower import Call
 
-__all__ = ["c_parameters", "macs", "output_shape"]
+__all__ = ["c_parameters", "macs", "output_shape", "start_byte"]
 
 ATEN = ("gru",)
 KEEPS_BIAS_FOLDED = True

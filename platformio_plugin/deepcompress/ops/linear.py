@@ -54,7 +54,7 @@ def describe(attributes: Linear) -> str:
 def forward(attributes: Linear, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
-    return F.linear(x.flatten(1), parameters["weight"], parameters["bias"])
+    return F.linear(x.reshape(x.shape[0], -1), parameters["weight"], parameters["bias"])
 
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:

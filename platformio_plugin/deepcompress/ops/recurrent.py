@@ -47,12 +47,14 @@ class Recurrent:
 
     Attributes:
         last: whether only the last of the `steps` outputs is wanted.
+        stateful: whether a window goes on where the one before it ended.
     """
 
     features: int
     hidden: int
     steps: int
     last: bool = False
+    stateful: bool = False
 
 
 def split_layers(call: Call) -> list[Call]:
@@ -255,7 +257,17 @@ def c_parameters(
 ) -> dict[str, int]:
     """Fields of dc_recurrent in include/deepcompress/kernels/recurrent.h."""
     a = node.attributes
-    return {"steps": a.steps, "features": a.features, "hidden": a.hidden, "last": int(a.last)}
+    return {
+        "steps": a.steps,
+        "features": a.features,
+        "hidden": a.hidden,
+        "last": int(a.last),
+        "stateful": int(a.stateful),
+    }
+
+
+def start_byte(before: Quantization) -> int:
+    return 0
 
 
 def macs(attributes: Recurrent, weights: int, output: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization
+from deepcompress.graph import Array, IntegerNode, Node, Quantization, Tensor
 from deepcompress.scales import Range, affine, clamp_int8
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ def describe(attributes: ScaleShift) -> str:
     return f"{attributes.title} {attributes.channels}"
 
 
+def changes_nothing(attributes: ScaleShift, parameters: dict) -> bool:
+    """As 0 + x, with which Python's sum() begins."""
+    return bool((parameters["scale"] == 1).all() and (parameters["shift"] == 0).all())
+
+
 def forward(attributes: ScaleShift, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     scale, shift = (parameters[name].reshape(-1, 1) for name in ("scale", "shift"))
     by_channel = x.reshape(x.shape[0], attributes.channels, -1)
@@ -130,9 +135,23 @@ def forward(attributes: ScaleShift, parameters: dict, x: torch.Tensor) -> torch.
 def quantize(
     node: Node, inputs: list[Quantization], observed: Range
 ) -> tuple[IntegerNode, Quantization]:
-    (before,) = inputs
+    steps = float(np.abs(node.parameters["scale"]).max()) * inputs[0].scale
+    after = affine(*observed, finest=_FINEST * steps)
+    return _between(node, inputs[0], after), after
+
+
+def rescale(
+    name: str, source: str, output: Tensor, before: Quantization, after: Quantization
+) -> IntegerNode:
+    """The node that gives a tensor's values another scale."""
+    attributes = ScaleShift("Requantize", 1, output.size)
+    parameters = {"scale": np.ones(1, np.float32), "shift": np.zeros(1, np.float32)}
+    node = Node(name, "scale_shift", (source,), output.name, attributes, parameters)
+    return _between(node, before, after)
+
+
+def _between(node: Node, before: Quantization, after: Quantization) -> IntegerNode:
     scale, shift = (node.parameters[name].astype(np.float64) for name in ("scale", "shift"))
-    after = affine(*observed, finest=_FINEST * before.scale * float(np.abs(scale).max()))
     factors = before.scale / after.scale * scale
     offsets = after.zero_point + shift / after.scale - before.zero_point * factors
     bits = _shift(float(np.abs(factors).max()), float(np.abs(offsets).max()))
@@ -140,7 +159,7 @@ def quantize(
     offset = (after.zero_point + shift / after.scale) * 2**bits + 2 ** (bits - 1)
     offset = np.round(offset) - before.zero_point * multiplier.astype(np.int64)
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
+    return IntegerNode(
         node.name,
         node.op,
         node.inputs,
@@ -155,7 +174,6 @@ def quantize(
             ),
         ),
     )
-    return integer, after
 
 
 def _shift(factor: float, offset: float) -> int:

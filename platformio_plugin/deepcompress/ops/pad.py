@@ -1,0 +1,109 @@
+"""Padding as a layer of its own. `fold` moves zeros into the convolution behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+ATEN = (
+    "pad",
+    "constant_pad_nd",
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "replication_pad1d",
+    "replication_pad2d",
+)
+
+ONLY_MOVES = True
+
+_AXES = 3
+# Of DC_PAD_* in pad.h, and what numpy calls them.
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Attributes: positions (before, after) for each axis, how they are filled, and with what."""
+
+    around: tuple[tuple[int, int], ...]
+    mode: str = "constant"
+    value: float = 0.0
+
+
+def read(call: Call) -> tuple[Pad, dict[str, np.ndarray]]:
+    mode = call.get("mode", "constant")
+    if "reflection" in call.aten:
+        mode = "reflect"
+    if "replication" in call.aten:
+        mode = "replicate"
+    amounts = list(call["pad" if "pad" in call.arguments else "padding"])
+    pairs = [(before, after) for before, after in zip(amounts[::2], amounts[1::2], strict=True)]
+    if any(amount < 0 for amount in amounts):
+        raise call.unsupported("negative padding is not supported", "Slice instead, x[:, :, 1:-1]")
+    if len(pairs) > call.input_rank or call.input_rank > _AXES or mode not in _MODES:
+        raise call.unsupported(
+            f"padding {amounts} ({mode}) of {call.input_rank} axes is not supported",
+            "Pad channels, height or width",
+        )
+    around = ((0, 0),) * (call.input_rank - len(pairs)) + tuple(reversed(pairs))
+    return Pad(around, mode, float(call.get("value", None) or 0.0)), {}
+
+
+def output_shape(attributes: Pad, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    sides = zip(inputs[0], attributes.around, strict=True)
+    return tuple(size + before + after for size, (before, after) in sides)
+
+
+def describe(attributes: Pad) -> str:
+    return f"Pad {attributes.mode}"
+
+
+def forward(a: Pad, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as F
+
+    if a.mode == "constant":
+        amounts = [n for pair in reversed(a.around) for n in pair]
+        return F.pad(x, amounts, a.mode, a.value)
+    # Torch fills other than by a constant along the last axes only.
+    axes = _AXES - 1 if len(a.around) == _AXES else 1
+    return F.pad(x, [n for pair in reversed(a.around[-axes:]) for n in pair], a.mode)
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    a = node.attributes
+    around = ((0, 0), *a.around)
+    if a.mode == "constant":
+        return np.pad(x, around, constant_values=_fill(a, quantization[0]))
+    return np.pad(x, around, mode=_MODES[a.mode])
+
+
+def _fill(attributes: Pad, by: Quantization) -> int:
+    return int(np.clip(round(attributes.value / by.scale) + by.zero_point, -128, 127))
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_pad in include/deepcompress/kernels/pad.h."""
+    a = node.attributes
+    missing = _AXES - len(a.around)
+    sizes = (1,) * missing + inputs[0]
+    around = ((0, 0),) * missing + a.around
+    names = ("channels", "height", "width")
+    fields = {}
+    for name, size, (before, after) in zip(names, sizes, around, strict=True):
+        fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
+    mode = list(_MODES).index(a.mode)
+    return {**fields, "mode": mode, "value": _fill(a, quantization[0])}
+
+
+def macs(attributes: Pad, weights: int, output: tuple[int, ...]) -> int:
+    return 0

@@ -1,0 +1,255 @@
+"""Permutations, slices, splits, pixel shuffles, repetitions, nearest upsampling: strided copies.
+
+Whatever numpy shows of the input without a copy is nested loops of a size and a step each. Where
+they walk through bytes as they lie, as for a slice of the first axis, it is no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.lower import Call
+
+SPLITS = ("split", "split_with_sizes", "chunk", "unbind")
+
+ONLY_MOVES = True
+
+_MOST_LOOPS = 5
+
+Loops = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Rearrange:
+    """Attributes.
+
+    Attributes:
+        title: as PyTorch calls it.
+        values: of the input.
+        offset: of the first value of the output in the input.
+        loops: size and step in the input, the outermost first; those of one turn are left out.
+        shape: of the output.
+    """
+
+    title: str
+    values: int
+    offset: int
+    loops: Loops
+    shape: tuple[int, ...]
+
+    def places(self) -> np.ndarray:
+        """Where in the input each value of the output is, [values of the output]."""
+        places = np.array([self.offset])
+        for size, step in self.loops:
+            places = (places[:, None] + step * np.arange(size)).ravel()
+        return places
+
+
+def read(call: Call) -> tuple[Rearrange, dict[str, np.ndarray]]:
+    if call.aten == "as_strided":
+        return _read_strided(call), {}
+    shape = call.input_shape
+    moved = _VIEWS[call.aten](call, np.arange(prod(shape), dtype=np.int32).reshape(shape))
+    loops = merged(
+        zip(moved.shape, (step // moved.itemsize for step in moved.strides), strict=True)
+    )
+    if len(loops) > _MOST_LOOPS:
+        raise call.unsupported("it moves too many axes at once", "Do it in two steps")
+    title = call.aten.strip("_")
+    return Rearrange(title, prod(shape), int(moved.flat[0]), loops, call.output_shape), {}
+
+
+def _read_strided(call: Call) -> Rearrange:
+    """What `forward` is exported as."""
+    loops = merged(zip(call["size"][1:], call["stride"][1:], strict=True))
+    values = prod(call.input_shape)
+    return Rearrange("as_strided", values, call["storage_offset"], loops, call.output_shape)
+
+
+def merged(loops: Iterable[tuple[int, int]]) -> Loops:
+    """Loops of (size, step) without those of one turn; two that walk on in even steps are one."""
+    merged: list[tuple[int, int]] = []
+    for size, step in loops:
+        if size == 1:
+            continue
+        if merged and merged[-1][1] == size * step:
+            merged[-1] = (merged[-1][0] * size, step)
+        else:
+            merged.append((size, step))
+    return tuple(merged)
+
+
+def _axis(call: Call, argument: str = "dim") -> int:
+    """An axis without the batch. Raises UserError where it is the batch."""
+    axis = call.get(argument, 0) % (call.input_rank + 1) - 1
+    if axis < 0:
+        raise call.unsupported("it takes samples apart", "Leave the first axis as it is")
+    return axis
+
+
+def _permute(call: Call, x: np.ndarray) -> np.ndarray:
+    rank = call.input_rank + 1
+    dims = [dim % rank for dim in call["dims"]]
+    if dims[0] != 0:
+        raise call.unsupported("it moves the batch", "Leave the first axis where it is")
+    return x.transpose([dim - 1 for dim in dims[1:]])
+
+
+def _transpose(call: Call, x: np.ndarray) -> np.ndarray:
+    return x.swapaxes(_axis(call, "dim0"), _axis(call, "dim1"))
+
+
+def _part(x: np.ndarray, axis: int, part: slice | int) -> np.ndarray:
+    return x[(slice(None),) * axis + (part,)]
+
+
+def _slice(call: Call, x: np.ndarray) -> np.ndarray:
+    start, end, step = (call.get(key, None) for key in ("start", "end", "step"))
+    if call.get("dim", 0) == 0 and not start and (end is None or end > 2**31) and step in (None, 1):
+        return x
+    return _part(x, _axis(call), slice(start, end, step))
+
+
+def _narrow(call: Call, x: np.ndarray) -> np.ndarray:
+    return _part(x, _axis(call), slice(call["start"], call["start"] + call["length"]))
+
+
+def _select(call: Call, x: np.ndarray) -> np.ndarray:
+    return _part(x, _axis(call), call["index"])
+
+
+def _split(call: Call, x: np.ndarray) -> np.ndarray:
+    """One of the results, `item`."""
+    axis, item = _axis(call), call["item"]
+    size = x.shape[axis]
+    if call.aten == "unbind":
+        return _part(x, axis, item)
+    if call.aten == "chunk":
+        widths = [-(-size // call["chunks"])] * call["chunks"]
+    else:
+        widths = call["split_sizes" if call.aten == "split_with_sizes" else "split_size"]
+        widths = widths if isinstance(widths, (list, tuple)) else [widths] * -(-size // widths)
+    ends = list(accumulate(widths))
+    return _part(x, axis, slice(ends[item] - widths[item], min(ends[item], size)))
+
+
+def _pixel_shuffle(call: Call, x: np.ndarray) -> np.ndarray:
+    channels, height, width = x.shape
+    by = call["upscale_factor"]
+    return x.reshape(channels // by**2, by, by, height, width).transpose(0, 3, 1, 4, 2)
+
+
+def _pixel_unshuffle(call: Call, x: np.ndarray) -> np.ndarray:
+    channels, height, width = x.shape
+    by = call["downscale_factor"]
+    return x.reshape(channels, height // by, by, width // by, by).transpose(0, 2, 4, 1, 3)
+
+
+def _channel_shuffle(call: Call, x: np.ndarray) -> np.ndarray:
+    return x.reshape(call["groups"], x.shape[0] // call["groups"], -1).swapaxes(0, 1)
+
+
+def _upsample_nearest(call: Call, x: np.ndarray) -> np.ndarray:
+    (channels, *sizes), wanted = x.shape, call.output_shape[1:]
+    if any(after % before for before, after in zip(sizes, wanted, strict=True)):
+        raise call.unsupported(
+            f"nearest upsampling from {sizes} to {list(wanted)} is not by a whole number",
+            "Use scale_factor=2, 3, ...",
+        )
+    factors = [after // before for before, after in zip(sizes, wanted, strict=True)]
+    apart = x.reshape(channels, *(n for size in sizes for n in (size, 1)))
+    spread = (n for pair in zip(sizes, factors, strict=True) for n in pair)
+    return np.broadcast_to(apart, (channels, *spread))
+
+
+def _expand(call: Call, x: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(x, call.output_shape)
+
+
+def _repeat(call: Call, x: np.ndarray) -> np.ndarray:
+    times = call["repeats"]
+    if times[0] != 1:
+        raise call.unsupported("it repeats samples", "Leave the first axis as it is")
+    sizes = (1,) * (len(times) - 1 - x.ndim) + x.shape
+    apart = x.reshape([n for size in sizes for n in (1, size)])
+    spread = [n for pair in zip(times[1:], sizes, strict=True) for n in pair]
+    return np.broadcast_to(apart, spread)
+
+
+_VIEWS: dict[str, Callable[[Call, np.ndarray], np.ndarray]] = {
+    "permute": _permute,
+    "transpose": _transpose,
+    "slice": _slice,
+    "narrow": _narrow,
+    "select": _select,
+    **dict.fromkeys(SPLITS, _split),
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "channel_shuffle": _channel_shuffle,
+    "native_channel_shuffle": _channel_shuffle,
+    "upsample_nearest1d": _upsample_nearest,
+    "upsample_nearest2d": _upsample_nearest,
+    "_upsample_nearest_exact1d": _upsample_nearest,
+    "_upsample_nearest_exact2d": _upsample_nearest,
+    "expand": _expand,
+    "repeat": _repeat,
+}
+ATEN = (*_VIEWS, "as_strided")
+
+
+def output_shape(attributes: Rearrange, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
+    return attributes.shape
+
+
+def describe(attributes: Rearrange) -> str:
+    return attributes.title.replace("_", " ").capitalize()
+
+
+def view(attributes: Rearrange, source: tuple[int, ...]) -> int | None:
+    contiguous = all(step == 1 for _, step in attributes.loops) and len(attributes.loops) <= 1
+    return attributes.offset if contiguous else None
+
+
+def changes_nothing(attributes: Rearrange, parameters: dict) -> bool:
+    """Whether all values stay where they are."""
+    return attributes.values == prod(attributes.shape) and view(attributes, ()) is not None
+
+
+def forward(a: Rearrange, parameters: dict, x: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    # Only of fresh memory are the steps known.
+    flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
+    sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
+    moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
+    return moved.reshape(x.shape[0], *a.shape)
+
+
+def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
+    a = node.attributes
+    return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
+
+
+def c_parameters(
+    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
+) -> dict[str, int]:
+    """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
+    a = node.attributes
+    loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
+    sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
+    steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
+    return {"offset": a.offset, **sizes, **steps}
+
+
+def macs(attributes: Rearrange, weights: int, output: tuple[int, ...]) -> int:
+    return 0

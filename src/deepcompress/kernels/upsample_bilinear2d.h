@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/upsample_bilinear2d.h"
