@@ -11,6 +11,7 @@ from c_runner import INCLUDE
 from chains import assert_c_equals, noise_of_int8
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
+from deepcompress.fold import fold
 from deepcompress.forward import forward, to_torch
 from deepcompress.ops.recurrent import TANH_TABLE, sigmoid, tanh
 from hypothesis import given, settings
@@ -36,6 +37,8 @@ class Sequence(nn.Module):
             "outputs": lambda: outputs,
             "state[-1]": lambda: state[-1],
             "state.squeeze(0)": lambda: state.squeeze(0),
+            "outputs[:, -1]": lambda: outputs[:, -1],
+            "both": lambda: outputs.flatten(1) + state[-1].repeat(1, outputs.shape[1]),
         }
         return self.behind(read[self.read]())
 
@@ -56,7 +59,7 @@ def recurrent(kind: type, features: int, hidden: int, share: float = 0.0, **how)
     bias=st.booleans(),
     share=st.sampled_from([0.0, 0.7, 1.0]),
     spread=st.sampled_from([0.1, 1.0, 10.0]),
-    read=st.sampled_from(["outputs", "state[-1]"]),
+    read=st.sampled_from(["outputs", "outputs[:, -1]", "state[-1]", "both"]),
     behind=st.sampled_from([nn.Identity(), nn.ReLU(), nn.Hardtanh(-0.1, 0.3)]),
     encoding=st.sampled_from(["auto", *ENCODINGS]),
     seed=st.integers(0, 99),
@@ -83,11 +86,18 @@ def test_all_shapes_and_encodings_equal_the_reference(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("read", ["outputs", "state[-1]", "state.squeeze(0)"])
+@pytest.mark.parametrize("read", ["outputs", "outputs[:, -1]", "state[-1]", "state.squeeze(0)"])
 def test_int8_is_within_a_few_steps_of_float_after_many_steps(kind: type, read: str) -> None:
     torch.manual_seed(0)
     graph = lowered(Sequence(recurrent(kind, 10, 32), read), 50, 10)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1.5
+
+
+@pytest.mark.parametrize("read", ["outputs[:, -1]", "state[-1]"])
+def test_outputs_that_nobody_reads_are_not_kept(read: str) -> None:
+    graph = fold(lowered(Sequence(recurrent(nn.GRU, 3, 4), read, nn.Linear(4, 2)), 5, 3))
+    assert [node.op for node in graph.nodes] == ["gru", "linear"]
+    assert graph.tensors[graph.nodes[0].output].shape == (4,)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -16,6 +16,7 @@ from deepcompress.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.recurrent import RECURRENT, last_step
 
 # Operators whose output may as well have another shape: an attribute says which.
 _OF_ANY_SHAPE = ("mean", "rearrange")
@@ -260,6 +261,17 @@ def _shape_of_moved(producer: Node, consumer: Node) -> tuple[Node] | None:
     return (replace(producer, attributes=replace(producer.attributes, shape=shape)),)
 
 
+def _last_step(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
+    """Where no other output of a recurrent layer is read, it need not keep them."""
+    if producer.op not in RECURRENT or consumer.op != "rearrange" or producer.attributes.last:
+        return None
+    wanted = last_step(producer.attributes)
+    if consumer.attributes.places().tolist() != wanted.places().tolist():
+        return None
+    last = replace(producer, attributes=replace(producer.attributes, last=True))
+    return last, _view_as(consumer, producer.output)
+
+
 def _view_as(node: Node, source: str) -> Node:
     """In the place of a node a view of a tensor, in the shape of the node's output."""
     return replace(node, op="flatten", inputs=(source,), attributes=Flatten(node.attributes.shape))
@@ -276,6 +288,7 @@ REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("padding of a line behind its view as an image", _padding_behind_view),
     ("an order into the Linear before it", _order_into_linear_before),
     ("an order into the Linear behind it", _order_into_linear_behind),
+    ("the last step into the recurrent layer before it", _last_step),
     ("an order that another takes back", _there_and_back),
     ("a shape into what is moved or summed", _shape_of_moved),
 )

@@ -19,7 +19,7 @@ from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
 from deepcompress.ops.rearrange import SPLITS
-from deepcompress.ops.recurrent import RECURRENT, split_layers
+from deepcompress.ops.recurrent import RECURRENT, last_step, split_layers
 
 if TYPE_CHECKING:
     import torch
@@ -198,16 +198,14 @@ class _Lowering:
         if not fx.users:
             return
         node = next(node for node in self.nodes if node.output == source.name)
-        outputs_used = any(user.args[1] == 0 and user.users for user in source.users)
-        if index > 1 or outputs_used:
-            what = "its cell is read" if index > 1 else "its outputs and its last state are read"
+        if index > 1:
             raise self.read_call(source, node.op).unsupported(
-                what, "Read either its outputs or its last output, h"
+                "its cell is read", "Read its outputs, or its last output h"
             )
-        last = replace(node, attributes=replace(node.attributes, last=True))
-        self.nodes[self.nodes.index(node)] = last
-        self.tensors[node.output] = Tensor(node.output, (node.attributes.hidden,))
-        self.alias[fx.name] = node.output
+        attributes = last_step(node.attributes)
+        self.tensors[fx.name] = Tensor(fx.name, attributes.shape)
+        last = Node(f"{node.name}.last", "rearrange", (node.output,), fx.name, attributes, {})
+        self.nodes.append(last)
         self.states.add(fx.name)
 
     def drop_layers(self, fx: torch.fx.Node, aten: str) -> None:

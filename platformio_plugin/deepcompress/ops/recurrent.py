@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ops.rearrange import Rearrange, merged
 from deepcompress.scales import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ def _unit_by_unit(rows: np.ndarray, gates: int) -> np.ndarray:
     """[gates * units, ...] as [units * gates, ...]."""
     apart = rows.reshape(gates, -1, *rows.shape[1:]).swapaxes(0, 1)
     return np.ascontiguousarray(apart.reshape(rows.shape))
+
+
+def last_step(attributes: Recurrent) -> Rearrange:
+    """Of all outputs the last."""
+    size, before = attributes.hidden, attributes.hidden * (attributes.steps - 1)
+    return Rearrange("last step", before + size, before, merged([(size, 1)]), (size,))
 
 
 def gate_by_gate(rows: torch.Tensor, gates: int) -> torch.Tensor:
