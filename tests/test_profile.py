@@ -789,6 +789,9 @@ def test_the_report_in_html_gets_what_was_measured(tmp_path, capsys):
     command = ["profile", elf, "--report", str(tmp_path / "report.json"), "--html", str(html)]
     assert main(command) == 0
     assert "<title>conv: 38 profiled</title>" in html.read_text()
+    (tmp_path / "report.json").write_text(json.dumps(facts | {"flash": {}}))
+    assert main(command) == 1
+    assert "it says nothing of" in capsys.readouterr().err
     assert main(["profile", elf, "--html", str(html)]) == 1
     assert "Add --report" in " ".join(capsys.readouterr().err.split())
 

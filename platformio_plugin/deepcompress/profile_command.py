@@ -82,9 +82,20 @@ def run(parsed: argparse.Namespace) -> int:
     )
     facts = to_json(measured)
     if parsed.html:
-        write({parsed.html.name: page(report, facts)}, parsed.html.parent)
+        write({parsed.html.name: _page(report, facts, parsed.report)}, parsed.html.parent)
     print(json.dumps(facts, indent=1) if parsed.json else table(measured))
     return 0
+
+
+def _page(report: dict[str, Any], facts: dict[str, Any], path: Path) -> str:
+    try:
+        return page(report, facts)
+    except KeyError as missing:
+        raise UserError(
+            f"it says nothing of {missing}, so that it is of another release",
+            f"report {path}",
+            "Compile the model anew",
+        ) from None
 
 
 def _check_numbers(parsed: argparse.Namespace) -> None:
