@@ -48,7 +48,6 @@ def compress(
     clock.stage("correct")
     integer = quantize(pruned, calibration, narrow=gains_by_narrow(options))
     check.accumulators_fit(integer)
-    check.offsets_fit(integer)
     clock.stage("quantize")
     encoded = encode(
         integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu

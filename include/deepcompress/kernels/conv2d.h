@@ -18,15 +18,14 @@
 
 /*
  * input [channels][height][width] -> output [out_channels][out_height][out_width]
- * scratch: layer->scratch_words, and behind them room for the padded input if it is copied
+ * scratch: layer->scratch_words, and behind them room for a group's padded input if it is copied
  */
 DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
                               const int8_t *input, int8_t *output, int32_t *scratch) {
     if (weights->encoding == DC_PANEL) {
         dc_conv2d_panel(layer, weights, input, output, (uint32_t *)scratch);
     } else {
-        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
-        dc_conv2d_taps(layer, weights, padded, output, (uint32_t *)scratch);
+        dc_conv2d_taps(layer, weights, input, output, scratch);
     }
 }
 
