@@ -227,6 +227,21 @@ def graphs(draw: st.DrawFn) -> Graph:
     return Graph("net", build.tensors, _needed(build), ("x",), (build.last,))
 
 
+@st.composite
+def products(draw: st.DrawFn) -> Graph:
+    """A layer of products, some wider than a vector: a convolution, maybe pooled, or a linear."""
+    shape = tuple(draw(st.integers(1, high)) for high in (24, 9, 19))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    build = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x")
+    if draw(st.booleans()):
+        build.linear()
+    else:
+        build.conv2d()
+        if draw(st.booleans()):
+            build.max_pool2d()
+    return Graph("net", build.tensors, tuple(build.nodes), ("x",), (build.last,))
+
+
 def _needed(build: _Builder) -> tuple[Node, ...]:
     """The layers that the last tensor depends on."""
     needed, nodes = {build.last}, []

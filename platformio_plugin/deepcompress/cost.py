@@ -109,6 +109,16 @@ _PORTABLE = {
     "conv2d_panel": KernelCost(mac=12.0, weight=0, output=40, code_bytes=900),
 }
 
+# Dense layers with the vector extension, in instructions, for Arm publishes no timing of it; the
+# output of a pooling layer counts once for each value of its window.
+_VECTORS = {
+    "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=560),
+    "linear_dense": KernelCost(mac=0.16, weight=0, output=8, code_bytes=240),
+}
+
+# They copy each value of a convolution's windows, four positions at a time.
+_VECTOR_COLUMN_INSTRUCTIONS = 1.3
+
 # A convolution in panels copies each value of its windows, at each position.
 _COLUMN_CYCLES = 5.5
 
@@ -118,7 +128,7 @@ _DENSE_WEIGHT_CYCLES = 17
 # A padded convolution's copy of its input, a byte.
 _PADDING_CYCLES = 2.0
 
-# Against Cortex-M4 at zero wait states.
+# Against Cortex-M4 at zero wait states; the M55's are instructions.
 _FAMILY_FACTOR = {"m0": 1.7, "m3": 1.2, "m7": 0.6, "m33": 0.9, "m55": 0.8}
 
 # The decoder that all layers of an encoding call.
@@ -156,6 +166,8 @@ def estimate(
     core = find(cpu)
     encoding = weight.encoding if weight else None
     name = _kernel_name(node, encoding)
+    if core.has_mve and name in _VECTORS and getattr(node.attributes, "groups", 1) == 1:
+        return _vector_cost(node, _VECTORS[name], output)
     by_dsp = core.has_dsp and not (weight and weight.zero_point)
     kernel = KERNELS[name] if by_dsp else _PORTABLE.get(name, KERNELS[name])
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
@@ -171,6 +183,16 @@ def estimate(
         code_bytes += UNFOLDED_CODE_BYTES
     factor = _FAMILY_FACTOR.get(core.family, 1.0)
     return Cost(round(cycles * factor), code_bytes, macs)
+
+
+def _vector_cost(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
+    """A dense layer's, zeros and all, with the vector extension."""
+    channels, columns = node.weight.shape
+    macs = OPERATORS[node.op].macs(node.attributes, node.weight.size, output)
+    instructions = kernel.mac * macs + kernel.output * macs / columns
+    if node.op == "conv2d":
+        instructions += _VECTOR_COLUMN_INSTRUCTIONS * macs / channels
+    return Cost(round(instructions), kernel.code_bytes, macs)
 
 
 def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, tiles: int) -> int:

@@ -13,7 +13,7 @@ from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
 from deepcompress.ops import OPERATORS
-from deepcompress.ops.conv2d import padded_bytes, panel_words, tap_words
+from deepcompress.ops.conv2d import column_words, padded_bytes, panel_words, tap_words
 from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
@@ -60,10 +60,13 @@ def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
     """4-byte words of a convolution's scratch before its padded input."""
     if node.op != "conv2d":
         return 0
-    if encoded.weights[node.name].encoding == "panel":
+    encoding = encoded.weights[node.name].encoding
+    if encoding == "panel":
         return panel_words(node.weight)
     channels, height, width = encoded.integer.tensors[node.inputs[0]].shape
-    return tap_words(node.weight, channels // node.attributes.groups * height * width)
+    taps = tap_words(node.weight, channels // node.attributes.groups * height * width)
+    # Which of its ways a dense convolution takes is for the C compiler to say.
+    return max(taps, column_words(node.weight)) if encoding == "dense" else taps
 
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:

@@ -220,6 +220,11 @@ def panel_words(weight: np.ndarray) -> int:
     return columns + columns % 2
 
 
+def column_words(weight: np.ndarray) -> int:
+    """4-byte words for four columns of int8."""
+    return weight.shape[1]
+
+
 def padded_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
     """Scratch for the copy of the input with its padding; 0 where there is none."""
     channels, height, width = shape
