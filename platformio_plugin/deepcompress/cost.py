@@ -75,14 +75,14 @@ KERNELS: dict[str, KernelCost] = {
     "flatten_int8": KernelCost(mac=0, weight=0, output=1, code_bytes=20),
     "avg_pool2d_int8": KernelCost(mac=9, weight=0, output=2, code_bytes=180),
     "adaptive_pool2d_int8": KernelCost(mac=9, weight=0, output=30, code_bytes=310),
-    "mean_int8": KernelCost(mac=7, weight=0, output=20, code_bytes=60),
+    "mean_int8": KernelCost(mac=2.5, weight=0, output=15, code_bytes=80),
     "rearrange_int8": KernelCost(mac=0, weight=0, output=8, code_bytes=50),
     "concat_int8": KernelCost(mac=0, weight=0, output=0.8, code_bytes=70),
     "pad_int8": KernelCost(mac=0, weight=0, output=2, code_bytes=150),
     "upsample_bilinear2d_int8": KernelCost(mac=3.2, weight=0, output=0, code_bytes=280),
-    "add_int8": KernelCost(mac=11, weight=0, output=0, code_bytes=45),
-    "mul_int8": KernelCost(mac=17, weight=0, output=0, code_bytes=66),
-    "scale_shift_int8": KernelCost(mac=15, weight=0, output=0, code_bytes=88),
+    "add_int8": KernelCost(mac=9.5, weight=0, output=0, code_bytes=148),
+    "mul_int8": KernelCost(mac=15, weight=0, output=0, code_bytes=62),
+    "scale_shift_int8": KernelCost(mac=7.6, weight=0, output=0, code_bytes=148),
     "prelu_int8": KernelCost(mac=0, weight=0, output=21, code_bytes=100),
     "softmax_int8": KernelCost(mac=0, weight=0, output=45, code_bytes=130),
     "layer_norm_int8": KernelCost(mac=0, weight=0, output=50, code_bytes=400),
@@ -107,6 +107,9 @@ _PORTABLE = {
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
     "linear_block": KernelCost(mac=6.5, weight=0, output=32, code_bytes=225),
     "conv2d_panel": KernelCost(mac=12.0, weight=0, output=40, code_bytes=900),
+    "mean_int8": KernelCost(mac=7.0, weight=0, output=20, code_bytes=60),
+    "add_int8": KernelCost(mac=17.0, weight=0, output=0, code_bytes=70),
+    "scale_shift_int8": KernelCost(mac=15.0, weight=0, output=0, code_bytes=88),
 }
 
 # A convolution in panels copies each value of its windows, at each position.
