@@ -63,7 +63,7 @@ KERNELS: dict[str, KernelCost] = {
     "linear_block": KernelCost(mac=4.7, weight=0, output=32, code_bytes=225),
     "linear_codebook": KernelCost(mac=35.0, weight=0, output=32, code_bytes=185),
     "linear_huffman": KernelCost(mac=118.0, weight=0, output=32, code_bytes=172),
-    "recurrent_dense": KernelCost(mac=8.0, weight=0, output=400, code_bytes=610),
+    "recurrent_dense": KernelCost(mac=3.2, weight=0, output=400, code_bytes=650),
     "recurrent_delta": KernelCost(mac=19.5, weight=0, output=400, code_bytes=660),
     "recurrent_delta4": KernelCost(mac=28.0, weight=0, output=400, code_bytes=685),
     "recurrent_bitmap": KernelCost(mac=38.0, weight=0, output=400, code_bytes=730),
@@ -104,6 +104,7 @@ _TILES = {
 # Without the DSP extension, or where a zero point is taken off each input.
 _PORTABLE = {
     "linear_panel": KernelCost(mac=14.0, weight=0, output=32, code_bytes=400),
+    "recurrent_dense": KernelCost(mac=8.0, weight=0, output=400, code_bytes=610),
     "linear_delta": KernelCost(mac=12.0, weight=0, output=32, code_bytes=180),
     "linear_block": KernelCost(mac=6.5, weight=0, output=32, code_bytes=225),
     "conv2d_panel": KernelCost(mac=12.0, weight=0, output=40, code_bytes=900),
