@@ -17,8 +17,8 @@ class Goal:
         flash_budget: bytes of flash for these and the code of the kernels they need.
         sparsity: share of weights that are zero, at least.
         cycle_budget: modelled cycles of an inference on the target CPU.
-        least: "parameter_bytes" or "cycles": what shall be least where a loss is tolerated, and what
-            counts most where both are limited.
+        least: "parameter_bytes" or "cycles": what shall be least where a loss is tolerated, and
+            what counts most where both are limited.
     """
 
     max_accuracy_drop: float | None = None
