@@ -29,6 +29,7 @@ format: setup ## ruff and clang-format, in place
 
 docs: setup ## the pages that are written by the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
+	@$(PYTHON) -m deepcompress operators > docs/operators.md
 	@$(PYTHON) -m deepcompress options --kconfig > zephyr/Kconfig
 	@$(PYTHON) tools/forward.py
 

@@ -63,7 +63,7 @@ def measure_generated(
 ) -> Measured:
     """A network from this project's compiler."""
     elf = arm_runner.build(
-        texts, name=name, folder=folder, cpu=cpu, optimize=OPTIMIZE, inputs=inputs
+        texts, name=name, folder=folder, cpu=cpu, flags=[OPTIMIZE], inputs=inputs
     )
     return _measured(elf, f"{name}_infer_int8", inputs.nbytes, cpu)
 

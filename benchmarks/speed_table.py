@@ -114,7 +114,8 @@ def workload_lines(rows: Sequence[Row]) -> list[str]:
                     cycles = (f"{row.cycles:,}", f"{row.cycles / row.macs:.2f}")
                 ratios = ("" if to is None else f"{ratio(row, to):.3f}" for to in peers)
                 sizes = (f"{n:,}" for n in (row.instructions, row.code_bytes, row.flash_bytes))
-                cells.append([row.implementation, *cycles, *ratios, *sizes])
+                name = row.implementation + ("" if row.exact else " WRONG")
+                cells.append([name, *cycles, *ratios, *sizes])
         lines += [*columns(cells, right=right), ""]
     return lines
 

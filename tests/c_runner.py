@@ -65,6 +65,7 @@ def build(
     flags: tuple[str, ...] = ("-O1", *SANITIZERS),
     kernels: str = "portable",
     before: str = "",
+    main: str = MAIN,
 ) -> Path:
     """The program that runs a generated model on standard input; every warning is an error.
 
@@ -72,9 +73,10 @@ def build(
         kind: what the inputs are: "int8", "uint8" or "float".
         kernels: a key of `KERNELS`.
         before: C that runs once, before the first inference.
+        main: the program's template.
     """
     types = {"int8": "int8_t", "uint8": "uint8_t", "float": "float"}
-    main = MAIN.format(name=name, NAME=name.upper(), kind=kind, type=types[kind], before=before)
+    main = main.format(name=name, NAME=name.upper(), kind=kind, type=types[kind], before=before)
     write({**texts, "main.c": main}, folder)
     program = folder / f"model_{compiler}_{kind}"
     sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]

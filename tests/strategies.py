@@ -12,14 +12,21 @@ from deepcompress.ops.avg_pool2d import AvgPool2d
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.concat import Concat
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.layer_norm import LayerNorm
 from deepcompress.ops.linear import Linear
+from deepcompress.ops.linear_rows import LinearRows
+from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.mean import Mean
 from deepcompress.ops.mul import Mul
 from deepcompress.ops.pad import Pad
+from deepcompress.ops.prelu import PReLU
 from deepcompress.ops.rearrange import Rearrange, changes_nothing, merged
+from deepcompress.ops.recurrent import Recurrent
 from deepcompress.ops.scale_shift import ScaleShift
+from deepcompress.ops.softmax import Softmax
 from deepcompress.ops.upsample_bilinear2d import UpsampleBilinear2d
 from hypothesis import strategies as st
 
@@ -101,6 +108,59 @@ class _Builder:
             weight=self.weights(features, size),
             bias=self.bias(features),
         )
+
+    def linear_rows(self) -> None:
+        *rows, size = self.shape
+        features = self.integer(1, 6)
+        weight, bias = self.weights(features, size), self.bias(features)
+        if rows:
+            attributes = LinearRows(size, features, tuple(rows))
+            self.put("linear_rows", attributes, weight=weight, bias=bias)
+
+    def recurrent(self) -> None:
+        steps, hidden = self.shape[0], self.integer(1, 5)
+        features = self.tensors[self.last].size // steps
+        self.put("flatten", Flatten((steps, features)))
+        op, gates = self.draw(st.sampled_from([("gru", 3), ("lstm", 4)]))
+        parameters = {
+            "weight": self.weights(gates * hidden, features + hidden),
+            "bias": self.bias(gates * hidden),
+        }
+        if op == "gru":
+            parameters["hidden_bias"] = self.bias(hidden)
+        self.put(op, Recurrent(features, hidden, steps, self.draw(st.booleans())), **parameters)
+
+    def lookup(self) -> None:
+        functions = ["abs", "gelu", "hardswish", "leaky_relu", "sigmoid", "silu", "tanh"]
+        self.put("lookup", Lookup(self.draw(st.sampled_from(functions))))
+
+    def prelu(self) -> None:
+        slopes = self.draw(st.sampled_from([1, self.shape[0]]))
+        slope = self.random.standard_normal(slopes).astype(np.float32)
+        self.put("prelu", PReLU(slopes), slope=slope)
+
+    def softmax(self) -> None:
+        axis = self.integer(0, len(self.shape) - 1)
+        self.put("softmax", Softmax(axis, log=self.draw(st.booleans())))
+
+    def layer_norm(self) -> None:
+        shape = self.shape[self.integer(0, len(self.shape) - 1) :]
+        gain, bias = self.random.standard_normal((2, *shape)).astype(np.float32)
+        if np.prod(shape) > 3:  # of fewer values, int8 inputs may tell no variance
+            self.put("layer_norm", LayerNorm(shape, 1e-5), gain=gain, bias=bias)
+
+    def conv_transpose2d(self) -> None:
+        kernel, stride = ((self.integer(1, high), self.integer(1, high)) for high in (3, 2))
+        attributes = ConvTranspose2d(
+            in_channels=self.shape[0],
+            out_channels=self.integer(1, 3),
+            kernel=kernel,
+            stride=stride,
+            padding=tuple(self.integer(0, (k - 1) // 2) for k in kernel),
+        )
+        weight = self.weights(attributes.out_channels, self.shape[0], *kernel)
+        bias = self.bias(attributes.out_channels)
+        self.put("conv_transpose2d", attributes, weight=weight, bias=bias)
 
     def max_pool2d(self) -> None:
         _, height, width = self.shape
@@ -210,7 +270,14 @@ def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
 ON_ANYTHING += ["rearrange", "concat", "mean"]
-ON_IMAGES = ["conv2d"] * 4 + ["max_pool2d", "avg_pool2d", "pad", "upsample_bilinear2d"]
+ON_ANYTHING += ["linear_rows", "recurrent", "lookup", "prelu", "softmax", "layer_norm"]
+ON_IMAGES = ["conv2d"] * 4 + [
+    "conv_transpose2d",
+    "max_pool2d",
+    "avg_pool2d",
+    "pad",
+    "upsample_bilinear2d",
+]
 
 
 @st.composite

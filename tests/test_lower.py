@@ -89,11 +89,6 @@ def test_a_dynamic_batch_is_no_obstacle() -> None:
     assert lower(program, name="net").tensors["x"].shape == (1, 8, 8)
 
 
-class TwoOutputs(nn.Module):
-    def forward(self, x: torch.Tensor) -> tuple:
-        return torch.relu(x), x.clamp(0, 1)
-
-
 REFUSED = {
     "an operator that is not supported": (
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.Unfold(2)),
@@ -103,7 +98,6 @@ REFUSED = {
         nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, 1)),
         r"layer 1 \(conv3d\).* is not supported",
     ),
-    "two outputs": (TwoOutputs(), r"1 inputs and 2 outputs.*wrap the model"),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from c_runner import ROOT
-from deepcompress.__main__ import options_markdown
+from deepcompress.__main__ import operators_markdown, options_markdown
 from deepcompress.errors import UserError
 from deepcompress.options import OPTIONS, Options, parse, parse_one
 
@@ -89,3 +89,7 @@ def test_an_unknown_option_suggests_the_nearest() -> None:
 
 def test_the_documentation_is_what_the_table_says() -> None:
     assert (ROOT / "docs" / "options.md").read_text() == options_markdown()
+
+
+def test_the_page_of_operators_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "operators.md").read_text() == operators_markdown()

@@ -616,6 +616,35 @@ def test_data_in_flash_waits_too_once_a_line():
     assert slow.cycles - fast.cycles == 1 + 5
 
 
+UNALIGNED = """
+function net_infer_int8
+   ldr r1, =words
+   ldr r2, [r1]
+   ldr r2, [r1, #1]
+   ldr r2, [r1, #2]
+   ldr r2, [r1, #3]
+   ldrh r2, [r1, #2]
+   ldrh r2, [r1, #3]
+   ldrsb r2, [r1, #3]
+   bx lr
+   .ltorg
+ended net_infer_int8
+.balign 4
+words: .space 8
+"""
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("cpu", ["cortex-m3", "cortex-m4"])
+def test_a_word_that_is_not_aligned_costs_a_cycle_for_each_further_piece(cpu, alone):
+    elf = firmware(CALL_ONCE, UNALIGNED, cpu)
+    (plain,), (split,) = (
+        profile(elf, alone=alone, unaligned=counted).inferences for counted in (False, True)
+    )
+    assert split.cycles - plain.cycles == 2 + 1 + 2 + 1
+    assert split.instructions == plain.instructions
+
+
 @pytest.mark.parametrize("cpu", BOARDS)
 def test_the_cpu_is_read_from_the_elf(cpu):
     measured = profile(firmware(RUN_LOOP, LOOP, cpu))
@@ -716,7 +745,7 @@ def test_the_table_has_a_line_an_inference_and_a_layer():
 def test_json_has_the_documented_keys():
     facts = json.loads(json.dumps(to_json(small_profile())))
     assert set(facts) == {
-        "schema", "cpu", "source", "limits", "clock_hz", "wait_states", "exit_code",
+        "schema", "cpu", "source", "limits", "clock_hz", "wait_states", "unaligned", "exit_code",
         "inferences", "functions",
     }  # fmt: skip
     assert facts["inferences"][0] == {
@@ -760,6 +789,9 @@ def test_the_report_in_html_gets_what_was_measured(tmp_path, capsys):
     command = ["profile", elf, "--report", str(tmp_path / "report.json"), "--html", str(html)]
     assert main(command) == 0
     assert "<title>conv: 38 profiled</title>" in html.read_text()
+    (tmp_path / "report.json").write_text(json.dumps(facts | {"flash": {}}))
+    assert main(command) == 1
+    assert "it says nothing of" in " ".join(capsys.readouterr().err.split())
     assert main(["profile", elf, "--html", str(html)]) == 1
     assert "Add --report" in " ".join(capsys.readouterr().err.split())
 
@@ -803,6 +835,7 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
         (RUN_LOOP, {"cpu": "cortex-m5"}, r"no CPU is called 'cortex-m5' \(did you mean"),
         (RUN_LOOP, {"cpu": "cortex-m55", "alone": True}, "only instructions are known"),
         (RUN_LOOP, {"cpu": "cortex-m55", "flash_wait_states": 1}, "only instructions are known"),
+        (RUN_LOOP, {"cpu": "cortex-m7", "unaligned": True}, "it is not known what a word"),
         (RUN_LOOP, {"cpu": "host"}, "host cannot be profiled: it is no Cortex-M"),
         (SLEEPS, {"function": "main", "alone": True}, "main, at 0x........, sleeps there"),
         (OUTSIDE, {"function": "main", "alone": True}, "main, at 0x........, accesses 0x90000000"),

@@ -143,10 +143,15 @@ def test_a_pace_tells_what_other_sparsities_compile_to(folder: Path, optimize: s
     assert dense_cycles(opened.graph, pace) > cycles
 
 
-def test_a_tolerated_loss_is_searched_for(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("optimize", "size"), [("size", "[\\d,]+ B"), ("speed", "[\\d,]+ cycles")])
+def test_a_tolerated_loss_is_searched_for_in_bytes_or_for_speed_in_cycles(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, optimize: str, size: str
+) -> None:
     small = tmp_path / "small.pt"
-    assert main(command(folder, small, max_accuracy_drop="5", trials="3", epochs="2")) == 0
+    goal = {"max_accuracy_drop": "5", "trials": "3", "epochs": "2", "optimize": optimize}
+    assert main(command(folder, small, **goal)) == 0
     assert len(list(next((tmp_path / "small.study").iterdir()).glob("trials/*"))) == 3
+    assert re.search(rf"^trial 1 of 3: {size}, \w+ scores", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_goal_out_of_reach_is_told_with_the_nearest_which_is_written(

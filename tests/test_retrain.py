@@ -25,7 +25,7 @@ from deepcompress.ops.linear import Linear
 from deepcompress.pace import Pace
 from deepcompress.recipe import Outcome, Recipe
 from deepcompress.retrain import Epoch, Retrained, retrain
-from deepcompress.scores import SCORES, score_weights
+from deepcompress.scores import SCORES, loss_shares, score_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -218,6 +218,18 @@ def score_of(
     """Scores where all weights have the same gradient."""
     saliency = {name: weight.square() for name, weight in weights.items()}
     return score_weights(weights, score=score, saliency=saliency, bits=bits, cycles=cycles)
+
+
+def test_a_batch_of_large_loss_has_no_more_say_than_others() -> None:
+    weights = {"first": torch.tensor([[1.0, -2.0]]), "second": torch.tensor([[3.0]])}
+    gradients = {"first": torch.tensor([[0.5, 0.5]]), "second": torch.tensor([[-0.1]])}
+    shares = loss_shares(weights, gradients)
+    torch.testing.assert_close(shares["first"], torch.tensor([[0.25, 1.0]]) / 1.34)
+    many = loss_shares(weights, {name: 1e3 * gradient for name, gradient in gradients.items()})
+    for name, share in shares.items():
+        torch.testing.assert_close(many[name], share)
+    none = loss_shares(weights, {name: 0 * gradient for name, gradient in gradients.items()})
+    assert not any(share.any() for share in none.values())
 
 
 def test_lamp_divides_by_all_weights_that_are_not_smaller() -> None:

@@ -25,7 +25,7 @@ CPU = speed.CPU
 
 def row(implementation: str, cycles: int, sparsity: float | None = None) -> speed.Row:
     encoding = None if sparsity is None else "delta"
-    sizes = {"code_bytes": 100, "flash_bytes": 200}
+    sizes = {"code_bytes": 100, "flash_bytes": 200, "exact": True}
     return speed.Row(implementation, SHAPE, CPU, sparsity, encoding, 1000, cycles, cycles, **sizes)
 
 
@@ -41,6 +41,7 @@ def test_a_layer_of_ours_is_measured_beside_cmsis_nn(
     monkeypatch.setattr(speed, "BUILD", tmp_path)
     ours = speed.ours("sparse", workload, sparse, CPU, 0.8)
     assert ours.macs == 16 * 27 * 32 * 32
+    assert ours.exact
     assert ours.cycles < peer.cycles
     assert 0 < ours.code_bytes < peer.code_bytes < peer.flash_bytes
 
@@ -54,7 +55,7 @@ def test_the_papers_loops_answer_as_the_float_network(arm_tools: None, tmp_path:
 
 @pytest.mark.parametrize("shape", ["3x3 3->16 on 32x32", "depthwise 3x3 64 on 25x5"])
 def test_peers_get_the_same_network_to_within_rounding(shape: str) -> None:
-    built = workloads.compiled(workloads.layer(shape), sparsity=None, cpu=CPU, encoding="dense")
+    built = workloads.compiled(workloads.layer(shape), sparsity=None, cpu=CPU)
     theirs = run_tflite(tflite_layers(built.integer), built.inputs.transpose(1, 2, 0))
     difference = theirs.transpose(2, 0, 1).astype(int) - built.outputs
     assert np.abs(difference).max() <= 1
@@ -97,7 +98,7 @@ def test_a_peer_that_cannot_be_had_keeps_its_last_row(capsys: pytest.CaptureFixt
         raise Missing("no network")
 
     workload = workloads.layer(SHAPE)
-    built = workloads.compiled(workload, sparsity=None, cpu=CPU, encoding="dense")
+    built = workloads.compiled(workload, sparsity=None, cpu=CPU)
     last = [row("theirs", 900), row(DENSE, 400)]
     peer = speed.Peer("theirs", measure)
     assert speed.measure_peer(peer, workload, built, CPU, last) == last[:1]

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     _add_prune(commands)
     _add_profile(commands)
     _add_options(commands)
+    _add_operators(commands)
     return top
 
 
@@ -241,6 +242,42 @@ def options_markdown() -> str:
             f" One of {', '.join(f'`{choice}`' for choice in o.choices)}." if o.choices else ""
         )
         lines.append(f"| `{o.name}` | {default} | {o.meaning}.{choices} | `{o.example}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _add_operators(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("operators", help="every operator, and what it can do")
+    command.set_defaults(run=run_operators)
+
+
+def run_operators(parsed: argparse.Namespace) -> int:
+    print(operators_markdown(), end="")
+    return 0
+
+
+def operators_markdown() -> str:
+    """docs/operators.md: the operators' own words on what they are."""
+    from deepcompress.ops import OPERATORS
+
+    lines = [
+        "# Operators",
+        "",
+        "Written by `python -m deepcompress operators`. A layer becomes one of these by the aten",
+        "operators that torch's export makes of it. Whatever is not here, or is used in a way",
+        "that is not, is refused by layer, operator and line.",
+    ]
+    for name, operator in OPERATORS.items():
+        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
+        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            title,
+            "",
+            *([limits, ""] if limits else []),
+            f"From {aten}.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +79,54 @@ def _listed(numbers: np.ndarray) -> str:
 
 
 def read_calibration(options: Options) -> Calibration | None:
-    """The calibration file of the options, or None where none is named. Raises UserError."""
+    """The calibration file of the options, or None where none is named. Raises UserError.
+
+    None too where it has no `inputs` but several arrays, which may be those of a network of as many
+    inputs: `read_several` knows.
+    """
     if options.calibration is None:
         return None
     path = Path(options.calibration)
     arrays = open_arrays(path, "calibration")
+    if "inputs" not in arrays and len(set(arrays) - {"labels"}) > 1:
+        return None
     scaling = byte_scaling(options)
     inputs, labels = read_arrays(arrays, path, "calibration")
     if inputs.dtype != np.uint8:
         return Calibration(inputs.astype(np.float32), labels, scaling)
     scaling = scaling or PLAIN_BYTES
     return Calibration(real_inputs(inputs, scaling, path), labels, scaling, images=inputs)
+
+
+def read_several(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Calibration:
+    """A calibration file with an array for each input, by name, which are joined in that order.
+
+    Raises:
+        UserError: what is missing, or has another shape.
+    """
+    arrays, where = open_arrays(path, "calibration"), f"calibration file {path}"
+    if len(shapes) == 1:
+        read_arrays(arrays, path, "calibration")
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise UserError(
+                f"it has no array `{name}`{did_you_mean(name, arrays)}; it has {_keys(arrays)}",
+                where,
+                f"Save it with numpy.savez(path, {', '.join(f'{name}=...' for name in shapes)})",
+            )
+        _check_inputs(arrays[name], where, name)
+        samples = (len(arrays[next(iter(shapes))]), *shape)
+        if arrays[name].shape != samples:
+            raise UserError(
+                f"`{name}` has the shape {list(arrays[name].shape)}, the model's input wants "
+                f"{list(samples)}",
+                where,
+                "Save as many samples of each input, as the training fed them",
+            )
+    joined = [arrays[name].reshape(len(arrays[name]), -1).astype(np.float32) for name in shapes]
+    labels = arrays.get("labels")
+    _check_labels(labels, len(joined[0]), where)
+    return Calibration(np.hstack(joined), labels)
 
 
 def read_arrays(
@@ -172,23 +210,23 @@ def _keys(arrays: dict[str, np.ndarray]) -> str:
     return ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items()) or "nothing"
 
 
-def _check_inputs(inputs: np.ndarray, where: str) -> None:
+def _check_inputs(inputs: np.ndarray, where: str, name: str = "inputs") -> None:
     if inputs.ndim < 2 or len(inputs) == 0:
         raise UserError(
-            f"`inputs` has the shape {list(inputs.shape)}, which holds no samples",
+            f"`{name}` has the shape {list(inputs.shape)}, which holds no samples",
             where,
             "Save [samples, channels, height, width]; a hundred samples are enough",
         )
     if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
         raise UserError(
-            f"`inputs` is {inputs.dtype}",
+            f"`{name}` is {inputs.dtype}",
             where,
             "Save float32 as the network wants it, or uint8 images",
         )
     if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
         bad = np.argwhere(~np.isfinite(inputs))[0]
         raise UserError(
-            f"`inputs` holds NaN or infinity, first in sample {bad[0]}",
+            f"`{name}` holds NaN or infinity, first in sample {bad[0]}",
             where,
             "Remove these samples: the ranges of the int8 network are measured on this data",
         )

@@ -7,17 +7,20 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepcompress import check
+from deepcompress.batches import shape_of
 from deepcompress.calibration import (
     Calibration,
     byte_scaling,
     check_shape,
     read_calibration,
+    read_several,
     synthetic_calibration,
 )
 from deepcompress.compress import Clock, compress
@@ -32,7 +35,7 @@ from deepcompress.load import load
 from deepcompress.lower import lower
 from deepcompress.options import Options
 from deepcompress.page import page
-from deepcompress.reference import quantize_bytes, quantize_float, run
+from deepcompress.reference import quantize_bytes, quantize_inputs, run
 from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
 from deepcompress.saving import check_writable, save_graph
@@ -186,6 +189,13 @@ def _retrain(
 def _shrink(
     opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
 ) -> Shrunk:
+    graph = opened.graph
+    if len(graph.inputs) + len(graph.outputs) > 2:
+        raise UserError(
+            f"it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            f"model {graph.name}",
+            "Retraining takes one of each; prune in your own training, and compile the result",
+        )
     if opened.samples is None:
         raise UserError(
             "retraining needs data to train on",
@@ -238,17 +248,31 @@ def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> np.ndarra
     """The calibration samples as the device would see them, int8 [samples, *input shape]."""
     if calibration.images is not None:
         return quantize_bytes(calibration.images, integer)
-    return quantize_float(calibration.inputs, integer.quantization[integer.inputs[0]])
+    return quantize_inputs(calibration.inputs, integer)
 
 
 def _calibration_for(
     graph: Graph, calibration: Calibration | None, options: Options
 ) -> Calibration:
-    shape = graph.tensors[graph.inputs[0]].shape
+    _check_one_scaling(graph, options)
+    shape = shape_of(graph, graph.inputs)
+    if calibration is None and options.calibration:
+        shapes = {name: graph.tensors[name].shape for name in graph.inputs}
+        calibration = read_several(Path(options.calibration), shapes)
     if calibration is None:
         return synthetic_calibration(options, shape)
     check_shape(calibration, shape, options.calibration)
     return calibration
+
+
+def _check_one_scaling(graph: Graph, options: Options) -> None:
+    if len(graph.inputs) > 1 and byte_scaling(options) is not None:
+        raise UserError(
+            f"the model has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}), of which raw "
+            "bytes cannot be scaled",
+            "options input_mean and input_std",
+            "Leave them out, and give the inputs as float or int8",
+        )
 
 
 def _golden_inputs(inputs: np.ndarray, options: Options) -> np.ndarray | None:
@@ -264,7 +288,7 @@ def _golden_inputs(inputs: np.ndarray, options: Options) -> np.ndarray | None:
 def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
     if golden is None:
         return 0
-    return golden.nbytes + len(golden) * integer.tensors[integer.outputs[0]].size
+    return golden.nbytes + len(golden) * prod(shape_of(integer, integer.outputs))
 
 
 def _warnings(

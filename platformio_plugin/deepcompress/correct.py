@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.batches import split
 from deepcompress.calibration import Calibration
 from deepcompress.forward import forward_numpy, limit
 from deepcompress.graph import Graph, Node
@@ -57,7 +58,7 @@ def _disagreement(found: np.ndarray, expected: np.ndarray) -> float:
 def _restore_statistics(pruned: Graph, original: Graph, inputs: np.ndarray) -> Graph:
     import torch
 
-    found = {pruned.inputs[0]: torch.from_numpy(inputs)}
+    found = split(pruned, pruned.inputs, torch.from_numpy(inputs))
     wanted = dict(found)
     nodes = []
     with torch.no_grad():

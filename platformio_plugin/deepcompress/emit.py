@@ -76,26 +76,17 @@ def _facts(
     plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden_inputs: np.ndarray | None
 ) -> dict[str, Any]:
     graph = plan.encoded.integer
-    source, result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    output = graph.quantization[graph.outputs[0]]
     return {
         "version": __version__,
         "provenance": provenance,
         "name": graph.name,
         "NAME": graph.name.upper(),
         "Name": class_name(graph.name),
-        "input": source,
-        "output": result,
-        "input_quantization": graph.quantization[graph.inputs[0]],
-        "input_scale": c_float(graph.quantization[graph.inputs[0]].scale),
-        "output_scale": c_float(output.scale),
-        "input_offset": c_offset(graph.quantization[graph.inputs[0]].zero_point),
-        "output_offset": c_offset(output.zero_point),
+        "inputs": _ends(plan, graph.inputs, input_names(graph.inputs)),
+        "outputs": _ends(plan, graph.outputs, output_names(graph.outputs)),
         "byte_input": _byte_input(plan),
         "arena_bytes": plan.arena_bytes,
         "arena_words": -(-plan.arena_bytes // 4),
-        "input_address": plan.addresses[graph.inputs[0]],
-        "output_address": plan.addresses[graph.outputs[0]],
         "layers": _layers(plan),
         "kept": _kept(plan),
         "kernel_headers": sorted({step.node.op for step in plan.steps}),
@@ -103,6 +94,42 @@ def _facts(
         "golden": _golden(plan, golden_inputs),
         "weight_bytes": sum(array.values.nbytes for array in all_arrays(plan)),
     }
+
+
+def input_names(tensors: tuple[str, ...]) -> list[str]:
+    """What each input is called in C: `input` if it is the only one."""
+    if len(tensors) == 1:
+        return ["input"]
+    return [f"input_{c_identifier(name, prefix='')}" for name in tensors]
+
+
+def output_names(tensors: tuple[str, ...]) -> list[str]:
+    """What each output is called in C: `output` if it is the only one, else by its place."""
+    return ["output"] if len(tensors) == 1 else [f"output{i}" for i in range(len(tensors))]
+
+
+def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[str, Any]]:
+    """What the templates need of the network's inputs or outputs. `offset` counts the values before
+    this one's, of one sample."""
+    graph, ends, offset = plan.encoded.integer, [], 0
+    for tensor, name in zip(tensors, names, strict=True):
+        by, size = graph.quantization[tensor], graph.tensors[tensor].size
+        ends.append(
+            {
+                "name": name,
+                "NAME": name.upper(),
+                "tensor": tensor,
+                "shape": graph.tensors[tensor].shape,
+                "size": size,
+                "offset": offset,
+                "scale": c_float(by.scale),
+                "zero_point": by.zero_point,
+                "minus_zero_point": c_offset(by.zero_point),
+                "address": plan.addresses[tensor],
+            }
+        )
+        offset += size
+    return ends
 
 
 def class_name(name: str) -> str:
@@ -229,8 +256,10 @@ def _kept(plan: Plan) -> list[dict[str, int]]:
 def _pointer(plan: Plan, tensor: str) -> str:
     """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
     place = plan.places[tensor]
-    if place.root in plan.encoded.integer.inputs:
-        return f"input + {place.offset}" if place.offset else "input"
+    inputs = plan.encoded.integer.inputs
+    if place.root in inputs:
+        name = input_names(inputs)[inputs.index(place.root)]
+        return f"{name} + {place.offset}" if place.offset else name
     return f"at + {plan.addresses[tensor]}"
 
 
@@ -301,6 +330,8 @@ def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
     outputs = run(plan.encoded.integer, inputs)
     return {
         "count": len(inputs),
+        "input_size": inputs[0].size,
+        "output_size": outputs[0].size,
         "inputs": number_lines(inputs),
         "outputs": number_lines(outputs),
         "bytes": inputs.nbytes + outputs.nbytes,

@@ -47,7 +47,7 @@ def drop_views(graph: Graph) -> Graph:
             for node in graph.nodes
         )
         outputs = graph.outputs
-        if _changes_nothing(graph, view):
+        if _changes_nothing(graph, view) and view.inputs[0] not in graph.inputs:
             outputs = tuple(view.inputs[0] if name == view.output else name for name in outputs)
         read = any(view.output in node.inputs for node in nodes) or view.output in outputs
         if not read:

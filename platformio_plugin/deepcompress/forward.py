@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from deepcompress.batches import join, split
 from deepcompress.graph import Graph
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -26,13 +27,15 @@ def forward(
     """The graph's output for a batch.
 
     Args:
-        inputs: float32 [batch, *input shape].
+        inputs: float32 [batch, *input shape]; of several inputs see `batches.py`.
         parameters: node name -> parameters to use instead of the graph's own, for training.
         observe: called with each tensor's name and value; what it returns takes its place.
 
     Returns:
         float32 [batch, *output shape]; differentiable where the parameters are.
     """
+    import torch
+
     parameters = parameters or to_torch(graph)
     values: dict[str, torch.Tensor] = {}
 
@@ -40,13 +43,13 @@ def forward(
         replacement = observe(name, value)
         values[name] = value if replacement is None else replacement
 
-    put(graph.inputs[0], inputs)
+    for name, value in split(graph, graph.inputs, inputs).items():
+        put(name, value)
     for node in graph.nodes:
         operands = [values[name] for name in node.inputs]
         value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
         put(node.output, limit(value, node.clamp.minimum, node.clamp.maximum))
-    output = values[graph.outputs[0]]
-    return output.reshape(len(inputs), *graph.tensors[graph.outputs[0]].shape)
+    return join(graph, graph.outputs, values, torch.cat)
 
 
 def to_torch(graph: Graph) -> Parameters:

@@ -241,13 +241,19 @@ def profile(
         html = output / f"{model.name}.html"
         command = [_python(model, project), "-m", "deepcompress", "profile", str(firmware)]
         command += ["--function", f"{model.name}_infer_*", "--html", str(html)]
-        command += ["--report", str(reports / f"{model.name}.json")]
+        command += ["--report", str(reports / f"{model.name}.json"), *_cpu_flag(project)]
         command += ["--alone" if alone else "--calls=1", *arguments]
         code = subprocess.run(command, cwd=str(project.folder), env=_environment()).returncode
         if code:
             return code
         project.say(f"report    {html}")
     return 0
+
+
+def _cpu_flag(project: Project) -> list[str]:
+    """The board's CPU: an ELF does not tell a Cortex-M0 from an M0+."""
+    cpu = project.target[project.target.index("--cpu") + 1]
+    return [] if cpu in ("host", "generic") else ["--cpu", cpu]
 
 
 def _complaint(said: str, code: int, project: Project) -> str:

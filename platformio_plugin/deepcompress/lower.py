@@ -137,17 +137,18 @@ class _Lowering:
                 self.call(fx)
             elif fx.op == "output":
                 outputs = tuple(self.tensor_of(argument) for argument in fx.args[0])
-        self.check_inputs_outputs(outputs)
+        outputs = tuple(self.copy_of_input(name) for name in outputs)
         return Graph(self.name, self.tensors, tuple(self.nodes), self.user_inputs, outputs)
 
-    def check_inputs_outputs(self, outputs: tuple[str, ...]) -> None:
-        if len(self.user_inputs) != 1 or len(outputs) != 1:
-            raise UserError(
-                f"it has {len(self.user_inputs)} inputs and {len(outputs)} outputs",
-                f"the model {self.name}",
-                "One of each is supported in this version: wrap the model in a module that "
-                "takes and returns one tensor",
-            )
+    def copy_of_input(self, name: str) -> str:
+        """An output that is an input as it came is copied: it may lie in the caller's memory."""
+        if name not in self.user_inputs:
+            return name
+        copied, shape = f"{name}.copy", self.tensors[name].shape
+        if copied not in self.tensors:
+            self.tensors[copied] = Tensor(copied, shape)
+            self.nodes.append(Node(copied, "flatten", (name,), copied, Flatten(shape), {}))
+        return copied
 
     def call(self, fx: torch.fx.Node) -> None:
         aten = _aten_name(fx)

@@ -5,7 +5,7 @@ become a table for people and JSON for programs (schema below, stable). Cycles a
 tables in `cpus/`, each of which names its source and what it leaves out. Of a core that has no such
 table, `qemu.py` counts instructions.
 
-    {"schema": 1, "cpu", "source", "limits", "clock_hz", "wait_states", "exit_code",
+    {"schema": 1, "cpu", "source", "limits", "clock_hz", "wait_states", "unaligned", "exit_code",
      "inferences": [{"function", "instructions", "cycles", "stack_bytes", "flash_bytes"}],
      "functions": {name: {"role", "calls", "instructions", "cycles", "own_instructions",
                           "own_cycles", "stack_bytes", "flash_bytes", "code_bytes", "milliseconds",
@@ -70,11 +70,12 @@ class Inference:
 @dataclass(frozen=True)
 class Profile:
     """Attributes: `costs` by function, inferences first, then layers in the order of their first
-    call, then what these call; `flash_reads` tells whether bytes read from flash were counted."""
+    call, then what these call; `flash_reads` and `unaligned` tell whether that was counted."""
 
     cpu: Cpu
     wait_states: int
     flash_reads: bool
+    unaligned: bool
     exit_code: int | None
     inferences: tuple[Inference, ...]
     costs: Mapping[str, Cost]
@@ -92,6 +93,7 @@ def profile(
     folder: Path | None = None,
     flash_wait_states: int = 0,
     flash_reads: bool = False,
+    unaligned: bool = False,
     clock_hz: int | None = None,
     dense_macs: Mapping[str, int] | None = None,
     console: IO[bytes] | None = None,
@@ -109,6 +111,7 @@ def profile(
         folder: the files that the firmware sees; by default the working directory.
         flash_wait_states: see `simulate`.
         flash_reads: count bytes loaded from flash, constants and literals; slower.
+        unaligned: count what words that are not aligned cost on this CPU; slower.
         clock_hz: to tell milliseconds.
         dense_macs: products of each layer's function, to tell cycles a product.
         console: where the firmware's output goes; by default nowhere.
@@ -122,16 +125,26 @@ def profile(
     inferences = _addresses(firmware, function or INFERENCE)
     limits = Limits(None if alone else calls, instruction_limit)
     where = {"folder": folder or Path.cwd(), "console": console or io.BytesIO()}
-    flash = {"wait_states": flash_wait_states, "flash_reads": flash_reads}
+    memory = {
+        "wait_states": flash_wait_states,
+        "flash_reads": flash_reads,
+        "unaligned": unaligned,
+    }
     if core.timing is None:
-        _refuse_unknown(core, alone or flash_reads or flash_wait_states)
+        _refuse_unknown(core, alone or any(memory.values()))
         trace = qemu.trace(firmware, core, inferences=inferences, limits=limits, **where)
+    elif unaligned and not core.timing.splits_words:
+        raise UserError(
+            f"it is not known what a word that is not aligned costs a {core.name}",
+            "option --unaligned",
+            "Leave it out; of a Cortex-M3 and a Cortex-M4 it is known",
+        )
     elif alone:
-        trace = call_alone(firmware, core, inferences=inferences, limits=limits, **flash)
+        trace = call_alone(firmware, core, inferences=inferences, limits=limits, **memory)
     else:
         hz = clock_hz or CLOCK_HZ
         trace = simulate(
-            firmware, core, inferences=inferences, limits=limits, clock_hz=hz, **where, **flash
+            firmware, core, inferences=inferences, limits=limits, clock_hz=hz, **where, **memory
         )
     if not trace.inferences:
         raise UserError(
@@ -146,6 +159,7 @@ def profile(
         cpu=core,
         wait_states=flash_wait_states,
         flash_reads=flash_reads or flash_wait_states > 0,
+        unaligned=unaligned,
         exit_code=trace.exit_code,
         inferences=tuple(_inference(call) for call in trace.inferences),
         costs=_costs(trace.inferences, targets),
@@ -184,7 +198,7 @@ def _refuse_unknown(cpu: Cpu, asked: object) -> None:
     if asked:
         raise UserError(
             f"of a {cpu.name} only instructions are known, and only of a run from its reset",
-            "options --alone, --wait-states, --flash-reads",
+            "options --alone, --wait-states, --flash-reads, --unaligned",
             "Leave them out, and profile a build for the virtual board of this core",
         )
 
@@ -269,6 +283,7 @@ def to_json(measured: Profile) -> dict[str, Any]:
         "limits": limits,
         "clock_hz": measured.clock_hz,
         "wait_states": measured.wait_states,
+        "unaligned": measured.unaligned,
         "exit_code": measured.exit_code,
         "inferences": [
             vars(inference) | dict.fromkeys(_unknown(measured)) for inference in measured.inferences
@@ -361,6 +376,8 @@ def _notes(measured: Profile) -> list[str]:
         notes.append(
             f"Flash: {measured.wait_states} wait states a line of 16 bytes, no prefetch, no cache."
         )
+    if measured.unaligned:
+        notes.append("Words that are not aligned cost 1 or 2 cycles more, and are counted so.")
     if measured.exit_code:
         notes.append(f"The firmware ended with exit code {measured.exit_code}.")
     return notes

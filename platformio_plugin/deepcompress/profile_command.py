@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--flash-reads", action="store_true", help="count the bytes loaded from flash; slower"
     )
     parser.add_argument(
+        "--unaligned",
+        action="store_true",
+        help="count what words that are not aligned cost, on Cortex-M3 and M4; slower",
+    )
+    parser.add_argument(
         "--directory", type=Path, help="the firmware's files (default: the working directory)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -70,15 +75,27 @@ def run(parsed: argparse.Namespace) -> int:
         folder=parsed.directory,
         flash_wait_states=parsed.wait_states,
         flash_reads=parsed.flash_reads,
+        unaligned=parsed.unaligned,
         clock_hz=parsed.clock_hz or (report or {}).get("clock_hz"),
         dense_macs=_dense_macs(report) if report else {},
         console=sys.stderr.buffer if parsed.json else sys.stdout.buffer,
     )
     facts = to_json(measured)
     if parsed.html:
-        write({parsed.html.name: page(report, facts)}, parsed.html.parent)
+        write({parsed.html.name: _page(report, facts, parsed.report)}, parsed.html.parent)
     print(json.dumps(facts, indent=1) if parsed.json else table(measured))
     return 0
+
+
+def _page(report: dict[str, Any], facts: dict[str, Any], path: Path) -> str:
+    try:
+        return page(report, facts)
+    except KeyError as missing:
+        raise UserError(
+            f"it says nothing of {missing}, so that it is of another release",
+            f"report {path}",
+            "Compile the model anew",
+        ) from None
 
 
 def _check_numbers(parsed: argparse.Namespace) -> None:

@@ -66,8 +66,8 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
             lost by it, for kernels that multiply two inputs at once.
     """
     ranges = share_ranges(graph, observe_ranges(graph, calibration.inputs))
-    given = _quantize_input(ranges[graph.inputs[0]], calibration.byte_scaling)
-    quantization = {graph.inputs[0]: given.quantization}
+    given = {name: _quantize_input(ranges[name], calibration.byte_scaling) for name in graph.inputs}
+    quantization = {name: by.quantization for name, by in given.items()}
     tensors = dict(graph.tensors)
     nodes: list[IntegerNode] = []
     for node in graph.nodes:
@@ -79,7 +79,7 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
             scales = [quantization[name] for name in node.inputs]
             integer, after = operator.quantize(node, scales, ranges[node.output])
         elif "weight" in node.parameters:
-            residual = given.residual if node.inputs[0] == graph.inputs[0] else 0.0
+            residual = given[node.inputs[0]].residual if node.inputs[0] in given else 0.0
             integer, after = _quantize_weighted(node, before, ranges[node.output], residual, narrow)
         else:
             integer, after = _quantize_plain(node, before), before
@@ -92,7 +92,7 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
         nodes=tuple(nodes),
         inputs=graph.inputs,
         outputs=graph.outputs,
-        byte_input=given.byte_input,
+        byte_input=given[graph.inputs[0]].byte_input,
     )
 
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepcompress.batches import join, split
 from deepcompress.graph import IntegerGraph, Quantization
 from deepcompress.ops import OPERATORS
 
 
 def run(graph: IntegerGraph, inputs: np.ndarray, *, batch: int = 256) -> np.ndarray:
-    """int8 [samples, *output shape] for int8 inputs [samples, *input shape]."""
-    parts = [run_all(graph, inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
-    outputs = np.concatenate([part[graph.outputs[0]] for part in parts])
-    return outputs.reshape(len(inputs), *graph.tensors[graph.outputs[0]].shape)
+    """int8 [samples, *output shape] for int8 inputs [samples, *input shape]; see `batches.py`."""
+    parts = (run_all(graph, inputs[i : i + batch]) for i in range(0, len(inputs), batch))
+    return np.concatenate([join(graph, graph.outputs, part, np.concatenate) for part in parts])
 
 
 def run_all(graph: IntegerGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """Every tensor's int8 value by name, each with the batch first."""
-    values = {graph.inputs[0]: inputs}
+    values = split(graph, graph.inputs, inputs)
     for node in graph.nodes:
         operands = [values[name] for name in node.inputs]
         scales = [graph.quantization[name] for name in node.inputs]
@@ -38,6 +38,15 @@ def quantize_float(x: np.ndarray, by: Quantization) -> np.ndarray:
     low, high = np.float32(-128 - by.zero_point), np.float32(127 - by.zero_point)
     steps = np.where(steps > low, np.where(steps < high, steps, high), low)  # NaN becomes low
     return (np.floor(steps + np.float32(0.5)) + by.zero_point).astype(np.int8)
+
+
+def quantize_inputs(x: np.ndarray, graph: IntegerGraph) -> np.ndarray:
+    """int8 of float32 inputs [samples, *input shape], each by the scale of its tensor."""
+    parts = split(graph, graph.inputs, x)
+    quantized = {
+        name: quantize_float(part, graph.quantization[name]) for name, part in parts.items()
+    }
+    return join(graph, graph.inputs, quantized, np.concatenate)
 
 
 def quantize_bytes(x: np.ndarray, graph: IntegerGraph) -> np.ndarray:

@@ -34,7 +34,7 @@ from deepcompress.pace import Pace
 from deepcompress.quantize import affine, observe_ranges
 from deepcompress.recipe import Outcome, Recipe
 from deepcompress.scales import LARGEST_WEIGHT, NARROW_SUM
-from deepcompress.scores import score_weights
+from deepcompress.scores import loss_shares, score_weights
 
 if TYPE_CHECKING:
     import torch
@@ -281,10 +281,10 @@ class _Training:
             loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * self.taught(inputs, scores)
         self.optimizer.zero_grad()
         loss.backward()
-        for name, weight in self.weights.items():
-            # Of a weight that is cut too: of what it would be, so that it can come back.
-            change = (weight.detach() * effective[name]["weight"].grad).square()
-            self.saliency[name].lerp_(change, SALIENCY_RATE)
+        # Of a weight that is cut too: of what it would be, so that it can come back.
+        gradients = {name: effective[name]["weight"].grad for name in self.weights}
+        for name, share in loss_shares(self.weights, gradients).items():
+            self.saliency[name].lerp_(share, SALIENCY_RATE)
         self.optimizer.step()
         return float(loss.detach())
 

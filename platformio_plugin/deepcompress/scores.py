@@ -30,8 +30,7 @@ def score_weights(
             the squares of all weights of its layer that are not smaller (Lee et al., arXiv
             2010.07611). "taylor": its saliency. "bytes" and "cycles": its saliency over what a
             weight of its layer takes in flash, its place included, or in time.
-        saliency: mean square of weight times gradient: how much the loss would change without it
-            (Molchanov et al., arXiv 1906.10771).
+        saliency: mean over batches of `loss_shares`.
         bits: of flash a weight of each layer takes.
         cycles: of an inference a weight of each layer takes.
     """
@@ -42,6 +41,20 @@ def score_weights(
         return {name: within(weight) for name, weight in weights.items()}
     price = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": cycles}[score]
     return {name: saliency[name] / price[name] for name in weights}
+
+
+def loss_shares(
+    weights: Mapping[str, torch.Tensor], gradients: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """How much the loss would change without each weight (the square of weight times gradient,
+    Molchanov et al., arXiv 1906.10771), as a share of the sum over all of them.
+
+    As shares, so that a few batches of a network that was just cut too deep, whose loss and
+    gradients are many times the usual, do not decide alone.
+    """
+    changes = {name: (weights[name].detach() * gradients[name]).square() for name in weights}
+    whole = sum(float(change.sum()) for change in changes.values()) or 1.0
+    return {name: change / whole for name, change in changes.items()}
 
 
 def _level(weight: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from deepcompress.graph import Graph
 from deepcompress.options import Options
 from deepcompress.pace import Pace, dense_cycles, measure_pace
 from deepcompress.recipe import Goal, Outcome, Recipe
-from deepcompress.reference import quantize_float, run
+from deepcompress.reference import quantize_inputs, run
 from deepcompress.report import flash_bytes, percent, top1, weights_bytes
 from deepcompress.retrain import Epoch, Retrained, retrain
 from deepcompress.samples import Samples
@@ -146,7 +146,7 @@ def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Op
     _, planned = compress(remove_dead_channels(graph), calibration, replace(options, sparsity=None))
     integer = planned.encoded.integer
     inputs, labels = samples.validation
-    quantized = quantize_float(inputs, integer.quantization[integer.inputs[0]])
+    quantized = quantize_inputs(inputs, integer)
     return Outcome(
         accuracy=percent(top1(run(integer, quantized)) == labels),
         parameter_bytes=weights_bytes(planned),

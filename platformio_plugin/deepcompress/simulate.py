@@ -75,6 +75,7 @@ def simulate(
     limits: Limits,
     wait_states: int = 0,
     flash_reads: bool = False,
+    unaligned: bool = False,
     clock_hz: int = CLOCK_HZ,
 ) -> Trace:
     """Runs a firmware to its end.
@@ -86,6 +87,8 @@ def simulate(
         wait_states: cycles that flash takes beyond the first for a line of 16 bytes. There is no
             prefetch and no cache: a chip that has them does better.
         flash_reads: count the bytes loaded from flash too, which is slow.
+        unaligned: count what words that are not aligned cost too, on a CPU of which that is known.
+            Slow as well.
 
     Raises:
         UserError: it faults, sleeps, or does not end within the limit.
@@ -93,8 +96,7 @@ def simulate(
     stack, reset = firmware.vectors
     ram = range(max(0, stack - _STACK), stack)
     machine = _Machine(firmware, cpu, inferences, limits, wait_states, ram)
-    if flash_reads or wait_states:
-        machine.watch_flash()
+    machine.watch(flash=flash_reads or wait_states > 0, words=unaligned)
     host = Semihosting(
         machine, folder=folder, console=console, elapsed=machine.calls.cycles, clock_hz=clock_hz
     )
@@ -113,6 +115,7 @@ def call_alone(
     limits: Limits,
     wait_states: int = 0,
     flash_reads: bool = False,
+    unaligned: bool = False,
 ) -> Trace:
     """Calls each inference once by itself, as if the firmware had started: on hardware that is not
     modelled, its start-up and its sketch would wait for ever.
@@ -124,8 +127,7 @@ def call_alone(
         UserError: as `simulate`.
     """
     machine = _Machine(firmware, cpu, inferences, limits, wait_states, _OWN_RAM)
-    if flash_reads or wait_states:
-        machine.watch_flash()
+    machine.watch(flash=flash_reads or wait_states > 0, words=unaligned)
     machine.set_data()
     for function in firmware.functions:
         if function.address in inferences:
@@ -194,10 +196,14 @@ class _Machine:
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
         return uc
 
-    def watch_flash(self) -> None:
-        flash = self.firmware.flash
-        hook = self.unicorn.UC_HOOK_MEM_READ
-        self.uc.hook_add(hook, self._on_flash_read, begin=flash.start, end=flash.stop - 1)
+    def watch(self, *, flash: bool, words: bool) -> None:
+        """Counts also what single loads and stores cost: those from flash, those not aligned."""
+        loads, stores = self.unicorn.UC_HOOK_MEM_READ, self.unicorn.UC_HOOK_MEM_WRITE
+        if flash:
+            place = self.firmware.flash
+            self.uc.hook_add(loads, self._on_flash_read, begin=place.start, end=place.stop - 1)
+        if words:
+            self.uc.hook_add(loads | stores, self._on_access)
 
     def read(self, address: int, size: int) -> bytes:
         return bytes(self.uc.mem_read(address, size)) if size else b""
@@ -323,6 +329,13 @@ class _Machine:
         if line != self.data_line:
             self.data_line = line
             self.calls.here.cycles += self.wait_states
+
+    def _on_access(
+        self, uc: Any, access: int, address: int, size: int, value: int, _: object
+    ) -> None:
+        """In pieces: a halfword as two bytes, a word as two halfwords or byte, halfword, byte."""
+        if size in (2, 4) and address % size:
+            self.calls.here.cycles += 1 if size == 2 or address % 2 == 0 else 2
 
     def _on_block(self, uc: Any, address: int, size: int, _: object) -> None:
         block = self.blocks.get(address << 12 | size) or self._learn(address, size)

@@ -44,22 +44,38 @@ def test_one_version_everywhere():
     assert f"\nversion={deepcompress.__version__}\n" in properties
 
 
-def test_the_package_holds_what_users_need_and_no_more(pio, library, tmp_path):
-    source = tmp_path / "source"
+@pytest.fixture(scope="session")
+def package(pio, tmp_path_factory) -> Path:
+    """What `pio pkg pack` makes of this repository."""
+    folder = tmp_path_factory.mktemp("pack")
+    source = folder / "source"
     ignored = shutil.ignore_patterns(".*", "tests", "mnist")
     shutil.copytree(ROOT, source, ignore=ignored)
     manifest = json.loads((source / "library.json").read_text())
     del manifest["license"]  # PlatformIO downloads a list to check it
     (source / "library.json").write_text(json.dumps(manifest))
-    packed = pio("pkg", "pack", source, "-o", tmp_path / "package.tar.gz", cwd=tmp_path)
+    packed = pio("pkg", "pack", source, "-o", folder / "package.tar.gz", cwd=folder)
     assert packed.returncode == 0, packed.stderr
-    with tarfile.open(tmp_path / "package.tar.gz") as package:
-        names = set(package.getnames())
+    return folder / "package.tar.gz"
+
+
+def test_the_package_holds_what_users_need_and_no_more(package, library):
+    with tarfile.open(package) as content:
+        names = set(content.getnames())
     for path in library.rglob("*"):
         assert path.is_dir() or str(path.relative_to(library)) in names
     assert "examples/lenet5_mnist/models/lenet5.pt" in names
     assert not any("__pycache__" in name or "egg-info" in name for name in names)
     assert not any(name.startswith(("tests", "tools", "benchmarks")) for name in names)
+
+
+def test_the_package_unpacked_into_an_empty_projects_lib_builds(real_project, package):
+    with tarfile.open(package) as content:
+        content.extractall(real_project.folder / "lib" / "DeepCompress", filter="data")
+    ini = (real_project.folder / "platformio.ini").read_text()
+    real_project.write("platformio.ini", ini.replace(f"lib_deps = {real_project.library}\n", ""))
+    real_project.build()
+    assert real_project.value() == "10 scores, self test passed"
 
 
 SKETCH = """\

@@ -34,6 +34,17 @@ def test_each_model_is_profiled_in_the_linked_firmware(project) -> None:
         assert f"report    {option(call, '--html')}" in output
 
 
+def test_the_cpu_is_the_boards_because_an_elf_does_not_tell_m0_from_m0plus(
+    project, arm_tools: None
+) -> None:
+    board = "[env:small]\nboard = virtual_m0"
+    project.configure("custom_deepcompress_model = models/net.pt", sections=board)
+    project.build("-t", "profile")
+    call = next(call for call in project.calls() if call[0] == "profile")
+    assert Path(call[1]).name == "firmware.elf"
+    assert option(call, "--cpu") == "cortex-m0"
+
+
 def test_on_a_board_that_is_not_virtual_the_inferences_are_called_alone(project, tmp_path) -> None:
     virtual = Path(__file__).resolve().parents[2] / "platforms" / "virtual"
     hardware = tmp_path / "hardware"

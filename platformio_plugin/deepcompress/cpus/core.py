@@ -47,6 +47,7 @@ class Timing(Protocol):
 
     source: str  # where the numbers are from
     limits: str  # what the model does not know, as a sentence
+    splits_words: bool  # whether a word that is not aligned takes a cycle for each further piece
 
     def cost(self, block: Sequence[Instruction]) -> BlockCost: ...
 
@@ -82,6 +83,7 @@ class InOrder:
             1 and 1 for each word.
         taken: cycles that a jump adds, by the name of the jump; "" for all others.
         pipelined: whether a single load right after a single load or store takes 1 cycle.
+        splits_words: see `Timing`; not part of `cost`, because only a run knows addresses.
     """
 
     source: str
@@ -89,6 +91,7 @@ class InOrder:
     table: Mapping[str, int]
     taken: Mapping[str, int]
     pipelined: bool = False
+    splits_words: bool = False
 
     def cost(self, block: Sequence[Instruction]) -> BlockCost:
         cycles = 0

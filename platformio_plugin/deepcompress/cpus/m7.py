@@ -41,6 +41,7 @@ class DualIssue:
     source: str
     limits: str
     taken: int
+    splits_words: bool = False
 
     def cost(self, block: Sequence[Instruction]) -> BlockCost:
         issue = _Issue()

@@ -40,6 +40,10 @@ static void fail(const char *file, int line) {
     state.failed = 1;
 }
 
+void unity_message(const char *message, const char *file, int line) {
+    printf("%s:%d:%s:INFO: %s\n", file, line, state.test, message);
+}
+
 void unity_check(int holds, const char *file, int line, const char *why) {
     if (!holds) {
         fail(file, line);

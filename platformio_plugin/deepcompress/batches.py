@@ -1,0 +1,56 @@
+"""Batches of a network's inputs and outputs as one array, however many it has.
+
+Of one it is [samples, *its shape]. Several lie flat behind each other, [samples, all their values],
+in the order of the network's inputs or outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from deepcompress.graph import Graph, IntegerGraph
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Batch = TypeVar("Batch", np.ndarray, torch.Tensor)
+
+
+def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The shape of one sample of these tensors."""
+    if len(names) == 1:
+        return graph.tensors[names[0]].shape
+    return (sum(graph.tensors[name].size for name in names),)
+
+
+def split(graph: Graph | IntegerGraph, names: tuple[str, ...], batch: Batch) -> dict[str, Batch]:
+    """Each tensor's part of a batch, in its shape."""
+    if len(names) == 1:
+        return {names[0]: batch}
+    ends = accumulate(graph.tensors[name].size for name in names)
+    return {
+        name: batch[:, end - graph.tensors[name].size : end].reshape(
+            batch.shape[0], *graph.tensors[name].shape
+        )
+        for name, end in zip(names, ends, strict=True)
+    }
+
+
+def join(
+    graph: Graph | IntegerGraph,
+    names: tuple[str, ...],
+    values: Mapping[str, Batch],
+    concatenate: Callable[[list[Any], int], Any],
+) -> Batch:
+    """The tensors' values as a batch.
+
+    Args:
+        concatenate: numpy's or torch's, of arrays along an axis.
+    """
+    samples = values[names[0]].shape[0]
+    if len(names) == 1:
+        return values[names[0]].reshape(samples, *graph.tensors[names[0]].shape)
+    return concatenate([values[name].reshape(samples, -1) for name in names], 1)
