@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import c_runner
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from deepcompress.quantize import quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lower import lowered
-from test_random_networks import inputs_for
+from test_random_networks import assert_c_equals_reference, inputs_for
 from torch import nn
 
 
@@ -51,6 +52,23 @@ def test_a_sum_takes_the_memory_of_an_input_that_nobody_reads_any_more() -> None
     added = planned.steps[-1]
     assert added.node.op == "add"
     assert added.output in added.inputs
+
+
+class Elementwise(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaling = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sub(torch.tanh(x), self.scaling(torch.relu(x)), alpha=0.3)
+        return (y + x.abs()).clamp(-0.5, 0.75).mean((2, 3))
+
+
+@pytest.mark.parametrize("kernels", c_runner.KERNELS)
+@pytest.mark.parametrize("width", [1, 4, 7])
+def test_four_values_at_a_time_are_as_exact_as_one(width: int, kernels: str) -> None:
+    graph = lowered(Elementwise(), 3, 5, width)
+    assert_c_equals_reference(graph, width, "auto", "speed", kernels=kernels)
 
 
 class Arithmetic(nn.Module):

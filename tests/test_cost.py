@@ -64,7 +64,7 @@ LAYERS = {
     "softmax": ((10,), "softmax", Softmax(0)),
     "softmax of many": ((8, 100), "softmax", Softmax(1)),
     "batch norm": ((8, 16, 16), "scale_shift", ScaleShift("BatchNorm", 8, 2048)),
-    "add": ((8, 16, 16), "add", Add(1.0, 1.0, ((8, 16, 16),) * 2)),
+    "add": ((8, 16, 16), "add", Add(1.0, 0.3, ((8, 16, 16),) * 2)),
     "multiply": ((8, 16, 16), "mul", Mul(((8, 16, 16),) * 2)),
     "average pooling": ((8, 16, 16), "avg_pool2d", AvgPool2d((16, 16), (2, 2), (2, 2))),
     "adaptive pooling": (

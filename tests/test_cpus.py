@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE, inputs_for, through_the_stages
 
-CPUS = ("cortex-m0", "cortex-m4", "cortex-m33")
+CPUS = ("cortex-m0", "cortex-m4", "cortex-m33", "cortex-m55")
 
 
 # Few weights a channel, so that their sums of products fit int16 (tiles of 16).
@@ -70,13 +70,39 @@ def test_narrow_sums_are_exact_in_their_instructions(
 @given(
     graph=strategies.graphs(),
     seed=st.integers(0, 1000),
+    encoding=st.sampled_from(["auto", "dense"]),
     optimize=st.sampled_from(["speed", "balanced"]),
     gcc=st.sampled_from(["-O2", "-Os", "-O1 -fno-omit-frame-pointer", "-Og", "-O0"]),
 )
 def test_every_core_computes_what_the_reference_does(
-    cpu: str, graph: Graph, seed: int, optimize: str, gcc: str, arm_tools: None
+    cpu: str, graph: Graph, seed: int, encoding: str, optimize: str, gcc: str, arm_tools: None
 ) -> None:
-    planned = through_the_stages(graph, inputs_for(graph, seed), "auto", optimize, 1)
+    assert_equal_on(cpu, graph, seed, encoding, optimize, gcc)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    graph=strategies.products(),
+    seed=st.integers(0, 1000),
+    encoding=st.sampled_from(["auto", "dense"]),
+    optimize=st.sampled_from(["speed", "size"]),
+    gcc=st.sampled_from(["-O2", "-Os"]),
+)
+def test_vectors_take_what_is_left_over_at_every_edge(
+    graph: Graph, seed: int, encoding: str, optimize: str, gcc: str, arm_tools: None
+) -> None:
+    assert_equal_on("cortex-m55", graph, seed, encoding, optimize, gcc)
+
+
+def assert_equal_on(
+    cpu: str, graph: Graph, seed: int, encoding: str, optimize: str, gcc: str
+) -> None:
+    """The firmware for a CPU, which its simulator runs, gives the scores of the reference."""
+    planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1)
     integer = planned.encoded.integer
     shape = integer.tensors[integer.inputs[0]].shape
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)

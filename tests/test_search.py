@@ -179,6 +179,22 @@ def test_cycles_alone_are_used_up_and_the_most_accurate_is_chosen(tmp_path):
     assert found.outcome.accuracy == max(trial.outcome.accuracy for trial in found.trials)
 
 
+@pytest.mark.parametrize(
+    ("least", "limits", "size"),
+    [
+        ("cycles", {"cycle_budget": 1, "parameter_budget": 1}, "cycles"),
+        ("parameter_bytes", {"cycle_budget": 1, "flash_budget": 1}, "parameter_bytes"),
+        ("cycles", {"flash_budget": 1}, "parameter_bytes"),
+        ("parameter_bytes", {"cycle_budget": 1}, "cycles"),
+        ("parameter_bytes", {"cycle_budget": 1, "max_accuracy_drop": 1.0}, "parameter_bytes"),
+        ("cycles", {"flash_budget": 1, "max_accuracy_drop": 1.0}, "cycles"),
+        ("cycles", {"cycle_budget": 1, "sparsity": 0.5}, "sparsity"),
+    ],
+)
+def test_trials_differ_in_what_counts_most_of_what_is_limited(least, limits, size):
+    assert Goal(**limits, least=least).size == size
+
+
 def test_a_tolerated_loss_is_met_near_the_fewest_cycles_where_these_count(tmp_path):
     goal = Goal(max_accuracy_drop=0.2, least="cycles")
     found = find(goal, tmp_path, sizes=(20_000, 2_000_000))

@@ -2,7 +2,8 @@
  * What the CPU that is compiled for can do. The only reader of the compiler's macros about it.
  *
  * A kernel with variants asks with a plain `if`, so that every variant is compiled everywhere and
- * the compiler leaves out what is not chosen.
+ * the compiler leaves out what is not chosen. Those for MVE, whose types other CPUs do not have,
+ * lie in files of their own, *_mve.h; which function is called is bound behind their inclusion.
  */
 #ifndef DEEPCOMPRESS_CPU_H
 #define DEEPCOMPRESS_CPU_H
@@ -25,6 +26,15 @@
 #define DC_DSP_INSTRUCTIONS 1
 #else
 #define DC_DSP_INSTRUCTIONS 0
+#endif
+
+/* The vector extension, MVE or Helium: Cortex-M55 and M85, by the compiler's intrinsics, which gcc
+ * has whole since 12. What is defined for DSP above decides against it. */
+#if defined(__ARM_FEATURE_MVE) && (defined(__clang__) || __GNUC__ >= 12) &&                        \
+    !defined(DEEPCOMPRESS_PORTABLE) && !defined(DEEPCOMPRESS_EMULATE_DSP)
+#define DC_HAS_MVE 1
+#else
+#define DC_HAS_MVE 0
 #endif
 
 #endif

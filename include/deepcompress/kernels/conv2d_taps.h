@@ -97,17 +97,18 @@ DC_INLINE int32_t dc_largest_of_four(int32_t a, int32_t b, int32_t c, int32_t d)
 
 /* --- four positions at a time, and one: for any CPU and any shape */
 
-/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3]. */
+/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3], inputs whose
+ * sign bits are flipped by `flip`. */
 DC_INLINE void dc_conv2d_four(const dc_taps *taps, const int8_t *x, int32_t at1, int32_t at2,
-                              int32_t at3, int32_t *sum) {
+                              int32_t at3, int32_t flip, int32_t *sum) {
     int32_t sum0 = sum[0], sum1 = sum[1], sum2 = sum[2], sum3 = sum[3];
     for (const dc_tap *tap = taps->first; tap < taps->end; ++tap) {
         const int32_t weight = dc_bottom(*tap);
         x += *tap >> 16;
-        sum0 += weight * x[0];
-        sum1 += weight * x[at1];
-        sum2 += weight * x[at2];
-        sum3 += weight * x[at3];
+        sum0 += weight * (x[0] ^ flip);
+        sum1 += weight * (x[at1] ^ flip);
+        sum2 += weight * (x[at2] ^ flip);
+        sum3 += weight * (x[at3] ^ flip);
     }
     sum[0] = sum0;
     sum[1] = sum1;
@@ -131,7 +132,7 @@ DC_INLINE void dc_conv2d_plane(const dc_conv2d_channel *channel, int8_t *output)
         int32_t x = 0;
         for (; x + 4 <= layer->out_width; x += 4, at += 4 * next) {
             int32_t sum[4] = {bias, bias, bias, bias};
-            dc_conv2d_four(&channel->taps, at, next, 2 * next, 3 * next, sum);
+            dc_conv2d_four(&channel->taps, at, next, 2 * next, 3 * next, 0, sum);
             for (int32_t i = 0; i < 4; ++i) {
                 *output++ = dc_conv2d_requantize(channel, sum[i]);
             }
@@ -151,7 +152,7 @@ DC_INLINE int32_t dc_conv2d_pool(const dc_conv2d_channel *channel, int32_t y, in
         const int32_t beside = layer->stride_width, below = layer->stride_height * layer->in_width;
         int32_t sum[4] = {bias, bias, bias, bias};
         dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, row, column),
-                       beside, below, below + beside, sum);
+                       beside, below, below + beside, 0, sum);
         return dc_largest_of_four(sum[0], sum[1], sum[2], sum[3]);
     }
     int32_t greatest = INT32_MIN;
@@ -356,7 +357,7 @@ DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int8_t *o
         y = dc_minimum(y, layer->out_height - 4);
         int32_t sum[4] = {bias, bias, bias, bias};
         dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, y, x), below,
-                       2 * below, 3 * below, sum);
+                       2 * below, 3 * below, dc_conv2d_flip(layer), sum);
         for (int32_t i = 0; i < 4; ++i, ++y) {
             output[y * layer->out_width + x] = dc_conv2d_requantize(channel, sum[i]);
         }

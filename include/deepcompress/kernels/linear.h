@@ -8,21 +8,20 @@
 #ifndef DEEPCOMPRESS_KERNELS_LINEAR_H
 #define DEEPCOMPRESS_KERNELS_LINEAR_H
 
-#include <stdint.h>
-
 #include "../encodings/panel.h"
 #include "../encodings/sparse.h"
-#include "../requantize.h"
+#include "linear_layer.h"
+#include "linear_mve.h"
 
-typedef struct {
-    int32_t in_features;
-    int32_t out_features;
-    dc_requantize requantize;
-} dc_linear;
+#if DC_HAS_MVE
+#define dc_linear_dense dc_linear_dense_mve
+#else
+#define dc_linear_dense dc_linear_dense_c
+#endif
 
 /* weights->values: int8_t [out_features][in_features] */
-DC_INLINE void dc_linear_dense(const dc_linear *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output) {
+DC_INLINE void dc_linear_dense_c(const dc_linear *layer, const dc_weights *weights,
+                                 const int8_t *input, int8_t *output) {
     const int8_t *weight = (const int8_t *)weights->values;
     for (int32_t o = 0; o < layer->out_features; ++o) {
         int32_t sum = dc_constant(&weights->bias, o);

@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-#include "../requantize.h"
 #include "broadcast.h"
+#include "scaled.h"
 
 typedef struct {
     dc_broadcast loops;
@@ -23,8 +23,7 @@ typedef struct {
 } dc_mul;
 
 DC_INLINE int8_t dc_mul_scaled(const dc_mul *layer, int32_t product) {
-    const int32_t value = (product + layer->offset) >> layer->shift;
-    return (int8_t)dc_clamp(value, layer->minimum, layer->maximum);
+    return dc_scaled(product + layer->offset, layer->shift, layer->minimum, layer->maximum);
 }
 
 /* The innermost loop. A factor that is read again and again takes the multiplier in. */

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../dsp.h"
 #include "../encodings/sparse.h"
 #include "../requantize.h"
 
@@ -69,19 +70,27 @@ typedef struct {
     int32_t of_input, of_hidden;
 } dc_gate;
 
+/* Adds the products of `count` weights with x to a sum. */
+DC_INLINE int32_t dc_recurrent_dense(const int8_t *weight, const int8_t *x, int32_t count,
+                                     int32_t sum) {
+    for (; DC_HAS_DSP && count >= 4; count -= 4, weight += 4, x += 4) {
+        sum = dc_dot_four(dc_load_word(weight), dc_load_word(x), sum);
+    }
+    for (; count > 0; --count) {
+        sum += *weight++ * *x++;
+    }
+    return sum;
+}
+
 /* Adds the next row's products with x[features] and h[hidden] to sums. */
 DC_INLINE void dc_recurrent_dot(const dc_recurrent *layer, dc_encoding encoding,
                                 dc_recurrent_rows *rows, const int8_t *x, const int8_t *h,
                                 dc_gate *sums) {
     if (encoding == DC_DENSE) {
-        const int8_t *weight = rows->dense;
-        for (int32_t i = 0; i < layer->features; ++i) {
-            sums->of_input += *weight++ * x[i];
-        }
-        for (int32_t i = 0; i < layer->hidden; ++i) {
-            sums->of_hidden += *weight++ * h[i];
-        }
-        rows->dense = weight;
+        const int8_t *const over_last = rows->dense + layer->features;
+        sums->of_input = dc_recurrent_dense(rows->dense, x, layer->features, sums->of_input);
+        sums->of_hidden = dc_recurrent_dense(over_last, h, layer->hidden, sums->of_hidden);
+        rows->dense = over_last + layer->hidden;
         return;
     }
     dc_weight weight;

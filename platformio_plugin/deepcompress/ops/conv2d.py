@@ -220,6 +220,11 @@ def panel_words(weight: np.ndarray) -> int:
     return columns + columns % 2
 
 
+def column_words(weight: np.ndarray) -> int:
+    """4-byte words for four columns of int8."""
+    return weight.shape[1]
+
+
 def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
     """Scratch for the copy of a group's input, which padding asks for, and tiles of 16."""
     channels, height, width = shape[0] // a.groups, *shape[1:]
