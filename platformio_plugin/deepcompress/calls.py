@@ -93,7 +93,9 @@ class Calls:
             to: where it leads, which is in `function`.
         """
         if jump in _CALLS:
-            self._open(function, after)
+            # Armv6-M has no longer jump than bl: within a large function it is no call.
+            if to == function.address:
+                self._open(function, after)
             return
         returned = jump not in _BRANCHES and self._return_to(to)
         if not returned and to == function.address and function is not self.here.function:
