@@ -113,7 +113,7 @@ _PORTABLE = {
     "scale_shift_int8": KernelCost(mac=15.0, weight=0, output=0, code_bytes=88),
 }
 
-# Dense layers with the vector extension, in instructions, for Arm publishes no timing of it; the
+# With the vector extension, in instructions, for Arm publishes no timing of it. Dense layers; the
 # output of a pooling layer counts once for each value of its window.
 _VECTORS = {
     "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=560),
@@ -122,6 +122,11 @@ _VECTORS = {
 
 # They copy each value of a convolution's windows, four positions at a time.
 _VECTOR_COLUMN_INSTRUCTIONS = 1.3
+
+# Other convolutions, twelve outputs at a time or twenty-four (kernels/conv2d_taps_mve.h): by tap and
+# by channel for each position in a pooling window, by channel beside.
+_VECTOR_TAPS = (9.0, 15.0, 65.0)
+_VECTOR_TAPS_CODE_BYTES = 300
 
 # A convolution in panels copies each value of its windows, at each position.
 _COLUMN_CYCLES = 5.5
@@ -171,7 +176,9 @@ def estimate(
     encoding = weight.encoding if weight else None
     name = _kernel_name(node, encoding)
     if core.has_mve and name in _VECTORS and getattr(node.attributes, "groups", 1) == 1:
-        return _vector_cost(node, _VECTORS[name], output)
+        return _dense_by_vectors(node, _VECTORS[name], output)
+    if core.has_mve and node.op == "conv2d" and encoding != "panel":
+        return _taps_by_vectors(node, weight, stored, output)
     by_dsp = core.has_dsp and not (weight and weight.zero_point)
     kernel = KERNELS[name] if by_dsp else _PORTABLE.get(name, KERNELS[name])
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
@@ -189,7 +196,7 @@ def estimate(
     return Cost(round(cycles * factor), code_bytes, macs)
 
 
-def _vector_cost(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
+def _dense_by_vectors(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
     """A dense layer's, zeros and all, with the vector extension."""
     channels, columns = node.weight.shape
     macs = OPERATORS[node.op].macs(node.attributes, node.weight.size, output)
@@ -199,13 +206,37 @@ def _vector_cost(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
     return Cost(round(instructions), kernel.code_bytes, macs)
 
 
+def _taps_by_vectors(node: IntegerNode, weight: EncodedWeight, stored: int, output: Shape) -> Cost:
+    """A convolution's, weight by weight, with the vector extension."""
+    a: Conv2d = node.attributes
+    kernel = KERNELS[f"conv2d_{weight.encoding}"]
+    pool = prod(a.pool.kernel) if a.pool else 1
+    size = 24 if weight.tiles == 16 else 12
+    by_tap, by_position, by_channel = _VECTOR_TAPS
+    position = by_tap * stored + by_position * a.out_channels
+    instructions = -(-prod(output[1:]) // size) * (pool * position + by_channel * a.out_channels)
+    read = _DENSE_WEIGHT_CYCLES * node.weight.size if weight.encoding == "dense" else 0
+    scalar = kernel.weight * stored + read + _padding_cycles(a, prod(output[1:]) * pool)
+    instructions += _FAMILY_FACTOR["m55"] * scalar
+    code_bytes = kernel.code_bytes + _VECTOR_TAPS_CODE_BYTES + _padding_code_bytes(a)
+    return Cost(round(instructions), code_bytes, OPERATORS[node.op].macs(a, stored, output))
+
+
+def _padding_cycles(a: Conv2d, positions: int) -> float:
+    # What comes in is about as large as what goes out of all strides.
+    return _PADDING_CYCLES * a.in_channels * positions * prod(a.stride) if any(a.padding) else 0.0
+
+
+def _padding_code_bytes(a: Conv2d) -> int:
+    return PADDING_CODE_BYTES if any(a.padding) else 0
+
+
 def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, tiles: int) -> int:
     """What the shape adds to `KernelCost.code_bytes`, or takes off."""
     pointwise = _POINTWISE_CODE_BYTES if node.attributes.is_pointwise else 0
     if encoding == "panel":
         return pointwise
-    padding = PADDING_CODE_BYTES if any(node.attributes.padding) else 0
-    return pointwise + _TILES_CODE_BYTES[tiles] + padding
+    return pointwise + _TILES_CODE_BYTES[tiles] + _padding_code_bytes(node.attributes)
 
 
 def _conv2d_cycles(
@@ -222,10 +253,8 @@ def _conv2d_cycles(
         count * (_TILES[kind][0] * stored + _TILES[kind][1] * channels)
         for kind, count in conv2d_tiles(a, output, tiles).items()
     )
-    # What comes in is about as large as what goes out of all strides.
-    copied = a.in_channels * positions * prod(a.stride) if any(a.padding) else 0
     read = _DENSE_WEIGHT_CYCLES * node.weight.size if encoding == "dense" else 0
-    return cycles + read + _PADDING_CYCLES * copied
+    return cycles + read + _padding_cycles(a, positions)
 
 
 def conv2d_tiles(a: Conv2d, output: Shape, largest: int) -> dict[str, int]:
