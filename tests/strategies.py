@@ -131,8 +131,7 @@ class _Builder:
         self.put(op, Recurrent(features, hidden, steps, self.draw(st.booleans())), **parameters)
 
     def lookup(self) -> None:
-        functions = ["abs", "gelu", "hardswish", "leaky_relu", "sigmoid", "silu", "tanh"]
-        self.put("lookup", Lookup(self.draw(st.sampled_from(functions))))
+        self.put("lookup", self.draw(st.sampled_from(FUNCTIONS)))
 
     def prelu(self) -> None:
         slopes = self.draw(st.sampled_from([1, self.shape[0]]))
@@ -268,6 +267,9 @@ def _fit(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return len(one) == len(other) and all(alike)
 
 
+FUNCTIONS = [Lookup(name) for name in ("abs", "hardswish", "sigmoid", "silu", "tanh")]
+FUNCTIONS += [Lookup("gelu", (("approximate", "tanh"),))]
+FUNCTIONS += [Lookup("leaky_relu", (("negative_slope", 0.1),))]
 ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
 ON_ANYTHING += ["rearrange", "concat", "mean"]
 ON_ANYTHING += ["linear_rows", "recurrent", "lookup", "prelu", "softmax", "layer_norm"]

@@ -80,6 +80,11 @@ def test_attributes_are_read(layer: nn.Module) -> None:
     lowered(nn.Sequential(layer, nn.ReLU()), 4, 9, 9)
 
 
+def test_what_does_nothing_in_inference_vanishes() -> None:
+    layers = (nn.Dropout2d(), nn.Identity(), nn.AlphaDropout(), nn.Dropout(), nn.ReLU())
+    assert [node.op for node in lowered(nn.Sequential(*layers), 4, 3, 3).nodes] == ["clamp"]
+
+
 def test_a_dynamic_batch_is_no_obstacle() -> None:
     module = Functional().eval()
     batch = torch.export.Dim("batch", min=1, max=64)

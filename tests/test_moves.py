@@ -159,13 +159,13 @@ def test_moving_an_axis_of_one_is_a_view() -> None:
 
 
 def test_what_raw_bytes_join_is_requantized_to_their_common_scale() -> None:
-    graph = fold(lowered(Call(lambda x: torch.cat([x, x * 5], 1)), 1, 4, 4))
+    graph = fold(lowered(Call(lambda x: torch.cat([x, x * 5, x], 1)), 1, 4, 4))
     images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4) * 5
     scaling = ByteScaling(np.array([1 / 255]), np.zeros(1))
     integer = quantize(graph, Calibration(scaling.real(images), None, scaling, images=images))
     assert [node.op for node in integer.nodes] == ["scale_shift", "scale_shift", "concat"]
     found = dequantize(run(integer, quantize_bytes(images, integer)), integer.quantization["cat"])
-    expected = np.concatenate([images / 255, images / 51], 1)
+    expected = np.concatenate([images / 255, images / 51, images / 255], 1)
     assert np.abs(found - expected).max() <= 1.01 * integer.quantization["cat"].scale
 
 

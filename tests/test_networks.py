@@ -14,6 +14,7 @@ from deepcompress.graph import Graph, Plan
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from deepcompress.reference import dequantize, quantize_float, run
+from test_cpus import assert_equal_on
 from test_lower import lowered
 from torch import nn
 
@@ -156,6 +157,13 @@ def test_a_network_is_exact_in_c_and_near_to_float(name: str) -> None:
     print(f"{name}: int8 against float {decibels:.1f} dB")
     assert decibels > 25
     assert "scale_shift" not in [node.op for node in graph.nodes], "a batch-norm is not folded"
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("name", ["ResNet", "inverted residuals", "U-Net"])
+def test_a_network_is_exact_on_every_core(name: str, cpu: str, arm_tools: None) -> None:
+    module, shape = trained(name)
+    assert_equal_on(cpu, lowered(module, *shape), 0, "auto", "balanced", "-O2")
 
 
 def planned(name: str) -> Plan:

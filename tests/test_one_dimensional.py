@@ -15,7 +15,6 @@ from test_lower import lowered
 from test_random_networks import inputs_for
 from torch import nn
 
-
 POOLS = [
     nn.Identity(),
     nn.MaxPool1d(2, padding=1),

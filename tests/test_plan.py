@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepcompress.plan import _Buffer, place
+from deepcompress.plan import _Buffer, _Span, place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +21,14 @@ def test_a_chain_takes_its_largest_neighbouring_pair() -> None:
 def test_a_small_buffer_fits_into_the_hole_between_two() -> None:
     buffers = [_Buffer("a", 64, 0, 1), _Buffer("b", 64, 1, 2), _Buffer("c", 64, 2, 3)]
     assert extent(buffers) == 128
+
+
+def test_a_place_in_a_concatenation_is_free_until_its_part_is_computed() -> None:
+    """The way down a U-Net computes the first part; the bottom works in the place of the second."""
+    parts = (_Span(0, 64, 0, 3), _Span(64, 64, 2, 3), _Span(0, 128, 3, 4))
+    joined = _Buffer("joined", 128, 0, 4, parts)
+    bottom = [_Buffer("down", 32, 0, 1), _Buffer("up", 32, 1, 2)]
+    assert extent([joined, *bottom]) == 128 + 32
 
 
 @given(

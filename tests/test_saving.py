@@ -22,6 +22,8 @@ from deepcompress.prune import names
 from deepcompress.saving import save_graph
 from hypothesis import HealthCheck, assume, given, settings
 from strategies import graphs
+from test_lower import lowered
+from torch import nn
 
 LENET = ROOT / "examples/lenet5_mnist/models/lenet5.pt"
 
@@ -102,3 +104,33 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Last(nn.Module):
+    """The last output of a recurrent layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0][:, -1]
+
+
+LAYERS = {
+    "functions": (nn.Sequential(nn.GELU("tanh"), nn.PReLU(4), nn.Softmax(-1)), (4, 6)),
+    "transposed": (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2), (4, 5, 5)),
+    "sequences": (nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.RMSNorm(4)), (4, 6)),
+    "gru": (Last(nn.GRU(6, 3, batch_first=True)), (4, 6)),
+    "lstm": (Last(nn.LSTM(6, 3, batch_first=True)), (4, 6)),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_layers_whose_weights_lie_otherwise_than_torchs_are_read_back(
+    case: str, tmp_path: Path
+) -> None:
+    module, shape = LAYERS[case]
+    graph = fold(lowered(module, *shape))
+    save_graph(graph, tmp_path / "net.pt")
+    assert_same(graph, read(tmp_path / "net.pt"))

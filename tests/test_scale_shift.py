@@ -16,6 +16,7 @@ from deepcompress.reference import dequantize, quantize_float, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lower import lowered
+from test_moves import Call
 from test_random_networks import inputs_for
 from torch import nn
 
@@ -111,6 +112,15 @@ def test_numbers_and_parameters_are_scaled_and_shifted_by() -> None:
     graph = assert_c_equals(Arithmetic(), 3, 4, 5)
     assert ops(graph) == ["scale_shift"] * 4
     assert [node.attributes.channels for node in fold(graph).nodes] == [3, 60, 1, 3]
+
+
+def test_scalings_of_pairs_and_of_threes_become_one_of_sixes() -> None:
+    pairs, threes = (nn.Parameter(torch.randn(n, 1)) for n in (2, 3))
+    scaled = Call(lambda x: (x.reshape(-1, 2, 3) * pairs).reshape(-1, 3, 2) * threes)
+    scaled.register_parameter("pairs", pairs)
+    scaled.register_parameter("threes", threes)
+    (node, _) = fold(assert_c_equals(scaled, 6)).nodes
+    assert node.attributes.channels == 6
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import lcm
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def _scaling_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None
         return None
     scale, shift = (consumer.parameters[name] for name in ("scale", "shift"))
     if producer.op == "scale_shift":
-        channels = max(len(scale), len(producer.parameters["scale"]))
+        channels = lcm(len(scale), len(producer.parameters["scale"]))
         scale, shift, first, second = (
             _repeated(array, channels)
             for array in (scale, shift, *map(producer.parameters.get, ("scale", "shift")))

@@ -51,8 +51,8 @@ def find_python(
         f"no Python with torch was found; tried {', '.join(tried)}",
         "the model's compiler",
         "In the project's folder: python3 -m venv .venv && .venv/bin/pip install torch numpy "
-        "jinja2 (or set custom_deepcompress_python to a Python that has them). A build whose "
-        "model has not changed needs none",
+        "jinja2 (or name a Python that has them in the option python). A build whose model has "
+        "not changed needs none",
     )
 
 

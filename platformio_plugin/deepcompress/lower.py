@@ -41,6 +41,7 @@ _IDENTITY = {
 # Calls that are computed here where all their tensors are constants. No others: what a file says is
 # not run.
 _ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
+_ON_CONSTANTS |= {"cat", "flatten", "select", "slice", "unflatten"}
 # Calls of two operands, one of which may be a number or a parameter; then our row has another name.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
 # Calls that make zeros, such as the state in which a recurrent layer starts.
@@ -157,7 +158,7 @@ class _Lowering:
         if aten in SPLITS:
             return  # each of the results is a call of its own
         if aten in _ZEROS:
-            self.constants[fx.name] = _zero()
+            self.constants[fx.name] = _zeros(fx)
         elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
@@ -246,7 +247,8 @@ class _Lowering:
 
     def layer_name(self, fx: torch.fx.Node, arguments: dict[str, Any]) -> str:
         """The user's name: that of the weight, else of the nn.Module, else of the call."""
-        weight = self.constant_names.get(getattr(arguments.get("weight"), "name", ""), "")
+        weight = arguments.get("weight") or next(iter(arguments.get("params", ())), None)
+        weight = self.constant_names.get(getattr(weight, "name", ""), "")
         name = weight.rpartition(".")[0]
         if not name:
             modules = list((fx.meta.get("nn_module_stack") or {}).values())
@@ -417,10 +419,11 @@ def _source_line(fx: torch.fx.Node) -> str:
     return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
 
 
-def _zero() -> torch.Tensor:
+def _zeros(fx: torch.fx.Node) -> torch.Tensor:
+    """In the shape of a node's result, for one sample where the batch is dynamic."""
     import torch
 
-    return torch.zeros(1)
+    return torch.zeros([int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape])
 
 
 def _read_only(tensor: torch.Tensor) -> np.ndarray:

@@ -22,13 +22,32 @@ _EXHAUSTIVE = 6
 
 
 @dataclass(frozen=True)
+class _Span:
+    """Bytes of a buffer, from `offset` on, that are needed from step `first` to `last`."""
+
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class _Buffer:
-    """Bytes that are needed from step `first` to step `last`, both included."""
+    """Bytes that are needed from step `first` to step `last`, both included.
+
+    Attributes:
+        parts: of a buffer in which several tensors lie, which of its bytes are needed when.
+    """
 
     name: str
     size: int
     first: int
     last: int
+    parts: tuple[_Span, ...] = ()
+
+    @property
+    def spans(self) -> tuple[_Span, ...]:
+        return self.parts or (_Span(0, self.size, self.first, self.last),)
 
     def meets(self, other: _Buffer) -> bool:
         return self.first <= other.last and other.first <= self.last
@@ -86,14 +105,19 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
     born = dict.fromkeys(graph.inputs, -1)
     born.update((node.output, i) for i, node in enumerate(graph.nodes))
     dies = last_uses(graph)
-    within: dict[str, list[str]] = {}
+    within: dict[str, list[_Span]] = {}
     for name, at in laid.places.items():
-        within.setdefault(at.root, []).append(name)
+        span = _Span(at.offset, graph.tensors[name].size, born[name], dies[name])
+        within.setdefault(at.root, []).append(span)
     tensors = [
         _Buffer(
-            root, graph.tensors[root].size, min(map(born.get, names)), max(map(dies.get, names))
+            root,
+            graph.tensors[root].size,
+            min(span.first for span in spans),
+            max(span.last for span in spans),
+            tuple(spans),
         )
-        for root, names in within.items()
+        for root, spans in within.items()
     ]
     scratch = [
         _Buffer(
@@ -128,15 +152,31 @@ def _place_in_order(order: list[_Buffer]) -> dict[str, int]:
     addresses: dict[str, int] = {}
     placed: list[_Buffer] = []
     for buffer in order:
+        ranges = _forbidden(buffer, [b for b in placed if b.meets(buffer)], addresses)
         address = 0
-        busy = sorted((addresses[b.name], b.size) for b in placed if b.meets(buffer))
-        for start, size in busy:
-            if address + buffer.size <= start:
+        for start, end in sorted(ranges):
+            if address <= start:
                 break
-            address = max(address, _aligned(start + size))
+            address = max(address, _aligned(end))
         addresses[buffer.name] = address
         placed.append(buffer)
     return addresses
+
+
+def _forbidden(
+    buffer: _Buffer, others: list[_Buffer], addresses: dict[str, int]
+) -> list[tuple[int, int]]:
+    """Ranges (a, b): at a < address < b, bytes would be shared that are needed at the same time."""
+    return [
+        (
+            addresses[other.name] + taken.offset - span.offset - span.size,
+            addresses[other.name] + taken.offset + taken.size - span.offset,
+        )
+        for other in others
+        for taken in other.spans
+        for span in buffer.spans
+        if span.first <= taken.last and taken.first <= span.last
+    ]
 
 
 def _aligned(address: int) -> int:

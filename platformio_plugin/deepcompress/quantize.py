@@ -153,11 +153,12 @@ def _with_one_scale(
     for name, by in zip(node.inputs, found, strict=True):
         if by != common:
             source, name = name, f"{node.output}.{name}"
-            tensors[name] = Tensor(name, tensors[source].shape)
-            quantization[name] = common
-            nodes.append(
-                scale_shift.rescale(f"{node.name}.{source}", source, tensors[name], by, common)
-            )
+            if name not in tensors:  # a tensor may be joined twice
+                tensors[name] = Tensor(name, tensors[source].shape)
+                quantization[name] = common
+                nodes.append(
+                    scale_shift.rescale(f"{node.name}.{source}", source, tensors[name], by, common)
+                )
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))
 

@@ -55,7 +55,7 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
     hidden_bias = torch.cat([bias.new_zeros(2 * a.hidden), parameters["hidden_bias"]])
     weights = [weight[:, : a.features], weight[:, a.features :], bias, hidden_bias]
-    zeros = x.new_zeros(1, len(x), a.hidden)
+    zeros = x.new_zeros(1, x.shape[0], a.hidden)
     outputs, _ = torch.gru(x, zeros, weights, True, 1, 0.0, False, False, True)
     return outputs[:, -1] if a.last else outputs
 

@@ -53,7 +53,7 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
 
     weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
     weights = [weight[:, : a.features], weight[:, a.features :], bias, torch.zeros_like(bias)]
-    zeros = x.new_zeros(1, len(x), a.hidden)
+    zeros = x.new_zeros(1, x.shape[0], a.hidden)
     outputs, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
     return outputs[:, -1] if a.last else outputs
 
