@@ -116,15 +116,15 @@ _PORTABLE = {
 # With the vector extension, in instructions, for Arm publishes no timing of it. Dense layers; the
 # output of a pooling layer counts once for each value of its window.
 _VECTORS = {
-    "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=560),
+    "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=520),
     "linear_dense": KernelCost(mac=0.16, weight=0, output=8, code_bytes=240),
 }
 
 # They copy each value of a convolution's windows, four positions at a time.
 _VECTOR_COLUMN_INSTRUCTIONS = 1.3
 
-# Other convolutions, twelve outputs at a time or twenty-four (kernels/conv2d_taps_mve.h): by tap and
-# by channel for each position in a pooling window, by channel beside.
+# Other convolutions, twelve outputs or twenty-four at a time (kernels/conv2d_taps_mve.h): by tap
+# and by channel for each position in a pooling window, by channel beside.
 _VECTOR_TAPS = (9.0, 15.0, 65.0)
 _VECTOR_TAPS_CODE_BYTES = 300
 
@@ -188,7 +188,7 @@ def estimate(
     if node.op == "conv2d":
         tiles = weight.tiles if core.has_dsp else 4
         cycles += _conv2d_cycles(node, encoding, stored, output, tiles)
-        code_bytes += _conv2d_code_bytes(node, encoding, tiles)
+        code_bytes += _conv2d_code_bytes(node.attributes, encoding, tiles)
     if weight is not None and weight.zero_point:
         cycles += stored
         code_bytes += UNFOLDED_CODE_BYTES
@@ -201,9 +201,11 @@ def _dense_by_vectors(node: IntegerNode, kernel: KernelCost, output: Shape) -> C
     channels, columns = node.weight.shape
     macs = OPERATORS[node.op].macs(node.attributes, node.weight.size, output)
     instructions = kernel.mac * macs + kernel.output * macs / columns
+    code_bytes = kernel.code_bytes
     if node.op == "conv2d":
         instructions += _VECTOR_COLUMN_INSTRUCTIONS * macs / channels
-    return Cost(round(instructions), kernel.code_bytes, macs)
+        code_bytes += _shape_code_bytes(node.attributes)
+    return Cost(round(instructions), code_bytes, macs)
 
 
 def _taps_by_vectors(node: IntegerNode, weight: EncodedWeight, stored: int, output: Shape) -> Cost:
@@ -218,7 +220,7 @@ def _taps_by_vectors(node: IntegerNode, weight: EncodedWeight, stored: int, outp
     read = _DENSE_WEIGHT_CYCLES * node.weight.size if weight.encoding == "dense" else 0
     scalar = kernel.weight * stored + read + _padding_cycles(a, prod(output[1:]) * pool)
     instructions += _FAMILY_FACTOR["m55"] * scalar
-    code_bytes = kernel.code_bytes + _VECTOR_TAPS_CODE_BYTES + _padding_code_bytes(a)
+    code_bytes = kernel.code_bytes + _VECTOR_TAPS_CODE_BYTES + _shape_code_bytes(a)
     return Cost(round(instructions), code_bytes, OPERATORS[node.op].macs(a, stored, output))
 
 
@@ -227,16 +229,17 @@ def _padding_cycles(a: Conv2d, positions: int) -> float:
     return _PADDING_CYCLES * a.in_channels * positions * prod(a.stride) if any(a.padding) else 0.0
 
 
-def _padding_code_bytes(a: Conv2d) -> int:
-    return PADDING_CODE_BYTES if any(a.padding) else 0
-
-
-def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, tiles: int) -> int:
+def _shape_code_bytes(a: Conv2d) -> int:
     """What the shape adds to `KernelCost.code_bytes`, or takes off."""
-    pointwise = _POINTWISE_CODE_BYTES if node.attributes.is_pointwise else 0
+    padding = PADDING_CODE_BYTES if any(a.padding) else 0
+    return padding + (_POINTWISE_CODE_BYTES if a.is_pointwise else 0)
+
+
+def _conv2d_code_bytes(a: Conv2d, encoding: str | None, tiles: int) -> int:
+    """What shape and tiles add to `KernelCost.code_bytes`."""
     if encoding == "panel":
-        return pointwise
-    return pointwise + _TILES_CODE_BYTES[tiles] + _padding_code_bytes(node.attributes)
+        return _POINTWISE_CODE_BYTES if a.is_pointwise else 0
+    return _TILES_CODE_BYTES[tiles] + _shape_code_bytes(a)
 
 
 def _conv2d_cycles(
