@@ -4,21 +4,61 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import arm_runner
 import numpy as np
 import pytest
 import strategies
+from deepcompress.calibration import Calibration
 from deepcompress.emit import emit
-from deepcompress.graph import Graph
+from deepcompress.encode import encode
+from deepcompress.graph import Graph, Node, Plan, Tensor
+from deepcompress.ops import conv2d
+from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.plan import plan
 from deepcompress.profile import profile
+from deepcompress.quantize import quantize
 from deepcompress.reference import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE, inputs_for, through_the_stages
 
 CPUS = ("cortex-m0", "cortex-m4", "cortex-m33", "cortex-m55")
+
+
+# Few weights a channel, so that their sums of products fit int16 (tiles of 16).
+NARROW = {
+    "pooled": ((1, 20, 30), Conv2d(1, 3, (5, 5), pool=MaxPool2d((2, 2), (2, 2)))),
+    "padded": ((2, 9, 13), Conv2d(2, 4, (3, 3), padding=(1, 1, 1, 1))),
+    "pointwise": ((5, 7, 9), Conv2d(5, 3, (1, 1))),
+    "depthwise": ((4, 10, 21), Conv2d(4, 4, (3, 3), padding=(1, 1, 1, 1), groups=4)),
+}
+
+
+@pytest.mark.parametrize("shape", NARROW)
+def test_narrow_sums_are_exact_in_their_instructions(
+    shape: str, arm_tools: None, tmp_path: Path
+) -> None:
+    size, conv = NARROW[shape]
+    random = np.random.default_rng(0)
+    weight = random.standard_normal(
+        (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel)
+    )
+    bias = random.standard_normal(len(weight))
+    parameters = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
+    output = conv2d.output_shape(conv, parameters, [size])
+    node = Node("conv", "conv2d", ("x",), "y", conv, parameters)
+    tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
+    graph = Graph("net", tensors, (node,), ("x",), ("y",))
+    integer = quantize(graph, Calibration(inputs_for(graph, 0)), narrow=True)
+    encoded = encode(integer, encoding="delta", optimize="speed", cpu="cortex-m4")
+    assert encoded.weights["conv"].tiles == 16
+    inputs = random.integers(-128, 128, (1, *size)).astype(np.int8)
+    found = simulated(plan(encoded, cpu="cortex-m4"), inputs, tmp_path, "cortex-m4", ("-O2",))
+    np.testing.assert_array_equal(found, run(integer, inputs).ravel())
 
 
 @pytest.mark.parametrize("cpu", CPUS)
@@ -32,7 +72,7 @@ CPUS = ("cortex-m0", "cortex-m4", "cortex-m33", "cortex-m55")
     seed=st.integers(0, 1000),
     encoding=st.sampled_from(["auto", "dense"]),
     optimize=st.sampled_from(["speed", "balanced"]),
-    gcc=st.sampled_from(["-O2", "-Os", "-O1 -fno-omit-frame-pointer", "-O0"]),
+    gcc=st.sampled_from(["-O2", "-Os", "-O1 -fno-omit-frame-pointer", "-Og", "-O0"]),
 )
 def test_every_core_computes_what_the_reference_does(
     cpu: str, graph: Graph, seed: int, encoding: str, optimize: str, gcc: str, arm_tools: None
@@ -66,12 +106,16 @@ def assert_equal_on(
     integer = planned.encoded.integer
     shape = integer.tensors[integer.inputs[0]].shape
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)
-    console = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
-        texts = emit(planned, provenance=NOWHERE)
-        elf = arm_runner.build(
-            texts, name="net", folder=Path(folder), cpu=cpu, flags=gcc.split(), inputs=inputs
-        )
-        profile(elf, cpu=cpu, console=console)
-    found = np.frombuffer(console.getvalue(), np.int8)
+        found = simulated(planned, inputs, Path(folder), cpu, gcc.split())
     np.testing.assert_array_equal(found, run(integer, inputs).ravel())
+
+
+def simulated(
+    planned: Plan, inputs: np.ndarray, folder: Path, cpu: str, flags: Iterable[str]
+) -> np.ndarray:
+    """What the firmware of a simulated core prints, int8."""
+    texts, console = emit(planned, provenance=NOWHERE), io.BytesIO()
+    elf = arm_runner.build(texts, name="net", folder=folder, cpu=cpu, flags=flags, inputs=inputs)
+    profile(elf, cpu=cpu, console=console)
+    return np.frombuffer(console.getvalue(), np.int8)

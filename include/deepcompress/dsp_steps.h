@@ -1,9 +1,10 @@
 /*
- * The inner steps of convolutions and linear layers in the DSP extension's instructions. Several
- * instructions in one statement, for the compiler would load ahead and then spill the sums; a step
- * takes up to fourteen registers, all there are. Cycles are of Cortex-M4 without wait states.
+ * The inner steps of convolutions and linear layers. With the DSP extension's instructions, many in
+ * one statement, for the compiler would load ahead and then spill the sums: of up to fourteen
+ * registers, all there are. Cycles are of Cortex-M4 without wait states.
  *
- * `next`, a distance in bytes, is a constant to the compiler, below 4088.
+ * `next`, a distance in bytes, is a constant below 4088; where the compiler does not know it (-Og)
+ * it takes the same step written in C, as a PC does.
  */
 #ifndef DEEPCOMPRESS_DSP_STEPS_H
 #define DEEPCOMPRESS_DSP_STEPS_H
@@ -16,132 +17,182 @@
  */
 typedef uint32_t dc_tap;
 
-#if DC_DSP_INSTRUCTIONS
-
 /*
- * Takes the next tap: adds its weight times at[0 .. 3] and times at[next .. next + 3]. 19 cycles on
- * Cortex-M4. One statement, for the compiler would load ahead and then spill the sums; of thirteen
- * registers, all there are beside a frame pointer. next is a constant to the compiler, below 4096.
+ * Takes the next tap: adds its weight times at[0 .. 3] and times at[next .. next + 3]. 19 cycles.
  */
 DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
                              int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0, int32_t *b1,
                              int32_t *b2, int32_t *b3) {
-    uint32_t tap, word, pair;
-    __asm__("ldr %[tap], [%[taps]], #4\n\t"
-            "add %[at], %[at], %[tap], lsr #16\n\t"
-            "ldr %[word], [%[at]]\n\t"
-            "sxtb16 %[pair], %[word]\n\t"
-            "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
-            "smlatb %[a2], %[pair], %[tap], %[a2]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlabb %[a1], %[word], %[tap], %[a1]\n\t"
-            "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
-            "ldr %[word], [%[at], %[next]]\n\t"
-            "sxtb16 %[pair], %[word]\n\t"
-            "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
-            "smlatb %[b2], %[pair], %[tap], %[b2]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlabb %[b1], %[word], %[tap], %[b1]\n\t"
-            "smlatb %[b3], %[word], %[tap], %[b3]"
-            : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2),
-              [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2), [b3] "+r"(*b3),
-              [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
-            : [next] "i"(next)
-            : "memory");
+#if DC_DSP_INSTRUCTIONS
+    if (__builtin_constant_p(next)) {
+        uint32_t tap, word, pair;
+        __asm__("ldr %[tap], [%[taps]], #4\n\t"
+                "add %[at], %[at], %[tap], lsr #16\n\t"
+                "ldr %[word], [%[at]]\n\t"
+                "sxtb16 %[pair], %[word]\n\t"
+                "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+                "smlatb %[a2], %[pair], %[tap], %[a2]\n\t"
+                "sxtb16 %[word], %[word], ror #8\n\t"
+                "smlabb %[a1], %[word], %[tap], %[a1]\n\t"
+                "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
+                "ldr %[word], [%[at], %[next]]\n\t"
+                "sxtb16 %[pair], %[word]\n\t"
+                "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
+                "smlatb %[b2], %[pair], %[tap], %[b2]\n\t"
+                "sxtb16 %[word], %[word], ror #8\n\t"
+                "smlabb %[b1], %[word], %[tap], %[b1]\n\t"
+                "smlatb %[b3], %[word], %[tap], %[b3]"
+                : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1),
+                  [a2] "+r"(*a2), [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2),
+                  [b3] "+r"(*b3), [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
+                : [next] "i"(next)
+                : "memory");
+        return;
+    }
+#endif
+    const uint32_t tap = *(*taps)++;
+    const int32_t weight = dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    *a0 += weight * x[0];
+    *a1 += weight * x[1];
+    *a2 += weight * x[2];
+    *a3 += weight * x[3];
+    *b0 += weight * x[next];
+    *b1 += weight * x[next + 1];
+    *b2 += weight * x[next + 2];
+    *b3 += weight * x[next + 3];
 }
 
 /* The same for at[0, 2, 4, 6] and at[next + 0, 2, 4, 6]; 21 cycles. */
 DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int32_t next,
                                     int32_t *a0, int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0,
                                     int32_t *b1, int32_t *b2, int32_t *b3) {
-    uint32_t tap, word, pair;
-    __asm__("ldr %[tap], [%[taps]], #4\n\t"
-            "add %[at], %[at], %[tap], lsr #16\n\t"
-            "ldr %[pair], [%[at]]\n\t"
-            /* Not from 4 on: that would read a byte behind the last input. */
-            "ldr %[word], [%[at], #3]\n\t"
-            "sxtb16 %[pair], %[pair]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
-            "smlatb %[a1], %[pair], %[tap], %[a1]\n\t"
-            "smlabb %[a2], %[word], %[tap], %[a2]\n\t"
-            "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
-            "ldr %[pair], [%[at], %[next]]\n\t"
-            "ldr %[word], [%[at], %[next] + 3]\n\t"
-            "sxtb16 %[pair], %[pair]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
-            "smlatb %[b1], %[pair], %[tap], %[b1]\n\t"
-            "smlabb %[b2], %[word], %[tap], %[b2]\n\t"
-            "smlatb %[b3], %[word], %[tap], %[b3]"
-            : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2),
-              [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2), [b3] "+r"(*b3),
-              [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
-            : [next] "i"(next)
-            : "memory");
+#if DC_DSP_INSTRUCTIONS
+    if (__builtin_constant_p(next)) {
+        uint32_t tap, word, pair;
+        __asm__("ldr %[tap], [%[taps]], #4\n\t"
+                "add %[at], %[at], %[tap], lsr #16\n\t"
+                "ldr %[pair], [%[at]]\n\t"
+                /* Not from 4 on: that would read a byte behind the last input. */
+                "ldr %[word], [%[at], #3]\n\t"
+                "sxtb16 %[pair], %[pair]\n\t"
+                "sxtb16 %[word], %[word], ror #8\n\t"
+                "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+                "smlatb %[a1], %[pair], %[tap], %[a1]\n\t"
+                "smlabb %[a2], %[word], %[tap], %[a2]\n\t"
+                "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
+                "ldr %[pair], [%[at], %[next]]\n\t"
+                "ldr %[word], [%[at], %[next] + 3]\n\t"
+                "sxtb16 %[pair], %[pair]\n\t"
+                "sxtb16 %[word], %[word], ror #8\n\t"
+                "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
+                "smlatb %[b1], %[pair], %[tap], %[b1]\n\t"
+                "smlabb %[b2], %[word], %[tap], %[b2]\n\t"
+                "smlatb %[b3], %[word], %[tap], %[b3]"
+                : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1),
+                  [a2] "+r"(*a2), [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2),
+                  [b3] "+r"(*b3), [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
+                : [next] "i"(next)
+                : "memory");
+        return;
+    }
+#endif
+    const uint32_t tap = *(*taps)++;
+    const int32_t weight = dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    *a0 += weight * x[0];
+    *a1 += weight * x[2];
+    *a2 += weight * x[4];
+    *a3 += weight * x[6];
+    *b0 += weight * x[next];
+    *b1 += weight * x[next + 2];
+    *b2 += weight * x[next + 4];
+    *b3 += weight * x[next + 6];
 }
 
 /*
- * As dc_smla_eight, into pairs of sums: bottom + top * 2^16. One multiplication serves both,
- * exactly as long as the bottom fits int16. 15 cycles.
+ * As dc_smla_eight, into words of two sums, bottom + top * 2^16: one multiplication serves both.
+ * The inputs are unsigned bytes, so that no bottom takes from its top. 15 cycles.
  */
 DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
                             uint32_t *a13, uint32_t *b02, uint32_t *b13) {
-    uint32_t tap, first, second, pair;
-    __asm__("ldr %[tap], [%[taps]], #4\n\t"
-            "add %[at], %[at], %[tap], lsr #16\n\t"
-            "ldr %[first], [%[at]]\n\t"
-            "ldr %[second], [%[at], %[next]]\n\t"
-            "sxth %[tap], %[tap]\n\t"
-            "sxtb16 %[pair], %[first]\n\t"
-            "mla %[a02], %[pair], %[tap], %[a02]\n\t"
-            "sxtb16 %[first], %[first], ror #8\n\t"
-            "mla %[a13], %[first], %[tap], %[a13]\n\t"
-            "sxtb16 %[pair], %[second]\n\t"
-            "mla %[b02], %[pair], %[tap], %[b02]\n\t"
-            "sxtb16 %[second], %[second], ror #8\n\t"
-            "mla %[b13], %[second], %[tap], %[b13]"
-            : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
-              [b02] "+r"(*b02), [b13] "+r"(*b13), [tap] "=&r"(tap), [first] "=&r"(first),
-              [second] "=&r"(second), [pair] "=&r"(pair)
-            : [next] "i"(next)
-            : "memory");
+#if DC_DSP_INSTRUCTIONS
+    if (__builtin_constant_p(next)) {
+        uint32_t tap, first, second, pair;
+        __asm__("ldr %[tap], [%[taps]], #4\n\t"
+                "add %[at], %[at], %[tap], lsr #16\n\t"
+                "ldr %[first], [%[at]]\n\t"
+                "ldr %[second], [%[at], %[next]]\n\t"
+                "sxth %[tap], %[tap]\n\t"
+                "uxtb16 %[pair], %[first]\n\t"
+                "mla %[a02], %[pair], %[tap], %[a02]\n\t"
+                "uxtb16 %[first], %[first], ror #8\n\t"
+                "mla %[a13], %[first], %[tap], %[a13]\n\t"
+                "uxtb16 %[pair], %[second]\n\t"
+                "mla %[b02], %[pair], %[tap], %[b02]\n\t"
+                "uxtb16 %[second], %[second], ror #8\n\t"
+                "mla %[b13], %[second], %[tap], %[b13]"
+                : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
+                  [b02] "+r"(*b02), [b13] "+r"(*b13), [tap] "=&r"(tap), [first] "=&r"(first),
+                  [second] "=&r"(second), [pair] "=&r"(pair)
+                : [next] "i"(next)
+                : "memory");
+        return;
+    }
+#endif
+    const uint32_t tap = *(*taps)++, weight = (uint32_t)dc_bottom(tap);
+    const int8_t *const x = *at += tap >> 16;
+    const uint32_t first = dc_load_word(x), second = dc_load_word(x + next);
+    *a02 += (first & 0x00ff00ff) * weight;
+    *a13 += (first >> 8 & 0x00ff00ff) * weight;
+    *b02 += (second & 0x00ff00ff) * weight;
+    *b13 += (second >> 8 & 0x00ff00ff) * weight;
 }
 
 /* The same for at[0 .. 7] and at[next .. next + 7]. 28 cycles. */
 DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
                               uint32_t *a13, uint32_t *a46, uint32_t *a57, uint32_t *b02,
                               uint32_t *b13, uint32_t *b46, uint32_t *b57) {
-    uint32_t tap, word, pair;
-    __asm__(
-        "ldr %[tap], [%[taps]], #4\n\t"
-        "add %[at], %[at], %[tap], lsr #16\n\t"
-        "ldr %[word], [%[at]]\n\t"
-        "sxth %[tap], %[tap]\n\t"
-        "sxtb16 %[pair], %[word]\n\t"
-        "mla %[a02], %[pair], %[tap], %[a02]\n\t"
-        "sxtb16 %[pair], %[word], ror #8\n\t"
-        "ldr %[word], [%[at], #4]\n\t"
-        "mla %[a13], %[pair], %[tap], %[a13]\n\t"
-        "sxtb16 %[pair], %[word]\n\t"
-        "mla %[a46], %[pair], %[tap], %[a46]\n\t"
-        "sxtb16 %[pair], %[word], ror #8\n\t"
-        "ldr %[word], [%[at], %[next]]\n\t"
-        "mla %[a57], %[pair], %[tap], %[a57]\n\t"
-        "sxtb16 %[pair], %[word]\n\t"
-        "mla %[b02], %[pair], %[tap], %[b02]\n\t"
-        "sxtb16 %[pair], %[word], ror #8\n\t"
-        "ldr %[word], [%[at], %[next] + 4]\n\t"
-        "mla %[b13], %[pair], %[tap], %[b13]\n\t"
-        "sxtb16 %[pair], %[word]\n\t"
-        "mla %[b46], %[pair], %[tap], %[b46]\n\t"
-        "sxtb16 %[pair], %[word], ror #8\n\t"
-        "mla %[b57], %[pair], %[tap], %[b57]"
-        : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13), [a46] "+r"(*a46),
-          [a57] "+r"(*a57), [b02] "+r"(*b02), [b13] "+r"(*b13), [b46] "+r"(*b46), [b57] "+r"(*b57),
-          [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
-        : [next] "i"(next)
-        : "memory");
+#if DC_DSP_INSTRUCTIONS
+    if (__builtin_constant_p(next)) {
+        uint32_t tap, word, pair;
+        __asm__("ldr %[tap], [%[taps]], #4\n\t"
+                "add %[at], %[at], %[tap], lsr #16\n\t"
+                "ldr %[word], [%[at]]\n\t"
+                "sxth %[tap], %[tap]\n\t"
+                "uxtb16 %[pair], %[word]\n\t"
+                "mla %[a02], %[pair], %[tap], %[a02]\n\t"
+                "uxtb16 %[pair], %[word], ror #8\n\t"
+                "ldr %[word], [%[at], #4]\n\t"
+                "mla %[a13], %[pair], %[tap], %[a13]\n\t"
+                "uxtb16 %[pair], %[word]\n\t"
+                "mla %[a46], %[pair], %[tap], %[a46]\n\t"
+                "uxtb16 %[pair], %[word], ror #8\n\t"
+                "ldr %[word], [%[at], %[next]]\n\t"
+                "mla %[a57], %[pair], %[tap], %[a57]\n\t"
+                "uxtb16 %[pair], %[word]\n\t"
+                "mla %[b02], %[pair], %[tap], %[b02]\n\t"
+                "uxtb16 %[pair], %[word], ror #8\n\t"
+                "ldr %[word], [%[at], %[next] + 4]\n\t"
+                "mla %[b13], %[pair], %[tap], %[b13]\n\t"
+                "uxtb16 %[pair], %[word]\n\t"
+                "mla %[b46], %[pair], %[tap], %[b46]\n\t"
+                "uxtb16 %[pair], %[word], ror #8\n\t"
+                "mla %[b57], %[pair], %[tap], %[b57]"
+                : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
+                  [a46] "+r"(*a46), [a57] "+r"(*a57), [b02] "+r"(*b02), [b13] "+r"(*b13),
+                  [b46] "+r"(*b46), [b57] "+r"(*b57), [tap] "=&r"(tap), [word] "=&r"(word),
+                  [pair] "=&r"(pair)
+                : [next] "i"(next)
+                : "memory");
+        return;
+    }
+#endif
+    const dc_tap *tap = *taps;
+    const int8_t *x = *at;
+    dc_mla_eight(taps, at, next, a02, a13, b02, b13);
+    x += 4;
+    dc_mla_eight(&tap, &x, next, a46, a57, b46, b57);
 }
 
 /*
@@ -152,8 +203,11 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
 DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
                                     int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,
                                     int32_t *c1, int32_t *d0, int32_t *d1) {
-    uint32_t x0, x1, word, pair;
-    __asm__("ldr %[x1], [%[x], %[next]]\n\t"
+#if DC_DSP_INSTRUCTIONS
+    if (__builtin_constant_p(next)) {
+        uint32_t x0, x1, word, pair;
+        __asm__(
+            "ldr %[x1], [%[x], %[next]]\n\t"
             "ldr %[x0], [%[x]], #4\n\t"
             "ldr %[word], [%[values]], #4\n\t"
             "sxtb16 %[pair], %[word]\n\t"
@@ -174,11 +228,27 @@ DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, 
               [x0] "=&r"(x0), [x1] "=&r"(x1), [word] "=&r"(word), [pair] "=&r"(pair)
             : [next] "i"(next)
             : "memory");
+        return;
+    }
+#endif
+    const uint32_t x0 = **x, x1 = (*x)[next / 4];
+    const uint32_t first = dc_load_word(*values), second = dc_load_word(*values + 4);
+    *a0 = dc_smlad(dc_sxtb16(first), x0, *a0);
+    *a1 = dc_smlad(dc_sxtb16(first), x1, *a1);
+    *b0 = dc_smlad(dc_sxtb16_ror8(first), x0, *b0);
+    *b1 = dc_smlad(dc_sxtb16_ror8(first), x1, *b1);
+    *c0 = dc_smlad(dc_sxtb16(second), x0, *c0);
+    *c1 = dc_smlad(dc_sxtb16(second), x1, *c1);
+    *d0 = dc_smlad(dc_sxtb16_ror8(second), x0, *d0);
+    *d1 = dc_smlad(dc_sxtb16_ror8(second), x1, *d1);
+    *values += 8;
+    *x += 1;
 }
 
 /* Four columns of a panel at one position: x has four int8. 25 cycles. */
 DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
                              int32_t *c, int32_t *d) {
+#if DC_DSP_INSTRUCTIONS
     uint32_t even, odd, first, second, pair;
     __asm__("ldr %[odd], [%[x]], #4\n\t"
             "ldr %[first], [%[values]], #4\n\t"
@@ -208,87 +278,7 @@ DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *
               [second] "=&r"(second), [pair] "=&r"(pair)
             :
             : "memory");
-}
-
 #else
-
-DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
-                             int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0, int32_t *b1,
-                             int32_t *b2, int32_t *b3) {
-    const uint32_t tap = *(*taps)++;
-    const int32_t weight = dc_bottom(tap);
-    const int8_t *const x = *at += tap >> 16;
-    *a0 += weight * x[0];
-    *a1 += weight * x[1];
-    *a2 += weight * x[2];
-    *a3 += weight * x[3];
-    *b0 += weight * x[next];
-    *b1 += weight * x[next + 1];
-    *b2 += weight * x[next + 2];
-    *b3 += weight * x[next + 3];
-}
-
-DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int32_t next,
-                                    int32_t *a0, int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0,
-                                    int32_t *b1, int32_t *b2, int32_t *b3) {
-    const uint32_t tap = *(*taps)++;
-    const int32_t weight = dc_bottom(tap);
-    const int8_t *const x = *at += tap >> 16;
-    *a0 += weight * x[0];
-    *a1 += weight * x[2];
-    *a2 += weight * x[4];
-    *a3 += weight * x[6];
-    *b0 += weight * x[next];
-    *b1 += weight * x[next + 2];
-    *b2 += weight * x[next + 4];
-    *b3 += weight * x[next + 6];
-}
-
-/* weight * bottom + weight * top * 2^16 */
-DC_INLINE uint32_t dc_mla_pair(int32_t weight, int8_t bottom, int8_t top) {
-    return (uint32_t)(weight * bottom) + ((uint32_t)(weight * top) << 16);
-}
-
-DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
-                            uint32_t *a13, uint32_t *b02, uint32_t *b13) {
-    const uint32_t tap = *(*taps)++;
-    const int32_t weight = dc_bottom(tap);
-    const int8_t *const x = *at += tap >> 16;
-    *a02 += dc_mla_pair(weight, x[0], x[2]);
-    *a13 += dc_mla_pair(weight, x[1], x[3]);
-    *b02 += dc_mla_pair(weight, x[next], x[next + 2]);
-    *b13 += dc_mla_pair(weight, x[next + 1], x[next + 3]);
-}
-
-DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
-                              uint32_t *a13, uint32_t *a46, uint32_t *a57, uint32_t *b02,
-                              uint32_t *b13, uint32_t *b46, uint32_t *b57) {
-    const dc_tap *tap = *taps;
-    const int8_t *x = *at;
-    dc_mla_eight(taps, at, next, a02, a13, b02, b13);
-    x += 4;
-    dc_mla_eight(&tap, &x, next, a46, a57, b46, b57);
-}
-
-DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
-                                    int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,
-                                    int32_t *c1, int32_t *d0, int32_t *d1) {
-    const uint32_t x0 = **x, x1 = (*x)[next / 4];
-    const uint32_t first = dc_load_word(*values), second = dc_load_word(*values + 4);
-    *a0 = dc_smlad(dc_sxtb16(first), x0, *a0);
-    *a1 = dc_smlad(dc_sxtb16(first), x1, *a1);
-    *b0 = dc_smlad(dc_sxtb16_ror8(first), x0, *b0);
-    *b1 = dc_smlad(dc_sxtb16_ror8(first), x1, *b1);
-    *c0 = dc_smlad(dc_sxtb16(second), x0, *c0);
-    *c1 = dc_smlad(dc_sxtb16(second), x1, *c1);
-    *d0 = dc_smlad(dc_sxtb16_ror8(second), x0, *d0);
-    *d1 = dc_smlad(dc_sxtb16_ror8(second), x1, *d1);
-    *values += 8;
-    *x += 1;
-}
-
-DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
-                             int32_t *c, int32_t *d) {
     const uint32_t word = dc_load_word(*x);
     const uint32_t halves[2] = {dc_sxtb16(word), dc_sxtb16_ror8(word)};
     for (int32_t i = 0; i < 2; ++i, *values += 8) {
@@ -299,8 +289,7 @@ DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *
         *d = dc_smlad(dc_sxtb16_ror8(second), halves[i], *d);
     }
     *x += 4;
-}
-
 #endif
+}
 
 #endif

@@ -12,9 +12,16 @@
  * Kernels are inlined into one function a layer, so that the layer's constant shape is folded into
  * the loops; the layer itself is not inlined, so that it has a name in a profile and a backtrace.
  */
+#if defined(__GNUC__) && !defined(__clang__)
+/* Some steps need all registers there are. */
+#define DC_NO_FRAME_POINTER __attribute__((optimize("omit-frame-pointer")))
+#else
+#define DC_NO_FRAME_POINTER
+#endif
+
 #if defined(__GNUC__)
 #define DC_INLINE static inline __attribute__((always_inline))
-#define DC_LAYER  static __attribute__((noinline))
+#define DC_LAYER  static __attribute__((noinline)) DC_NO_FRAME_POINTER
 #else
 #define DC_INLINE static inline
 #define DC_LAYER  static

@@ -14,10 +14,7 @@ from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
 from deepcompress.ops import OPERATORS
-from deepcompress.ops.conv2d import padded_bytes
 from deepcompress.plan import is_stateful
-
-_OFFSET_LIMIT = 2**23
 
 
 def shapes_follow(graph: Graph) -> None:
@@ -54,21 +51,6 @@ def accumulators_fit(graph: IntegerGraph) -> None:
                 f"a sum of {node.weight.shape[1]} products does not fit 32 bits",
                 f"layer {node.name}",
                 "Split the layer into two that are added",
-            )
-
-
-def offsets_fit(graph: IntegerGraph) -> None:
-    """A convolution's input, padding included, is below 2**23 bytes: the range of an offset."""
-    for node in graph.nodes:
-        if node.op != "conv2d":
-            continue
-        source = graph.tensors[node.inputs[0]]
-        size = padded_bytes(node.attributes, source.shape) or source.size
-        if size >= _OFFSET_LIMIT:
-            raise UserError(
-                f"its input of {size} bytes is larger than any supported board's RAM",
-                f"layer {node.name}",
-                "Use a smaller input or more stride before it",
             )
 
 

@@ -13,7 +13,7 @@ from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
 from deepcompress.graph import EncodedGraph, IntegerNode, Plan, Step
 from deepcompress.ops import OPERATORS
-from deepcompress.ops.conv2d import column_words, padded_bytes, panel_words, tap_words
+from deepcompress.ops.conv2d import column_words, copied_bytes, panel_words, tap_words
 from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
@@ -94,9 +94,9 @@ def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
         return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     if node.op != "conv2d":
         return 0
-    copied = encoded.weights[node.name].encoding != "panel"
-    padded = padded_bytes(node.attributes, shape) if copied else 0
-    return 4 * scratch_words(encoded, node) + padded
+    weight = encoded.weights[node.name]
+    copied = 0 if weight.encoding == "panel" else copied_bytes(node.attributes, shape, weight.tiles)
+    return 4 * scratch_words(encoded, node) + copied
 
 
 def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:

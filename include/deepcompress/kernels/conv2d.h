@@ -17,22 +17,16 @@
 #include "conv2d_panel.h"
 #include "conv2d_taps.h"
 
-DC_INLINE void dc_conv2d_by_taps(const dc_conv2d *layer, const dc_weights *weights,
-                                 const int8_t *input, int8_t *output, int32_t *scratch) {
-    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
-    dc_conv2d_taps(layer, weights, padded, output, (uint32_t *)scratch);
-}
-
 /* The dense convolution of one group. */
 #if DC_HAS_MVE
 #define dc_conv2d_dense dc_conv2d_dense_mve
 #else
-#define dc_conv2d_dense dc_conv2d_by_taps
+#define dc_conv2d_dense dc_conv2d_taps
 #endif
 
 /*
  * input [channels][height][width] -> output [out_channels][out_height][out_width]
- * scratch: layer->scratch_words, and behind them room for the padded input if it is copied
+ * scratch: layer->scratch_words, and behind them room for a group's padded input if it is copied
  */
 DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
                               const int8_t *input, int8_t *output, int32_t *scratch) {
@@ -41,7 +35,7 @@ DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
     } else if (weights->encoding == DC_DENSE && layer->groups == 1) {
         dc_conv2d_dense(layer, weights, input, output, scratch);
     } else {
-        dc_conv2d_by_taps(layer, weights, input, output, scratch);
+        dc_conv2d_taps(layer, weights, input, output, scratch);
     }
 }
 

@@ -7,7 +7,7 @@
 #include "../dsp_steps.h"
 #include "conv2d_layer.h"
 
-/* The taps of an output channel, an even number but for MVE, and the sum of their weights. */
+/* The taps of an output channel, for DSP an even number and not 0, and the sum of their weights. */
 typedef struct {
     const dc_tap *first, *end;
     int32_t total;

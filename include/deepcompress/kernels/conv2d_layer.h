@@ -15,7 +15,7 @@
 enum dc_conv2d_tiles {
     DC_FOUR,
     DC_EIGHT,
-    DC_SIXTEEN /* if the sums of products of every channel fit int16 */
+    DC_SIXTEEN /* if the sums of products of every channel fit int16; copies its input */
 };
 
 typedef struct {
@@ -42,30 +42,87 @@ DC_INLINE const int8_t *dc_conv2d_window_at(const dc_conv2d *layer, const int8_t
     return input + y * layer->stride_height * layer->in_width + x * layer->stride_width;
 }
 
-DC_INLINE int8_t *dc_conv2d_fill(const dc_conv2d *layer, int8_t *to, int32_t count) {
-    for (int32_t i = 0; i < count; ++i) {
-        *to++ = (int8_t)layer->pad_value;
+/* Rows of a tile of eight positions: 2 or 1, whichever needs fewer tiles, or 0 where none fits. */
+DC_INLINE int32_t dc_conv2d_tile_rows(const dc_conv2d *layer, int32_t height, int32_t width) {
+    const int32_t one = height * ((width + 7) / 8), two = (height + 1) / 2 * ((width + 3) / 4);
+    const int32_t fits_one = width >= 8 && !layer->pooled;
+    const int32_t fits_two =
+        height >= 2 && width >= 4 && layer->stride_height * layer->in_width < 4088;
+    if (!DC_HAS_DSP || layer->tiles == DC_FOUR || layer->stride_width > 2) {
+        return 0;
+    }
+    if (layer->pooled && !(layer->pool_height == 2 && layer->pool_width == 2 &&
+                           layer->pool_stride_height == 2 && layer->pool_stride_width == 2)) {
+        return 0;
+    }
+    return fits_two && (two <= one || !fits_one) ? 2 : fits_one;
+}
+
+DC_INLINE int32_t dc_conv2d_rows_of_tiles(const dc_conv2d *layer) {
+    const int32_t shrink = layer->pooled ? 2 : 1;
+    return dc_conv2d_tile_rows(layer, layer->out_height * shrink, layer->out_width * shrink);
+}
+
+/* Whether sums are narrow, and inputs unsigned for it: their sign bits flipped. MVE has narrow sums
+ * of signed inputs. */
+DC_INLINE int32_t dc_conv2d_is_narrow(const dc_conv2d *layer) {
+    return !DC_HAS_MVE && layer->tiles == DC_SIXTEEN && layer->stride_width == 1 &&
+           dc_conv2d_rows_of_tiles(layer) > 0;
+}
+
+DC_INLINE int32_t dc_conv2d_flip(const dc_conv2d *layer) {
+    return dc_conv2d_is_narrow(layer) ? -128 : 0;
+}
+
+DC_INLINE int8_t *dc_conv2d_copy(const dc_conv2d *layer, int8_t *to, const int8_t *from,
+                                 int32_t count) {
+    if (!dc_conv2d_is_narrow(layer)) {
+        memcpy(to, from, (size_t)count);
+        return to + count;
+    }
+    for (; count >= 4; count -= 4, to += 4, from += 4) {
+        const uint32_t word = dc_load_word(from) ^ 0x80808080;
+        memcpy(to, &word, sizeof word);
+    }
+    for (; count > 0; --count) {
+        *to++ = (int8_t)(*from++ ^ -128);
     }
     return to;
 }
 
-/* The input of a padded layer, copied to scratch with its zero point around it. */
+DC_INLINE int8_t *dc_conv2d_fill(const dc_conv2d *layer, int8_t *to, int32_t count) {
+    for (int32_t i = 0; i < count; ++i) {
+        *to++ = (int8_t)(layer->pad_value ^ dc_conv2d_flip(layer));
+    }
+    return to;
+}
+
+/* Bytes of the input of one group, without padding. */
+DC_INLINE int32_t dc_conv2d_group_size(const dc_conv2d *layer) {
+    return layer->in_channels * (layer->in_height - layer->pad_top - layer->pad_bottom) *
+           (layer->in_width - layer->pad_left - layer->pad_right);
+}
+
+/* The input of one group; if it is padded or narrow, a copy of it in scratch. */
 DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *input,
                                       int32_t *scratch) {
-    if (!layer->padded) {
-        return input;
-    }
     int8_t *const padded = (int8_t *)(scratch + layer->scratch_words);
-    const int32_t channels = layer->in_channels * layer->groups;
+    if (!layer->padded) {
+        if (!dc_conv2d_is_narrow(layer)) {
+            return input;
+        }
+        dc_conv2d_copy(layer, padded, input, dc_conv2d_group_size(layer));
+        return padded;
+    }
     const int32_t height = layer->in_height - layer->pad_top - layer->pad_bottom;
     const int32_t width = layer->in_width - layer->pad_left - layer->pad_right;
     int8_t *to = padded;
-    for (int32_t channel = 0; channel < channels; ++channel) {
+    for (int32_t channel = 0; channel < layer->in_channels; ++channel) {
         to = dc_conv2d_fill(layer, to, layer->pad_top * layer->in_width);
         for (int32_t y = 0; y < height; ++y, input += width) {
             to = dc_conv2d_fill(layer, to, layer->pad_left);
-            memcpy(to, input, (size_t)width);
-            to = dc_conv2d_fill(layer, to + width, layer->pad_right);
+            to = dc_conv2d_copy(layer, to, input, width);
+            to = dc_conv2d_fill(layer, to, layer->pad_right);
         }
         to = dc_conv2d_fill(layer, to, layer->pad_bottom * layer->in_width);
     }

@@ -66,7 +66,7 @@ DC_INLINE dc_taps dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
             total += weight.value;
         }
     }
-    if (!DC_HAS_MVE && (tap - first) % 2 != 0) {
+    while (!DC_HAS_MVE && (tap == first || (tap - first) % 2 != 0)) {
         *tap++ = 0;
     }
     const dc_taps taps = {first, tap, total};
@@ -83,17 +83,18 @@ DC_INLINE int32_t dc_largest_of_four(int32_t a, int32_t b, int32_t c, int32_t d)
 
 /* --- four positions at a time, and one: for any CPU and any shape */
 
-/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3]. */
+/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3], inputs whose
+ * sign bits are flipped by `flip`. */
 DC_INLINE void dc_conv2d_four(const dc_taps *taps, const int8_t *x, int32_t at1, int32_t at2,
-                              int32_t at3, int32_t *sum) {
+                              int32_t at3, int32_t flip, int32_t *sum) {
     int32_t sum0 = sum[0], sum1 = sum[1], sum2 = sum[2], sum3 = sum[3];
     for (const dc_tap *tap = taps->first; tap < taps->end; ++tap) {
         const int32_t weight = dc_bottom(*tap);
         x += *tap >> 16;
-        sum0 += weight * x[0];
-        sum1 += weight * x[at1];
-        sum2 += weight * x[at2];
-        sum3 += weight * x[at3];
+        sum0 += weight * (x[0] ^ flip);
+        sum1 += weight * (x[at1] ^ flip);
+        sum2 += weight * (x[at2] ^ flip);
+        sum3 += weight * (x[at3] ^ flip);
     }
     sum[0] = sum0;
     sum[1] = sum1;
@@ -117,7 +118,7 @@ DC_INLINE void dc_conv2d_plane(const dc_conv2d_channel *channel, int8_t *output)
         int32_t x = 0;
         for (; x + 4 <= layer->out_width; x += 4, at += 4 * next) {
             int32_t sum[4] = {bias, bias, bias, bias};
-            dc_conv2d_four(&channel->taps, at, next, 2 * next, 3 * next, sum);
+            dc_conv2d_four(&channel->taps, at, next, 2 * next, 3 * next, 0, sum);
             for (int32_t i = 0; i < 4; ++i) {
                 *output++ = dc_conv2d_requantize(channel, sum[i]);
             }
@@ -137,7 +138,7 @@ DC_INLINE int32_t dc_conv2d_pool(const dc_conv2d_channel *channel, int32_t y, in
         const int32_t beside = layer->stride_width, below = layer->stride_height * layer->in_width;
         int32_t sum[4] = {bias, bias, bias, bias};
         dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, row, column),
-                       beside, below, below + beside, sum);
+                       beside, below, below + beside, 0, sum);
         return dc_largest_of_four(sum[0], sum[1], sum[2], sum[3]);
     }
     int32_t greatest = INT32_MIN;
@@ -167,7 +168,7 @@ DC_INLINE dc_eight dc_conv2d_eight(const dc_conv2d_channel *channel, const int8_
     const dc_tap *tap = channel->taps.first, *const end = channel->taps.end;
     const int32_t bias = channel->bias;
     int32_t a0 = bias, a1 = bias, a2 = bias, a3 = bias, b0 = bias, b1 = bias, b2 = bias, b3 = bias;
-    while (tap < end) {
+    do {
         if (channel->layer->stride_width == 1) {
             dc_smla_eight(&tap, &x, next, &a0, &a1, &a2, &a3, &b0, &b1, &b2, &b3);
             dc_smla_eight(&tap, &x, next, &a0, &a1, &a2, &a3, &b0, &b1, &b2, &b3);
@@ -175,7 +176,7 @@ DC_INLINE dc_eight dc_conv2d_eight(const dc_conv2d_channel *channel, const int8_
             dc_smla_eight_by_two(&tap, &x, next, &a0, &a1, &a2, &a3, &b0, &b1, &b2, &b3);
             dc_smla_eight_by_two(&tap, &x, next, &a0, &a1, &a2, &a3, &b0, &b1, &b2, &b3);
         }
-    }
+    } while (tap < end);
     const dc_eight eight = {{a0, a1, a2, a3, b0, b1, b2, b3}};
     return eight;
 }
@@ -199,8 +200,8 @@ DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight 
 
 /*
  * Sums of eight positions that fit int16, two in a word: bottom + top * 2^16, of which one
- * multiplication by a weight serves both. They begin at 2^15, so that none is below 0 and the
- * bottom never borrows from the top.
+ * multiplication by a weight serves both. Inputs are unsigned, 128 above their value, and the sums
+ * begin as much lower, at 2^15: so none ends below 0, and no bottom takes from its top.
  */
 typedef struct {
     uint32_t a02, a13, b02, b13;
@@ -208,15 +209,19 @@ typedef struct {
 
 #define DC_NARROW_ZERO 0x8000
 
+DC_INLINE uint32_t dc_conv2d_narrow_zero(const dc_taps *taps) {
+    return (uint32_t)(DC_NARROW_ZERO - 128 * taps->total) * 0x10001U;
+}
+
 DC_INLINE dc_narrow_eight dc_conv2d_narrow_eight(const dc_taps *taps, const int8_t *x,
                                                  int32_t next) {
-    const uint32_t zero = (uint32_t)DC_NARROW_ZERO << 16 | DC_NARROW_ZERO;
+    const uint32_t zero = dc_conv2d_narrow_zero(taps);
     const dc_tap *tap = taps->first;
     uint32_t a02 = zero, a13 = zero, b02 = zero, b13 = zero;
-    while (tap < taps->end) {
+    do {
         dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
         dc_mla_eight(&tap, &x, next, &a02, &a13, &b02, &b13);
-    }
+    } while (tap < taps->end);
     const dc_narrow_eight eight = {a02, a13, b02, b13};
     return eight;
 }
@@ -225,14 +230,14 @@ DC_INLINE dc_narrow_eight dc_conv2d_narrow_eight(const dc_taps *taps, const int8
  * both. */
 DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const int8_t *x,
                                                    int32_t next, dc_narrow_eight *right) {
-    const uint32_t zero = (uint32_t)DC_NARROW_ZERO << 16 | DC_NARROW_ZERO;
+    const uint32_t zero = dc_conv2d_narrow_zero(taps);
     const dc_tap *tap = taps->first;
     uint32_t a02 = zero, a13 = zero, a46 = zero, a57 = zero;
     uint32_t b02 = zero, b13 = zero, b46 = zero, b57 = zero;
-    while (tap < taps->end) {
+    do {
         dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
         dc_mla_sixteen(&tap, &x, next, &a02, &a13, &a46, &a57, &b02, &b13, &b46, &b57);
-    }
+    } while (tap < taps->end);
     const dc_narrow_eight left = {a02, a13, b02, b13};
     right->a02 = a46;
     right->a13 = a57;
@@ -270,27 +275,35 @@ DC_INLINE int32_t dc_conv2d_next_tile(int32_t x, int32_t tile, int32_t line) {
     return line % tile == 0 || x >= last ? x + tile : dc_minimum(x + tile, last);
 }
 
+DC_INLINE void dc_conv2d_narrow_tile(const dc_conv2d_channel *channel, const int8_t *x,
+                                     int32_t rows, int8_t *output) {
+    const dc_conv2d *const layer = channel->layer;
+    const int32_t next = rows == 1 ? 4 : layer->stride_height * layer->in_width;
+    const dc_narrow_eight eight = dc_conv2d_narrow_eight(&channel->taps, x, next);
+    dc_conv2d_store_narrow(channel, &eight, rows == 1 ? 4 : layer->out_width, output);
+}
+
 /* As dc_conv2d_tile_row, sixteen positions at a time, and eight at the end. */
 DC_INLINE void dc_conv2d_narrow_tile_row(const dc_conv2d_channel *channel, const int8_t *line,
                                          int32_t rows, int32_t width, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
-    const int32_t columns = 8 / rows, below = layer->stride_height * layer->in_width;
-    const int32_t shrink = layer->pooled ? 2 : 1;
-    const int32_t after = layer->out_width;
-    int32_t x = 0;
-    for (; x + 2 * columns <= width; x += 2 * columns) {
+    const int32_t columns = 8 / rows, wide = 2 * columns, shrink = layer->pooled ? 2 : 1;
+    const int32_t next = rows == 1 ? 8 : layer->stride_height * layer->in_width;
+    const int32_t after = rows == 1 ? 8 : layer->out_width;
+    const int32_t left_over = width % wide;
+    const int8_t *x = line, *const end = line + width - left_over;
+    for (; x < end; x += wide, output += wide / shrink) {
         dc_narrow_eight right;
-        const dc_narrow_eight left =
-            dc_conv2d_narrow_sixteen(&channel->taps, line + x, rows == 1 ? 8 : below, &right);
-        dc_conv2d_store_narrow(channel, &left, rows == 1 ? 8 : after, output + x / shrink);
-        dc_conv2d_store_narrow(channel, &right, rows == 1 ? 8 : after, output + (x + 4) / shrink);
+        const dc_narrow_eight left = dc_conv2d_narrow_sixteen(&channel->taps, x, next, &right);
+        dc_conv2d_store_narrow(channel, &left, after, output);
+        dc_conv2d_store_narrow(channel, &right, after, output + 4 / shrink);
     }
-    while (x < width) {
-        x = dc_minimum(x, width - columns);
-        const dc_narrow_eight eight =
-            dc_conv2d_narrow_eight(&channel->taps, line + x, rows == 1 ? 4 : below);
-        dc_conv2d_store_narrow(channel, &eight, rows == 1 ? 4 : after, output + x / shrink);
-        x += columns;
+    if (left_over > columns) {
+        dc_conv2d_narrow_tile(channel, x, rows, output);
+    }
+    if (left_over > 0) {
+        const int32_t last = left_over - columns;
+        dc_conv2d_narrow_tile(channel, x + last, rows, output + last / shrink);
     }
 }
 
@@ -301,15 +314,22 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
     const int32_t stride = layer->stride_width, columns = 8 / rows;
     const int32_t below = layer->stride_height * layer->in_width;
     const int32_t shrink = layer->pooled ? 2 : 1;
-    if (layer->tiles == DC_SIXTEEN && stride == 1) {
+    if (dc_conv2d_is_narrow(layer)) {
         dc_conv2d_narrow_tile_row(channel, line, rows, width, output);
         return;
     }
     const int32_t next = rows == 1 ? 4 * stride : below;
     const int32_t after = rows == 1 ? 4 : layer->out_width;
-    for (int32_t x = 0; x < width; x = dc_conv2d_next_tile(x, columns, width)) {
-        const dc_eight eight = dc_conv2d_eight(channel, line + x * stride, next);
-        dc_conv2d_store(channel, &eight, after, output + x / shrink);
+    const int32_t left_over = width % columns;
+    const int8_t *x = line, *const end = line + (width - left_over) * stride;
+    for (; x < end; x += columns * stride, output += columns / shrink) {
+        const dc_eight eight = dc_conv2d_eight(channel, x, next);
+        dc_conv2d_store(channel, &eight, after, output);
+    }
+    if (left_over > 0) {
+        const int32_t last = left_over - columns;
+        const dc_eight eight = dc_conv2d_eight(channel, x + last * stride, next);
+        dc_conv2d_store(channel, &eight, after, output + last / shrink);
     }
 }
 
@@ -323,7 +343,7 @@ DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int8_t *o
         y = dc_minimum(y, layer->out_height - 4);
         int32_t sum[4] = {bias, bias, bias, bias};
         dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, y, x), below,
-                       2 * below, 3 * below, sum);
+                       2 * below, 3 * below, dc_conv2d_flip(layer), sum);
         for (int32_t i = 0; i < 4; ++i, ++y) {
             output[y * layer->out_width + x] = dc_conv2d_requantize(channel, sum[i]);
         }
@@ -346,29 +366,13 @@ DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t r
 
 /* --- the layer */
 
-/* Rows of a tile: 2 or 1, whichever needs fewer tiles, or 0 where none fits. */
-DC_INLINE int32_t dc_conv2d_tile_rows(const dc_conv2d *layer, int32_t height, int32_t width) {
-    const int32_t one = height * ((width + 7) / 8), two = (height + 1) / 2 * ((width + 3) / 4);
-    const int32_t fits_one = width >= 8 && !layer->pooled;
-    const int32_t fits_two =
-        height >= 2 && width >= 4 && layer->stride_height * layer->in_width < 4088;
-    if (!DC_HAS_DSP || layer->tiles == DC_FOUR || layer->stride_width > 2) {
-        return 0;
-    }
-    return fits_two && (two <= one || !fits_one) ? 2 : fits_one;
-}
-
 /* One output channel, the way that its shape allows: a constant to the compiler. */
 DC_INLINE void dc_conv2d_channel_output_c(const dc_conv2d_channel *channel, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
     const int32_t shrink = layer->pooled ? 2 : 1;
     const int32_t height = layer->out_height * shrink, width = layer->out_width * shrink;
-    const int32_t rows = dc_conv2d_tile_rows(layer, height, width);
-    const int32_t tiles =
-        rows &&
-        (!layer->pooled || (layer->pool_height == 2 && layer->pool_width == 2 &&
-                            layer->pool_stride_height == 2 && layer->pool_stride_width == 2));
-    if (tiles) {
+    const int32_t rows = dc_conv2d_rows_of_tiles(layer);
+    if (rows > 0) {
         dc_conv2d_tiled_plane(channel, rows, height, width, output);
     } else if (layer->pooled) {
         dc_conv2d_pooled_plane(channel, output);
@@ -383,21 +387,26 @@ DC_INLINE void dc_conv2d_channel_output_c(const dc_conv2d_channel *channel, int8
 #define dc_conv2d_channel_output dc_conv2d_channel_output_c
 #endif
 
-/* padded [channels][in_height][in_width] -> output [out_channels][out_height][out_width] */
+/* input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width] */
 DC_INLINE void dc_conv2d_taps(const dc_conv2d *layer, const dc_weights *weights,
-                              const int8_t *padded, int8_t *output, dc_tap *scratch) {
+                              const int8_t *input, int8_t *output, int32_t *scratch) {
     const int32_t channels = layer->out_channels / layer->groups;
-    const int32_t group_size = layer->in_channels * layer->in_height * layer->in_width;
     dc_reader reader;
     dc_sparse_begin(&reader, weights);
-    for (int32_t o = 0; o < layer->out_channels; ++o) {
-        const dc_taps taps = dc_conv2d_decode(layer, weights->encoding, &reader, scratch);
-        const dc_conv2d_channel channel = {layer, taps, padded + o / channels * group_size,
-                                           dc_constant(&weights->bias, o) -
-                                               weights->zero_point * taps.total,
-                                           dc_constant(&weights->multiplier, o)};
-        dc_conv2d_channel_output(&channel, output);
-        output += layer->out_height * layer->out_width;
+    int32_t o = 0;
+    for (int32_t group = 0; group < layer->groups; ++group) {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+        for (int32_t end = o + channels; o < end; ++o) {
+            const dc_taps taps =
+                dc_conv2d_decode(layer, weights->encoding, &reader, (dc_tap *)scratch);
+            const dc_conv2d_channel channel = {layer, taps, padded,
+                                               dc_constant(&weights->bias, o) -
+                                                   weights->zero_point * taps.total,
+                                               dc_constant(&weights->multiplier, o)};
+            dc_conv2d_channel_output(&channel, output);
+            output += layer->out_height * layer->out_width;
+        }
+        input += dc_conv2d_group_size(layer);
     }
 }
 

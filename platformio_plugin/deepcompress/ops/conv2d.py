@@ -225,11 +225,12 @@ def column_words(weight: np.ndarray) -> int:
     return weight.shape[1]
 
 
-def padded_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
-    """Scratch for the copy of the input with its padding; 0 where there is none."""
-    channels, height, width = shape
+def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
+    """Scratch for the copy of a group's input, which padding asks for, and tiles of 16."""
+    channels, height, width = shape[0] // a.groups, *shape[1:]
     top, left, bottom, right = a.padding
-    return channels * (height + top + bottom) * (width + left + right) if any(a.padding) else 0
+    copies = any(a.padding) or tiles == 16
+    return channels * (height + top + bottom) * (width + left + right) if copies else 0
 
 
 def _height_width(name: str, pair: Pair) -> dict[str, int]:
