@@ -86,7 +86,7 @@ LAYERS = {
 PAIRS = ("add", "mul", "concat")
 
 
-def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
+def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "cortex-m4") -> Plan:
     """One layer on its own, with random weights in steps, of which a share is cut."""
     shape, op, attributes = LAYERS[layer]
     sources = ("x", "x") if op in PAIRS else ("x",)
@@ -122,7 +122,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int) -> Plan:
         graph = prune(graph, sparsity=sparsity)
     inputs = Calibration(random.standard_normal((4, *shape)).astype(np.float32))
     integer = in_steps(quantize(fold(graph), inputs), step)
-    return plan(encode(integer, encoding=encoding, cpu="cortex-m4"), cpu="cortex-m4")
+    return plan(encode(integer, encoding=encoding, cpu=cpu), cpu=cpu)
 
 
 WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "gru", "linear", "linear_rows", "lstm")
@@ -153,6 +153,20 @@ def test_estimates_are_within_a_third_of_the_profile(
     estimated = made.steps[0]
     assert estimated.cycles == pytest.approx(cost.cycles, rel=1 / 3)
     assert estimated.code_bytes == pytest.approx(cost.code_bytes, rel=1 / 3)
+
+
+@pytest.mark.parametrize("encoding", ["dense", "delta"])
+@pytest.mark.parametrize("layer", [name for name, (_, op, _) in LAYERS.items() if op == "conv2d"])
+def test_convolutions_by_vectors_take_the_instructions_estimated_within_a_third(
+    layer: str, encoding: str, arm_tools: None, tmp_path: Path
+) -> None:
+    made = planned(layer, encoding, 0.0, 1, cpu="cortex-m55")
+    elf = arm_runner.build(
+        emit(made, provenance=NOWHERE), name="net", folder=tmp_path, cpu="cortex-m55"
+    )
+    measured = profile(elf, cpu="cortex-m55").costs["net_layer"]
+    assert made.steps[0].cycles == pytest.approx(measured.instructions, rel=1 / 3)
+    assert made.steps[0].code_bytes == pytest.approx(measured.code_bytes, rel=1 / 3)
 
 
 def test_the_shared_decoder_is_estimated_within_a_third(arm_tools: None, tmp_path: Path) -> None:

@@ -174,3 +174,10 @@ def test_auto_takes_the_cheapest_encoding(
     weight = random.integers(1, values + 1, (20, 200)) * (random.random((20, 200)) < density)
     encoded = encode(linear_graph(weight.astype(np.int8)), optimize=optimize, cpu="cortex-m4")
     assert encoded.weights["fc"].encoding == expected
+
+
+@pytest.mark.parametrize("optimize", ["balanced", "speed"])
+def test_vectors_want_dense_weights_in_rows(optimize: str) -> None:
+    weight = np.random.default_rng(0).integers(1, 128, (20, 200)).astype(np.int8)
+    encoded = encode(linear_graph(weight), optimize=optimize, cpu="cortex-m55")
+    assert encoded.weights["fc"].encoding == "dense"

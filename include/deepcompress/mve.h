@@ -74,6 +74,40 @@ DC_INLINE int32x4_t dc_requantize_four(int32x4_t sums, int32x4_t multiplier,
     return vldrwq_s32(value);
 }
 
+/* The same of sums in the even lanes and in the odd ones. What int16 cannot hold is clamped anyway.
+ */
+DC_INLINE int16x8_t dc_requantize_eight(int32x4_t even, int32x4_t odd, int32x4_t multiplier,
+                                        const dc_requantize *by) {
+    if (by->shift == 32) {
+        int16x8_t value = vreinterpretq_s16_s32(even);
+        value = vqmovnbq_s32(value, vrmulhq_s32(even, multiplier));
+        value = vqmovntq_s32(value, vrmulhq_s32(odd, multiplier));
+        value = vqaddq_n_s16(value, (int16_t)by->zero_point);
+        return vminq_s16(vmaxq_s16(value, vdupq_n_s16((int16_t)by->minimum)),
+                         vdupq_n_s16((int16_t)by->maximum));
+    }
+    return vmovntq_s32(vreinterpretq_s16_s32(dc_requantize_four(even, multiplier, by)),
+                       dc_requantize_four(odd, multiplier, by));
+}
+
+/* Stores the first `count` of four results, all if it is more, none if it is below 0. */
+DC_INLINE void dc_store_four(int8_t *to, int32x4_t results, int32_t count) {
+    if (count >= 4) {
+        vstrbq_s32(to, results);
+    } else if (count > 0) {
+        vstrbq_p_s32(to, results, vctp32q((uint32_t)count));
+    }
+}
+
+/* The same of eight. */
+DC_INLINE void dc_store_eight(int8_t *to, int16x8_t results, int32_t count) {
+    if (count >= 8) {
+        vstrbq_s16(to, results);
+    } else if (count > 0) {
+        vstrbq_p_s16(to, results, vctp16q((uint32_t)count));
+    }
+}
+
 #endif
 
 #endif

@@ -34,7 +34,7 @@ class Clock:
 def gains_by_narrow(options: Options) -> bool:
     """Whether coarser weights are worth it where convolutions' sums then fit int16."""
     core = find(options.target.cpu)
-    return options.optimize == "speed" and core.has_dsp and not core.has_mve
+    return options.optimize == "speed" and core.has_dsp
 
 
 def compress(

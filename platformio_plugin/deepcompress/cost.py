@@ -113,15 +113,20 @@ _PORTABLE = {
     "scale_shift_int8": KernelCost(mac=15.0, weight=0, output=0, code_bytes=88),
 }
 
-# Dense layers with the vector extension, in instructions, for Arm publishes no timing of it; the
+# With the vector extension, in instructions, for Arm publishes no timing of it. Dense layers; the
 # output of a pooling layer counts once for each value of its window.
 _VECTORS = {
-    "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=560),
+    "conv2d_dense": KernelCost(mac=0.17, weight=0, output=9, code_bytes=520),
     "linear_dense": KernelCost(mac=0.16, weight=0, output=8, code_bytes=240),
 }
 
 # They copy each value of a convolution's windows, four positions at a time.
 _VECTOR_COLUMN_INSTRUCTIONS = 1.3
+
+# Other convolutions, twelve outputs or twenty-four at a time (kernels/conv2d_taps_mve.h): by tap
+# and by channel for each position in a pooling window, by channel beside.
+_VECTOR_TAPS = (9.0, 15.0, 65.0)
+_VECTOR_TAPS_CODE_BYTES = 300
 
 # A convolution in panels copies each value of its windows, at each position.
 _COLUMN_CYCLES = 5.5
@@ -171,7 +176,9 @@ def estimate(
     encoding = weight.encoding if weight else None
     name = _kernel_name(node, encoding)
     if core.has_mve and name in _VECTORS and getattr(node.attributes, "groups", 1) == 1:
-        return _vector_cost(node, _VECTORS[name], output)
+        return _dense_by_vectors(node, _VECTORS[name], output)
+    if core.has_mve and node.op == "conv2d" and encoding != "panel":
+        return _taps_by_vectors(node, weight, stored, output)
     by_dsp = core.has_dsp and not (weight and weight.zero_point)
     kernel = KERNELS[name] if by_dsp else _PORTABLE.get(name, KERNELS[name])
     macs = OPERATORS[node.op].macs(node.attributes, stored, output)
@@ -181,7 +188,7 @@ def estimate(
     if node.op == "conv2d":
         tiles = weight.tiles if core.has_dsp else 4
         cycles += _conv2d_cycles(node, encoding, stored, output, tiles)
-        code_bytes += _conv2d_code_bytes(node, encoding, tiles)
+        code_bytes += _conv2d_code_bytes(node.attributes, encoding, tiles)
     if weight is not None and weight.zero_point:
         cycles += stored
         code_bytes += UNFOLDED_CODE_BYTES
@@ -189,23 +196,50 @@ def estimate(
     return Cost(round(cycles * factor), code_bytes, macs)
 
 
-def _vector_cost(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
+def _dense_by_vectors(node: IntegerNode, kernel: KernelCost, output: Shape) -> Cost:
     """A dense layer's, zeros and all, with the vector extension."""
     channels, columns = node.weight.shape
     macs = OPERATORS[node.op].macs(node.attributes, node.weight.size, output)
     instructions = kernel.mac * macs + kernel.output * macs / columns
+    code_bytes = kernel.code_bytes
     if node.op == "conv2d":
         instructions += _VECTOR_COLUMN_INSTRUCTIONS * macs / channels
-    return Cost(round(instructions), kernel.code_bytes, macs)
+        code_bytes += _shape_code_bytes(node.attributes)
+    return Cost(round(instructions), code_bytes, macs)
 
 
-def _conv2d_code_bytes(node: IntegerNode, encoding: str | None, tiles: int) -> int:
+def _taps_by_vectors(node: IntegerNode, weight: EncodedWeight, stored: int, output: Shape) -> Cost:
+    """A convolution's, weight by weight, with the vector extension."""
+    a: Conv2d = node.attributes
+    kernel = KERNELS[f"conv2d_{weight.encoding}"]
+    pool = prod(a.pool.kernel) if a.pool else 1
+    size = 24 if weight.tiles == 16 else 12
+    by_tap, by_position, by_channel = _VECTOR_TAPS
+    position = by_tap * stored + by_position * a.out_channels
+    instructions = -(-prod(output[1:]) // size) * (pool * position + by_channel * a.out_channels)
+    read = _DENSE_WEIGHT_CYCLES * node.weight.size if weight.encoding == "dense" else 0
+    copied = _copy_cycles(a, prod(output[1:]) * pool) if any(a.padding) else 0
+    instructions += _FAMILY_FACTOR["m55"] * (kernel.weight * stored + read + copied)
+    code_bytes = kernel.code_bytes + _VECTOR_TAPS_CODE_BYTES + _shape_code_bytes(a)
+    return Cost(round(instructions), code_bytes, OPERATORS[node.op].macs(a, stored, output))
+
+
+def _copy_cycles(a: Conv2d, positions: int) -> float:
+    # What comes in is about as large as what goes out of all strides.
+    return _COPY_CYCLES * a.in_channels * positions * prod(a.stride)
+
+
+def _shape_code_bytes(a: Conv2d) -> int:
     """What the shape adds to `KernelCost.code_bytes`, or takes off."""
-    pointwise = _POINTWISE_CODE_BYTES if node.attributes.is_pointwise else 0
+    padding = PADDING_CODE_BYTES if any(a.padding) else 0
+    return padding + (_POINTWISE_CODE_BYTES if a.is_pointwise else 0)
+
+
+def _conv2d_code_bytes(a: Conv2d, encoding: str | None, tiles: int) -> int:
+    """What shape and tiles add to `KernelCost.code_bytes`."""
     if encoding == "panel":
-        return pointwise
-    padding = PADDING_CODE_BYTES if any(node.attributes.padding) else 0
-    return pointwise + _TILES_CODE_BYTES[tiles] + padding
+        return _POINTWISE_CODE_BYTES if a.is_pointwise else 0
+    return _TILES_CODE_BYTES[tiles] + _shape_code_bytes(a)
 
 
 def _conv2d_cycles(
@@ -222,11 +256,9 @@ def _conv2d_cycles(
         count * (_TILES[kind][0] * stored + _TILES[kind][1] * channels)
         for kind, count in conv2d_tiles(a, output, tiles).items()
     )
-    # What comes in is about as large as what goes out of all strides.
-    copies = any(a.padding) or tiles == 16
-    copied = a.in_channels * positions * prod(a.stride) if copies else 0
     read = _DENSE_WEIGHT_CYCLES * node.weight.size if encoding == "dense" else 0
-    return cycles + read + _COPY_CYCLES * copied
+    copies = any(a.padding) or tiles == 16
+    return cycles + read + (_copy_cycles(a, positions) if copies else 0)
 
 
 def conv2d_tiles(a: Conv2d, output: Shape, largest: int) -> dict[str, int]:

@@ -124,6 +124,5 @@ def _with_tiles(node: IntegerNode, weight: EncodedWeight, cpu: str) -> list[Enco
     """Weights with each number of positions that their kernel could compute at a time."""
     if node.op != "conv2d" or weight.encoding == "panel" or not find(cpu).has_dsp:
         return [weight]
-    # The kernels for MVE have no use for unsigned inputs.
-    wide = (4, 8, 16) if is_narrow(node.weight) and not find(cpu).has_mve else (4, 8)
+    wide = (4, 8, 16) if is_narrow(node.weight) else (4, 8)
     return [replace(weight, tiles=tiles) for tiles in wide]

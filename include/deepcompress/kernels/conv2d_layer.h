@@ -63,9 +63,10 @@ DC_INLINE int32_t dc_conv2d_rows_of_tiles(const dc_conv2d *layer) {
     return dc_conv2d_tile_rows(layer, layer->out_height * shrink, layer->out_width * shrink);
 }
 
-/* Whether sums are narrow, and inputs unsigned for it: their sign bits flipped. */
+/* Whether sums are narrow, and inputs unsigned for it: their sign bits flipped. MVE has narrow sums
+ * of signed inputs. */
 DC_INLINE int32_t dc_conv2d_is_narrow(const dc_conv2d *layer) {
-    return layer->tiles == DC_SIXTEEN && layer->stride_width == 1 &&
+    return !DC_HAS_MVE && layer->tiles == DC_SIXTEEN && layer->stride_width == 1 &&
            dc_conv2d_rows_of_tiles(layer) > 0;
 }
 

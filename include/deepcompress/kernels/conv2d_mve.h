@@ -45,14 +45,8 @@ DC_INLINE void dc_conv2d_columns_mve(const dc_conv2d *layer, const int8_t *padde
 DC_INLINE void dc_conv2d_store_mve(const dc_conv2d *layer, const dc_conv2d_quad *quad,
                                    int32x4_t sums, int32_t multiplier, int8_t *output) {
     if (!layer->pooled) {
-        const int32x4_t results =
-            dc_requantize_four(sums, vdupq_n_s32(multiplier), &layer->requantize);
-        if (layer->out_height * layer->out_width >= 4) {
-            vstrbq_s32(output, results);
-        } else {
-            vstrbq_p_s32(output, results,
-                         vctp32q((uint32_t)(layer->out_height * layer->out_width)));
-        }
+        dc_store_four(output, dc_requantize_four(sums, vdupq_n_s32(multiplier), &layer->requantize),
+                      layer->out_height * layer->out_width);
         return;
     }
     const int8_t result =

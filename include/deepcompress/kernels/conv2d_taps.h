@@ -20,26 +20,12 @@
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_TAPS_H
 
-#include "../dsp_steps.h"
 #include "../encodings/sparse.h"
-#include "conv2d_layer.h"
+#include "conv2d_channel.h"
+#include "conv2d_taps_mve.h"
 
 /* What a tap can step at most; taps of weight 0 bridge more. */
 #define DC_LARGEST_STEP 65535
-
-/* The taps of an output channel, an even number and not 0, and the sum of their weights. */
-typedef struct {
-    const dc_tap *first, *end;
-    int32_t total;
-} dc_taps;
-
-/* What makes one output channel. */
-typedef struct {
-    const dc_conv2d *layer;
-    dc_taps taps;
-    const int8_t *input; /* of its group, padded */
-    int32_t bias, multiplier;
-} dc_conv2d_channel;
 
 /* Sums of eight positions: of one group of four, then of the other. */
 typedef struct {
@@ -80,7 +66,7 @@ DC_INLINE dc_taps dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
             total += weight.value;
         }
     }
-    while (tap == first || (tap - first) % 2 != 0) {
+    while (!DC_HAS_MVE && (tap == first || (tap - first) % 2 != 0)) {
         *tap++ = 0;
     }
     const dc_taps taps = {first, tap, total};
@@ -381,7 +367,7 @@ DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t r
 /* --- the layer */
 
 /* One output channel, the way that its shape allows: a constant to the compiler. */
-DC_INLINE void dc_conv2d_channel_output(const dc_conv2d_channel *channel, int8_t *output) {
+DC_INLINE void dc_conv2d_channel_output_c(const dc_conv2d_channel *channel, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
     const int32_t shrink = layer->pooled ? 2 : 1;
     const int32_t height = layer->out_height * shrink, width = layer->out_width * shrink;
@@ -394,6 +380,12 @@ DC_INLINE void dc_conv2d_channel_output(const dc_conv2d_channel *channel, int8_t
         dc_conv2d_plane(channel, output);
     }
 }
+
+#if DC_HAS_MVE
+#define dc_conv2d_channel_output dc_conv2d_channel_output_mve
+#else
+#define dc_conv2d_channel_output dc_conv2d_channel_output_c
+#endif
 
 /* input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width] */
 DC_INLINE void dc_conv2d_taps(const dc_conv2d *layer, const dc_weights *weights,
