@@ -17,6 +17,7 @@ from deepcompress.emit import emit
 from deepcompress.encode import encode
 from deepcompress.fold import fold
 from deepcompress.graph import EncodedGraph, Graph, IntegerNode, Node, Tensor
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.plan import plan
@@ -57,7 +58,8 @@ def unfolded(encoded: EncodedGraph) -> EncodedGraph:
 
     def of(node: IntegerNode) -> dict:
         zero_point = encoded.integer.quantization[node.inputs[0]].zero_point
-        if not may_unfold(node, zero_point):
+        keeps = getattr(OPERATORS[node.op], "KEEPS_BIAS_FOLDED", False)
+        if keeps or not may_unfold(node, zero_point):
             return {}
         return {"bias": narrow(unfolded_bias(node, zero_point)), "zero_point": zero_point}
 
