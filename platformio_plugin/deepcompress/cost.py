@@ -57,7 +57,7 @@ KERNELS: dict[str, KernelCost] = {
     "conv_transpose2d_huffman": KernelCost(mac=7.6, weight=160, output=22, code_bytes=440),
     "linear_dense": KernelCost(mac=8.0, weight=0, output=22, code_bytes=112),
     "linear_panel": KernelCost(mac=1.68, weight=0, output=18, code_bytes=360),
-    "linear_delta": KernelCost(mac=6.4, weight=0, output=50, code_bytes=296),
+    "linear_delta": KernelCost(mac=6.3, weight=0, output=62, code_bytes=360),
     "linear_delta4": KernelCost(mac=19.5, weight=0, output=32, code_bytes=200),
     "linear_bitmap": KernelCost(mac=28.5, weight=0, output=32, code_bytes=220),
     "linear_block": KernelCost(mac=4.7, weight=0, output=32, code_bytes=225),
