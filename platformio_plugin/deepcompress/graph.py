@@ -155,6 +155,11 @@ class IntegerNode:
     fields: Mapping[str, int] = field(default_factory=dict)
     tables: tuple[Array, ...] = ()
 
+    @classmethod
+    def of(cls, node: Node, **integers: Any) -> IntegerNode:
+        """A layer of the float network with the integers that quantizing found for it."""
+        return cls(node.name, node.op, node.inputs, node.output, node.attributes, **integers)
+
     def table(self, name: str) -> np.ndarray:
         return next(array.values for array in self.tables if array.name == name)
 

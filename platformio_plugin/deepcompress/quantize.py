@@ -215,12 +215,8 @@ def _quantize_weighted(
     bias_q = bias / (before.scale * scale) + residual / before.scale * sums
     bias_q = np.round(bias_q / bias_unit).astype(np.int64) * bias_unit - before.zero_point * sums
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=node.attributes,
+    integer = IntegerNode.of(
+        node,
         weight=_frozen(weight_q),
         bias=_frozen(bias_q.astype(np.int32)),
         requantize=Requantize(_frozen(multiplier), shift, after.zero_point, minimum, maximum),
@@ -239,12 +235,8 @@ def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
     clamp = node.clamp
     if node.op == "clamp":
         clamp = Clamp(node.attributes.minimum, node.attributes.maximum).then(clamp)
-    return IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=node.attributes,
+    return IntegerNode.of(
+        node,
         clamp=clamp_int8(clamp, before),
     )
 

@@ -83,9 +83,7 @@ def quantize(
     if node.attributes.function == "mean":
         return quantize_means(node, inputs[0], observed, node.attributes.divisors())
     clamp = clamp_int8(node.clamp, inputs[0])
-    integer = IntegerNode(
-        node.name, node.op, node.inputs, node.output, node.attributes, clamp=clamp
-    )
+    integer = IntegerNode.of(node, clamp=clamp)
     return integer, inputs[0]
 
 

@@ -91,12 +91,8 @@ def quantize(
     offset = (after.zero_point << shift) + (1 << (shift - 1))
     offset -= first * inputs[0].zero_point + second * inputs[1].zero_point
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
-        node.name,
-        node.op,
-        node.inputs,
-        node.output,
-        node.attributes,
+    integer = IntegerNode.of(
+        node,
         clamp=(minimum, maximum),
         fields={
             "first": first,

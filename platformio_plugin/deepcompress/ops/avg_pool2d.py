@@ -113,12 +113,8 @@ def quantize_means(
     multiplier, shift = choose_multipliers(np.minimum(before.scale / after.scale / counts, 1.0))
     minimum, maximum = clamp_int8(node.clamp, after)
     multiplier.flags.writeable = False
-    integer = IntegerNode(
-        node.name,
-        node.op,
-        node.inputs,
-        node.output,
-        node.attributes,
+    integer = IntegerNode.of(
+        node,
         requantize=Requantize(multiplier, shift, after.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
         fields={"input_zero": before.zero_point, "least": divisors[0]},

@@ -81,9 +81,7 @@ def quantize(
     """`quantize.py` has given the inputs one scale."""
     sizes = np.array(node.attributes.sizes, np.int32)
     table = Array("sizes", sizes, "values of each input in a row")
-    integer = IntegerNode(
-        node.name, node.op, node.inputs, node.output, node.attributes, tables=(table,)
-    )
+    integer = IntegerNode.of(node, tables=(table,))
     return integer, inputs[0]
 
 

@@ -102,12 +102,8 @@ def quantize(
     shift = _shift(gain, bias, a.length)
     clamp = clamp_int8(node.clamp, after)
     epsilon = a.epsilon / before.scale**2 * a.length**2 * 2**_VARIANCE_BITS
-    integer = IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=a,
+    integer = IntegerNode.of(
+        node,
         clamp=clamp,
         requantize=Requantize(np.zeros(0, np.int32), shift, after.zero_point, *clamp),
         fields={"epsilon": int(np.clip(round(min(epsilon, 2.0**61)), 1, 2**61))},

@@ -124,9 +124,7 @@ def quantize(
     values = np.round(np.clip(steps, *clamp)).astype(np.int8)
     values.flags.writeable = False
     table = Array("table", values, "results of -128 .. 127")
-    integer = IntegerNode(
-        node.name, node.op, node.inputs, node.output, node.attributes, clamp=clamp, tables=(table,)
-    )
+    integer = IntegerNode.of(node, clamp=clamp, tables=(table,))
     return integer, after
 
 

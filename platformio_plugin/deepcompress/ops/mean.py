@@ -81,12 +81,8 @@ def quantize(
     factor = np.minimum(before.scale / after.scale / divisor, 1.0)
     multiplier, shift = choose_multipliers(np.array([factor]))
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
-        node.name,
-        node.op,
-        node.inputs,
-        node.output,
-        node.attributes,
+    integer = IntegerNode.of(
+        node,
         requantize=Requantize(multiplier, shift, after.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
         fields={"input_zero": before.zero_point, "multiplier": int(multiplier[0])},

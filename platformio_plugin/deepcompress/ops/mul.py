@@ -67,12 +67,8 @@ def quantize(
     room = _MULTIPLIER_LIMIT / (step / after.scale)
     shift = int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
-        node.name,
-        node.op,
-        node.inputs,
-        node.output,
-        node.attributes,
+    integer = IntegerNode.of(
+        node,
         clamp=(minimum, maximum),
         fields={
             "first_zero": inputs[0].zero_point,

@@ -61,12 +61,8 @@ def quantize(
     multipliers = np.round(factors * 2.0**shift).astype(np.int16)
     multipliers.flags.writeable = False
     clamp = clamp_int8(node.clamp, after)
-    integer = IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=node.attributes,
+    integer = IntegerNode.of(
+        node,
         requantize=Requantize(multipliers[:1].astype(np.int32), shift, after.zero_point, *clamp),
         clamp=clamp,
         fields={"positive": int(multipliers[0])},

@@ -141,12 +141,8 @@ def quantize(
     if hidden_bias is not None:
         tables["hidden_bias"] = of_hidden.bias.reshape(bias_over_last.shape)[:, -1].copy()
     clamp = clamp_int8(node.clamp, OUTPUT)
-    return IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=a,
+    return IntegerNode.of(
+        node,
         weight=_frozen(np.concatenate([of_input.weight, of_hidden.weight], axis=1)),
         bias=_frozen(of_input.bias),
         requantize=Requantize(_multipliers(of_input.factor, shift), shift, 0, *clamp),

@@ -159,12 +159,8 @@ def _between(node: Node, before: Quantization, after: Quantization) -> IntegerNo
     offset = (after.zero_point + shift / after.scale) * 2**bits + 2 ** (bits - 1)
     offset = np.round(offset) - before.zero_point * multiplier.astype(np.int64)
     minimum, maximum = clamp_int8(node.clamp, after)
-    return IntegerNode(
-        node.name,
-        node.op,
-        node.inputs,
-        node.output,
-        node.attributes,
+    return IntegerNode.of(
+        node,
         clamp=(minimum, maximum),
         fields={"shift": bits, "minimum": minimum, "maximum": maximum},
         tables=(

@@ -83,12 +83,8 @@ def quantize(
     clamp = clamp_int8(node.clamp, after)
     table = Array("exponentials", _exponentials(before.scale), "65535 * exp(-d * scale)")
     fields |= {"entries": len(table.values), "zero_point": after.zero_point}
-    integer = IntegerNode(
-        name=node.name,
-        op=node.op,
-        inputs=node.inputs,
-        output=node.output,
-        attributes=node.attributes,
+    integer = IntegerNode.of(
+        node,
         clamp=clamp,
         fields=fields,
         tables=(table,),
