@@ -131,6 +131,18 @@ def linear_graph(weight: np.ndarray) -> Graph:
     return Graph("net", tensors, (node,), ("x",), ("y",))
 
 
+@pytest.mark.parametrize("kernels", c_runner.KERNELS)
+def test_a_tap_steps_over_the_padding_of_a_large_input_too(kernels: str) -> None:
+    weight = np.zeros((1, 32, 3, 3), np.float32)
+    weight[0, 0, 0, 0] = weight[0, 31, 2, 2] = 1
+    # The last channel lies beyond what a tap can step only by the padding of those before it.
+    conv = Conv2d(32, 1, (3, 3), padding=(1, 1, 1, 1))
+    node = Node("conv", "conv2d", ("x",), "y", conv, {"weight": weight, "bias": weight[:, 0, 0, 1]})
+    tensors = {"x": Tensor("x", (32, 45, 45)), "y": Tensor("y", (1, 45, 45))}
+    graph = Graph("net", tensors, (node,), ("x",), ("y",))
+    assert_c_equals_reference(graph, 0, "delta", "speed", kernels=kernels)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(graph=strategies.graphs(), seed=st.integers(0, 1000))
 def test_integers_stay_close_to_float(graph: Graph, seed: int) -> None:

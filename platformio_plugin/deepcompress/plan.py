@@ -82,8 +82,8 @@ def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
     encoding = encoded.weights[node.name].encoding
     if encoding == "panel":
         return panel_words(node.weight)
-    channels, height, width = encoded.integer.tensors[node.inputs[0]].shape
-    taps = tap_words(node.weight, channels // node.attributes.groups * height * width)
+    shape = encoded.integer.tensors[node.inputs[0]].shape
+    taps = tap_words(node.attributes, node.weight, shape)
     # Which of its ways a dense convolution takes is for the C compiler to say.
     return max(taps, column_words(node.weight)) if encoding == "dense" else taps
 

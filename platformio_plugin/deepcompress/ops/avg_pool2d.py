@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
-from deepcompress.ops.max_pool2d import Pair, read_windows
+from deepcompress.ops.max_pool2d import Pair, read_windows, window_fields
 from deepcompress.ops.max_pool2d import windows as count_windows
 from deepcompress.requantize import choose_multipliers, requantize
 from deepcompress.scales import Range, affine, clamp_int8
@@ -146,19 +146,9 @@ def c_parameters(
     node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
 ) -> dict[str, int]:
     """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
-    a, (channels, in_height, in_width) = node.attributes, inputs[0]
+    a = node.attributes
     return {
-        "channels": channels,
-        "in_height": in_height,
-        "in_width": in_width,
-        "out_height": output[1],
-        "out_width": output[2],
-        "kernel_height": a.kernel[0],
-        "kernel_width": a.kernel[1],
-        "stride_height": a.stride[0],
-        "stride_width": a.stride[1],
-        "pad_top": a.padding[0],
-        "pad_left": a.padding[1],
+        **window_fields(a, inputs[0], output),
         "count_padding": int(a.count_padding),
         "divisor": a.divisor,
     }

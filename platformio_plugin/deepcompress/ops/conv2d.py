@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.errors import UserError
-from deepcompress.ops.max_pool2d import MaxPool2d, pool_maximum
+from deepcompress.ops.max_pool2d import MaxPool2d, Pair, height_width, pool_maximum
 from deepcompress.requantize import requantize
 from deepcompress.scales import NARROW_SUM
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 ATEN = ("conv2d", "convolution")
 ROWS_ARE_CHANNELS = True
 
-Pair = tuple[int, int]
 
 # DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
 _LARGEST_STEP = 65535
@@ -183,9 +182,9 @@ def c_parameters(
         "out_height": out_height,
         "out_width": out_width,
         "groups": a.groups,
-        **_height_width("kernel", a.kernel),
-        **_height_width("stride", a.stride),
-        **_height_width("dilation", a.dilation),
+        **height_width("kernel", a.kernel),
+        **height_width("stride", a.stride),
+        **height_width("dilation", a.dilation),
         "padded": int(any(a.padding)),
         "pad_top": top,
         "pad_left": left,
@@ -193,8 +192,8 @@ def c_parameters(
         "pad_right": right,
         "pad_value": quantization[0].zero_point,
         "pooled": int(a.pool is not None),
-        **_height_width("pool", pool.kernel),
-        **_height_width("pool_stride", pool.stride),
+        **height_width("pool", pool.kernel),
+        **height_width("pool_stride", pool.stride),
     }
 
 
@@ -203,14 +202,15 @@ def is_narrow(weight: np.ndarray) -> bool:
     return bool((np.abs(weight.astype(np.int32)).sum(axis=1) <= NARROW_SUM).all())
 
 
-def tap_words(weight: np.ndarray, reach: int) -> int:
+def tap_words(a: Conv2d, weight: np.ndarray, shape: tuple[int, ...]) -> int:
     """4-byte words for the taps of any output channel, an even number.
 
     Args:
         weight: int8 [output channels, weights of one].
-        reach: bytes of a group's input, over which a tap may step.
+        shape: the input's, [channels, height, width].
     """
-    most = int(np.count_nonzero(weight, axis=1).max()) + reach // _LARGEST_STEP
+    bridges = _group_bytes(a, shape) // _LARGEST_STEP
+    most = int(np.count_nonzero(weight, axis=1).max()) + bridges
     return max(2, most + most % 2)
 
 
@@ -227,14 +227,14 @@ def column_words(weight: np.ndarray) -> int:
 
 def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
     """Scratch for the copy of a group's input, which padding asks for, and tiles of 16."""
+    return _group_bytes(a, shape) if any(a.padding) or tiles == 16 else 0
+
+
+def _group_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
+    """A group's input [channels, height, width] with its padding."""
     channels, height, width = shape[0] // a.groups, *shape[1:]
     top, left, bottom, right = a.padding
-    copies = any(a.padding) or tiles == 16
-    return channels * (height + top + bottom) * (width + left + right) if copies else 0
-
-
-def _height_width(name: str, pair: Pair) -> dict[str, int]:
-    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}
+    return channels * (height + top + bottom) * (width + left + right)
 
 
 def macs(attributes: Conv2d, weights: int, output: tuple[int, ...]) -> int:

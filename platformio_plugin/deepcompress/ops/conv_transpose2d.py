@@ -14,7 +14,7 @@ import numpy as np
 
 from deepcompress.constants import unfolded_bias
 from deepcompress.errors import UserError
-from deepcompress.ops.conv2d import Pair
+from deepcompress.ops.max_pool2d import Pair, height_width
 from deepcompress.requantize import requantize
 
 if TYPE_CHECKING:
@@ -166,22 +166,18 @@ def c_parameters(
     a, (_, height, width) = node.attributes, inputs[0]
     return {
         "in_channels": a.in_channels // a.groups,
-        **_height_width("in", (height, width)),
+        **height_width("in", (height, width)),
         "out_channels": a.out_channels,
-        **_height_width("out", output[1:]),
+        **height_width("out", output[1:]),
         "groups": a.groups,
-        **_height_width("kernel", a.kernel),
-        **_height_width("stride", a.stride),
-        **_height_width("dilation", a.dilation),
+        **height_width("kernel", a.kernel),
+        **height_width("stride", a.stride),
+        **height_width("dilation", a.dilation),
         "pad_top": a.padding[0],
         "pad_left": a.padding[1],
-        **_height_width("plane", a.plane(height, width)),
+        **height_width("plane", a.plane(height, width)),
         "zero_point": quantization[0].zero_point,
     }
-
-
-def _height_width(name: str, pair: Pair) -> dict[str, int]:
-    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}
 
 
 def macs(a: ConvTranspose2d, weights: int, output: tuple[int, ...]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -104,24 +104,34 @@ def c_parameters(
     node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
 ) -> dict[str, int]:
     """Fields of dc_max_pool2d in include/deepcompress/kernels/max_pool2d.h."""
-    a, (channels, in_height, in_width) = node.attributes, inputs[0]
+    a = node.attributes
+    return {
+        **window_fields(a, inputs[0], output),
+        **height_width("dilation", a.dilation),
+        "minimum": node.clamp[0],
+        "maximum": node.clamp[1],
+    }
+
+
+def window_fields(a: Any, shape: tuple, output: tuple) -> dict[str, int]:
+    """What the structs of pooling have in common, of an input and an output [channels, height,
+    width]."""
+    channels, in_height, in_width = shape
     return {
         "channels": channels,
         "in_height": in_height,
         "in_width": in_width,
         "out_height": output[1],
         "out_width": output[2],
-        "kernel_height": a.kernel[0],
-        "kernel_width": a.kernel[1],
-        "stride_height": a.stride[0],
-        "stride_width": a.stride[1],
-        "dilation_height": a.dilation[0],
-        "dilation_width": a.dilation[1],
+        **height_width("kernel", a.kernel),
+        **height_width("stride", a.stride),
         "pad_top": a.padding[0],
         "pad_left": a.padding[1],
-        "minimum": node.clamp[0],
-        "maximum": node.clamp[1],
     }
+
+
+def height_width(name: str, pair: Pair) -> dict[str, int]:
+    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}
 
 
 def macs(attributes: MaxPool2d, weights: int, output: tuple[int, ...]) -> int:
