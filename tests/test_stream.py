@@ -16,6 +16,7 @@ from deepcompress.emit import emit
 from deepcompress.encode import encode
 from deepcompress.errors import UserError
 from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
@@ -24,8 +25,8 @@ from deepcompress.ops.recurrent import Recurrent
 from deepcompress.options import Options
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
-from deepcompress.reference import run
-from deepcompress.stream import stream
+from deepcompress.reference import dequantize, run
+from deepcompress.stream import in_pieces, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE
@@ -97,6 +98,11 @@ def assert_pieces_equal_the_whole(
     )
     pieces = random.integers(-128, 128, (PIECES, *piece.tensors["x"].shape), dtype=np.int8)
     expected = run(as_one, np.concatenate(pieces, axis=axis)[None])[0]
+    found = run(in_pieces(integer, PIECES), pieces)
+    np.testing.assert_array_equal(np.concatenate(found, axis=axis), expected)
+    same = forward_numpy(in_pieces(streamed, PIECES), inputs[:PIECES])
+    one = forward_numpy(fold(whole), np.concatenate(inputs[:PIECES], axis=axis)[None])[0]
+    np.testing.assert_allclose(np.concatenate(same, axis=axis), one, atol=1e-4)
 
     texts = emit(made, provenance=NOWHERE, golden_inputs=pieces[:1])
     program = c_runner.build(texts, name="net", folder=folder, before="net_reset(arena);")
@@ -175,3 +181,26 @@ def test_the_option_makes_a_network_stateful(tmp_path: Path) -> None:
     made = compile_model(tmp_path / "net.pt2", name="net", options=Options(stateful=True))
     assert "void net_reset(net_arena *arena)" in made.texts["net.h"]
     assert [step.node.op for step in made.plan.steps] == ["history", "conv2d"]
+
+
+def test_calibration_by_streams_sees_what_pieces_alone_do_not(tmp_path: Path) -> None:
+    """A sum over five pieces of ones: of a first piece it is 1, of the last 5."""
+    conv = nn.Conv1d(1, 1, 5, bias=False)
+    conv.weight.data.fill_(1)
+    module = nn.Sequential(nn.ZeroPad1d((4, 0)), conv).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 1, 1),)), tmp_path / "net.pt2")
+
+    def greatest_output(shape: tuple[int, ...]) -> tuple[float, list[str]]:
+        np.savez(tmp_path / "data.npz", inputs=np.ones(shape, np.float32))
+        options = Options(stateful=True, calibration=str(tmp_path / "data.npz"))
+        made = compile_model(tmp_path / "net.pt2", name="net", options=options)
+        scores = run(in_pieces(made.integer, 5), np.full((5, 1, 1), 127, np.int8))
+        by = made.integer.quantization[made.integer.outputs[0]]
+        return float(dequantize(scores, by).max()), made.report["warnings"]
+
+    alone, warnings = greatest_output((10, 1, 1))
+    assert alone == pytest.approx(1, abs=0.02)
+    assert "ranges were measured on the first piece of streams only" in " ".join(warnings)
+    streams, warnings = greatest_output((2, 5, 1, 1))
+    assert streams == pytest.approx(5, abs=0.05)
+    assert not warnings

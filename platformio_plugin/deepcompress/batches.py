@@ -6,7 +6,7 @@ in the order of the network's inputs or outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,13 @@ def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, 
     if len(names) == 1:
         return graph.tensors[names[0]].shape
     return (sum(graph.tensors[name].size for name in names),)
+
+
+def parts(graph: Graph | IntegerGraph, batch: Batch, samples: int = 256) -> Iterator[Batch]:
+    """A batch in parts of up to so many samples, which cut no stream of a stateful graph."""
+    pieces = max(getattr(node.attributes, "pieces", 1) for node in graph.nodes)
+    size = max(samples // pieces, 1) * pieces
+    return (batch[i : i + size] for i in range(0, len(batch), size))
 
 
 def split(graph: Graph | IntegerGraph, names: tuple[str, ...], batch: Batch) -> dict[str, Batch]:

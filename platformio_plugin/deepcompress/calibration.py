@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,12 @@ class Calibration:
 
     Attributes:
         inputs: float32 [samples, *input shape], as the network wants them.
-        labels: int64 [samples], or None.
+        labels: int64 [samples], or None; where streams come in pieces, one a stream.
         byte_scaling: how raw bytes become inputs, or None where the model takes numbers only.
         images: the uint8 inputs, where the file holds such.
         synthetic: True where there is no data and the inputs are random.
         kind: what a report calls the samples.
+        pieces: how many samples, one behind the other, are those of one stream.
     """
 
     inputs: np.ndarray
@@ -52,6 +53,7 @@ class Calibration:
     images: np.ndarray | None = None
     synthetic: bool = False
     kind: str = "calibration"
+    pieces: int = 1
 
 
 def byte_scaling(options: Options) -> ByteScaling | None:
@@ -170,6 +172,15 @@ def synthetic_calibration(options: Options, input_shape: tuple[int, ...]) -> Cal
     _check_channels(scaling, input_shape, "the model")
     images = random.integers(0, 256, shape, dtype=np.uint8)
     return Calibration(scaling.real(images), None, scaling, images=images, synthetic=True)
+
+
+def pieces_of_streams(calibration: Calibration, input_shape: tuple[int, ...]) -> Calibration:
+    """Streams [streams, pieces, *input shape] as the samples they consist of; else as it is."""
+    streams = calibration.inputs
+    if streams.ndim != len(input_shape) + 2 or calibration.images is not None:
+        return calibration
+    inputs = streams.reshape(-1, *streams.shape[2:])
+    return replace(calibration, inputs=inputs, pieces=streams.shape[1])
 
 
 def check_shape(calibration: Calibration, input_shape: tuple[int, ...], path: str | None) -> None:

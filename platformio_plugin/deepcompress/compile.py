@@ -19,6 +19,7 @@ from deepcompress.calibration import (
     Calibration,
     byte_scaling,
     check_shape,
+    pieces_of_streams,
     read_calibration,
     read_several,
     synthetic_calibration,
@@ -40,7 +41,7 @@ from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
 from deepcompress.samples import Samples, check_samples, read_samples
 from deepcompress.saving import check_writable, save_graph
 from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
-from deepcompress.stream import stream
+from deepcompress.stream import in_pieces, stream
 
 _KEYWORDS = """
     auto break case char class const continue default delete do double else enum extern float for
@@ -85,19 +86,19 @@ def compile_model(
     clock = Clock(say)
     labels = read_labels(options)
     opened = open_model(path, name=name, options=options, clock=clock)
-    graph, calibration = opened.graph, opened.calibration
+    graph, original, calibration = opened.graph, opened.graph, opened.calibration
     if options.retrain:
         graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
         clock.stage("retrain")
     if options.stateful:
-        graph = stream(graph)
+        graph, original = (in_pieces(stream(g), calibration.pieces) for g in (graph, original))
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
 
     inputs = integer_inputs(integer, calibration)
-    golden = _golden_inputs(inputs, options)
+    golden = _golden_inputs(inputs[:: calibration.pieces], options)
     accuracy = measure_accuracy(
-        forward_numpy(opened.graph, calibration.inputs), run(integer, inputs), calibration
+        forward_numpy(original, calibration.inputs), run(integer, inputs), calibration
     )
     facts = report(
         planned,
@@ -106,7 +107,7 @@ def compile_model(
         accuracy=None if calibration.synthetic else accuracy,
         golden_bytes=_golden_bytes(integer, golden),
         warnings=[
-            *_warnings(integer, calibration, labels),
+            *_warnings(integer, calibration, labels, options),
             *_pruning_warnings(options, calibration, accuracy),
         ],
     )
@@ -118,7 +119,7 @@ def compile_model(
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     texts["report.html"] = page(facts)
     clock.stage("emit")
-    return Compiled(texts, facts, pruned, integer, planned)
+    return Compiled(texts, facts, pruned, in_pieces(integer, 1), planned)
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,8 @@ def _calibration_for(
         calibration = read_several(Path(options.calibration), shapes)
     if calibration is None:
         return synthetic_calibration(options, shape)
+    if options.stateful:
+        calibration = pieces_of_streams(calibration, shape)
     check_shape(calibration, shape, options.calibration)
     return calibration
 
@@ -292,13 +295,18 @@ def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
 
 
 def _warnings(
-    integer: IntegerGraph, calibration: Calibration, labels: tuple[str, ...]
+    integer: IntegerGraph, calibration: Calibration, labels: tuple[str, ...], options: Options
 ) -> list[str]:
     warnings = []
     if calibration.synthetic:
         warnings.append(
             "no calibration data: ranges were measured on random inputs, so that accuracy may be "
             "poor. Name an .npz of real inputs in the option calibration"
+        )
+    if options.stateful and calibration.pieces == 1 and not calibration.synthetic:
+        warnings.append(
+            "ranges were measured on the first piece of streams only: later ones, which remember, "
+            "may exceed them. Save the calibration's inputs as [streams, pieces, ...]"
         )
     outputs = integer.tensors[integer.outputs[0]].size
     if labels and len(labels) != outputs:

@@ -13,6 +13,7 @@ from deepcompress.graph import Array, Constants, IntegerNode, Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.plan import is_stateful, scratch_words
 from deepcompress.reference import run
+from deepcompress.stream import in_pieces
 
 C_TYPES = {
     np.dtype(np.int8): "int8_t",
@@ -327,7 +328,7 @@ def _byte_input(plan: Plan) -> dict[str, Any] | None:
 def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
     if inputs is None or len(inputs) == 0:
         return None
-    outputs = run(plan.encoded.integer, inputs)
+    outputs = run(in_pieces(plan.encoded.integer, 1), inputs)
     return {
         "count": len(inputs),
         "input_size": inputs[0].size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from deepcompress.batches import join, split
+from deepcompress.batches import join, parts, split
 from deepcompress.graph import Graph
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -62,7 +62,7 @@ def to_torch(graph: Graph) -> Parameters:
     }
 
 
-def forward_numpy(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> np.ndarray:
+def forward_numpy(graph: Graph, inputs: np.ndarray) -> np.ndarray:
     """`forward` on arrays, a batch at a time: float32 [samples, *output shape]."""
     import numpy as np
     import torch
@@ -70,7 +70,7 @@ def forward_numpy(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> np.n
     parameters = to_torch(graph)
     with torch.no_grad():
         outputs = [
-            forward(graph, torch.from_numpy(inputs[i : i + batch]), parameters=parameters).numpy()
-            for i in range(0, len(inputs), batch)
+            forward(graph, torch.from_numpy(part), parameters=parameters).numpy()
+            for part in parts(graph, inputs)
         ]
     return np.concatenate(outputs)

@@ -57,7 +57,8 @@ OPTIONS: tuple[Option, ...] = (
         "path",
         None,
         "an .npz with `inputs` of shape [samples, ...] (float32 as the network wants them, or "
-        "uint8 images) and, for accuracy, `labels` of shape [samples]",
+        "uint8 images) and, for accuracy, `labels` of shape [samples]; with stateful, `inputs` of "
+        "shape [streams, pieces, ...] and a label a stream",
         "data/calibration.npz",
     ),
     Option(

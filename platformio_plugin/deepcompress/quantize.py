@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepcompress.batches import parts
 from deepcompress.calibration import ByteScaling, Calibration
 from deepcompress.forward import forward
 from deepcompress.graph import (
@@ -96,7 +97,7 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
     )
 
 
-def observe_ranges(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> dict[str, Range]:
+def observe_ranges(graph: Graph, inputs: np.ndarray) -> dict[str, Range]:
     """Least and greatest value of every tensor over the inputs, by tensor name."""
     import torch
 
@@ -107,8 +108,8 @@ def observe_ranges(graph: Graph, inputs: np.ndarray, *, batch: int = 256) -> dic
         ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
 
     with torch.no_grad():
-        for i in range(0, len(inputs), batch):
-            forward(graph, torch.from_numpy(inputs[i : i + batch]), observe=observe)
+        for part in parts(graph, inputs):
+            forward(graph, torch.from_numpy(part), observe=observe)
     return ranges
 
 

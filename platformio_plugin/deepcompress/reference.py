@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.batches import join, split
+from deepcompress.batches import join, parts, split
 from deepcompress.graph import IntegerGraph, Quantization
 from deepcompress.ops import OPERATORS
 
 
-def run(graph: IntegerGraph, inputs: np.ndarray, *, batch: int = 256) -> np.ndarray:
+def run(graph: IntegerGraph, inputs: np.ndarray) -> np.ndarray:
     """int8 [samples, *output shape] for int8 inputs [samples, *input shape]; see `batches.py`."""
-    parts = (run_all(graph, inputs[i : i + batch]) for i in range(0, len(inputs), batch))
-    return np.concatenate([join(graph, graph.outputs, part, np.concatenate) for part in parts])
+    values = (run_all(graph, part) for part in parts(graph, inputs))
+    return np.concatenate([join(graph, graph.outputs, part, np.concatenate) for part in values])
 
 
 def run_all(graph: IntegerGraph, inputs: np.ndarray) -> dict[str, np.ndarray]:

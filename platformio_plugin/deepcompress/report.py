@@ -243,8 +243,12 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 def measure_accuracy(
     float_scores: np.ndarray, int8_scores: np.ndarray, calibration: Calibration
 ) -> Accuracy:
-    """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device."""
-    by_float, by_int8, labels = top1(float_scores), top1(int8_scores), calibration.labels
+    """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device.
+
+    Of a stream the last piece counts.
+    """
+    labels, last = calibration.labels, slice(calibration.pieces - 1, None, calibration.pieces)
+    by_float, by_int8 = top1(float_scores[last]), top1(int8_scores[last])
     return Accuracy(
         kind=calibration.kind,
         samples=len(by_float),

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from deepcompress.errors import UserError
-from deepcompress.graph import Graph, Node, Tensor
+from deepcompress.graph import Graph, IntegerGraph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.history import History
 from deepcompress.ops.recurrent import RECURRENT
+
+AnyGraph = TypeVar("AnyGraph", Graph, IntegerGraph)
 
 
 def stream(graph: Graph) -> Graph:
@@ -31,6 +34,17 @@ def stream(graph: Graph) -> Graph:
             "Leave it out, or pad one-dimensional convolutions on the left alone",
         )
     return replace(graph, nodes=nodes, tensors=tensors)
+
+
+def in_pieces(graph: AnyGraph, pieces: int) -> AnyGraph:
+    """The graph of `stream`, for batches in which each `pieces` samples are those of one stream."""
+    nodes = tuple(
+        replace(node, attributes=replace(node.attributes, pieces=pieces))
+        if getattr(node.attributes, "stateful", False)
+        else node
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=nodes)
 
 
 def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:

@@ -55,9 +55,10 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
     hidden_bias = torch.cat([bias.new_zeros(2 * a.hidden), parameters["hidden_bias"]])
     weights = [weight[:, : a.features], weight[:, a.features :], bias, hidden_bias]
-    zeros = x.new_zeros(1, x.shape[0], a.hidden)
-    outputs, _ = torch.gru(x, zeros, weights, True, 1, 0.0, False, False, True)
-    return outputs[:, -1] if a.last else outputs
+    streams = x.reshape(-1, a.pieces * a.steps, a.features)
+    zeros = x.new_zeros(1, len(streams), a.hidden)
+    outputs, _ = torch.gru(streams, zeros, weights, True, 1, 0.0, False, False, True)
+    return recurrent.windows(a, outputs)
 
 
 def quantize(
@@ -69,7 +70,8 @@ def quantize(
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
     """x: int8 [batch, steps, features]."""
-    state = np.zeros((len(x), node.attributes.hidden), np.int64)
+    a = node.attributes
+    state = np.zeros((len(x) // a.pieces, a.hidden), np.int64)
 
     def step(values: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         nonlocal state

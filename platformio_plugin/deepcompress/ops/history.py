@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,16 @@ ATEN = ()
 
 @dataclass(frozen=True)
 class History:
-    """Attributes: how many columns of earlier inputs stand before those of this one."""
+    """Attributes.
+
+    Attributes:
+        columns: of earlier inputs, before those of this one.
+        pieces: how many samples of a batch are consecutive pieces of one stream.
+    """
 
     columns: int
     stateful: bool = True
+    pieces: int = 1
 
 
 def read(call: Call) -> tuple[History, dict[str, np.ndarray]]:
@@ -43,13 +50,22 @@ def describe(attributes: History) -> str:
 def forward(attributes: History, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
-    return F.pad(x, (attributes.columns, 0))
+    columns, width = attributes.columns, x.shape[-1]
+    streams = x.unflatten(0, (-1, attributes.pieces)).movedim(1, -2).flatten(-2)
+    pieces = F.pad(streams, (columns, 0)).unfold(-1, columns + width, width)
+    return pieces.movedim(-2, 1).flatten(0, 1)
 
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, ..., width], each the first of its stream."""
-    before = np.full((*x.shape[:-1], node.attributes.columns), start_byte(quantization[0]), np.int8)
-    return np.clip(np.concatenate([before, x], axis=-1), *node.clamp)
+    """x: int8 [batch, ..., width]."""
+    a, (*rows, width) = node.attributes, x.shape[1:]
+    before = np.full((*x.shape[:-1], a.columns), start_byte(quantization[0]), np.int8)
+    streams = np.moveaxis(x.reshape(-1, a.pieces, *rows, width), 1, -2)
+    streams = np.concatenate(
+        [before[:: a.pieces], streams.reshape(-1, *rows, a.pieces * width)], axis=-1
+    )
+    pieces = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
+    return np.clip(np.moveaxis(pieces, -2, 1).reshape(*before.shape[:-1], -1), *node.clamp)
 
 
 def scratch_bytes(attributes: History, shape: tuple[int, ...]) -> int:

@@ -53,9 +53,10 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
 
     weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
     weights = [weight[:, : a.features], weight[:, a.features :], bias, torch.zeros_like(bias)]
-    zeros = x.new_zeros(1, x.shape[0], a.hidden)
-    outputs, _, _ = torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
-    return outputs[:, -1] if a.last else outputs
+    streams = x.reshape(-1, a.pieces * a.steps, a.features)
+    zeros = x.new_zeros(1, len(streams), a.hidden)
+    outputs, _, _ = torch.lstm(streams, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
+    return recurrent.windows(a, outputs)
 
 
 def quantize(
@@ -66,7 +67,8 @@ def quantize(
 
 def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
     """x: int8 [batch, steps, features]."""
-    cell = np.zeros((len(x), node.attributes.hidden), np.int64)
+    a = node.attributes
+    cell = np.zeros((len(x) // a.pieces, a.hidden), np.int64)
 
     def step(values: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         nonlocal cell

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor, log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from deepcompress.lower import Call
+
+    Streams = TypeVar("Streams", np.ndarray, torch.Tensor)
 
 # By their names in aten.
 RECURRENT = ("gru", "lstm")
@@ -49,6 +51,7 @@ class Recurrent:
     Attributes:
         last: whether only the last of the `steps` outputs is wanted.
         stateful: whether a window goes on where the one before it ended.
+        pieces: how many samples of a batch are consecutive windows of one stream.
     """
 
     features: int
@@ -56,6 +59,7 @@ class Recurrent:
     steps: int
     last: bool = False
     stateful: bool = False
+    pieces: int = 1
 
 
 def split_layers(call: Call) -> list[Call]:
@@ -248,11 +252,18 @@ def run(
         step: from a step's input and the last output, int8 both, to the next output in 2^-15.
     """
     a = node.attributes
-    hidden, outputs = np.zeros((len(x), a.hidden), np.int8), []
-    for i in range(a.steps):
-        hidden = np.clip((step(x[:, i], hidden) + 128) >> 8, -128, 127).astype(np.int8)
+    streams = x.reshape(-1, a.pieces * a.steps, a.features)
+    hidden, outputs = np.zeros((len(streams), a.hidden), np.int8), []
+    for i in range(streams.shape[1]):
+        hidden = np.clip((step(streams[:, i], hidden) + 128) >> 8, -128, 127).astype(np.int8)
         outputs.append(np.clip(hidden, *node.clamp))
-    return outputs[-1] if a.last else np.stack(outputs, axis=1)
+    return windows(a, np.stack(outputs, axis=1))
+
+
+def windows(a: Recurrent, outputs: Streams) -> Streams:
+    """What each window of a batch says, of all outputs of its streams, [streams, steps, hidden]."""
+    outputs = outputs.reshape(-1, a.steps, a.hidden)
+    return outputs[:, -1] if a.last else outputs
 
 
 def c_parameters(
