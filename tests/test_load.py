@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -24,6 +25,8 @@ from deepcompress.load import kind, load
 from deepcompress.lower import lower
 from deepcompress.options import Options
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 SHAPE = (1, 6, 6)
 ARCHITECTURE = """
@@ -94,10 +97,39 @@ def prefixed(net: nn.Module) -> dict:
     return {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
 
 
+def wrapped(net: nn.Module, prefix: str) -> dict:
+    """As a training framework saves the network inside its own module, beside what else it has."""
+    tensors = {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
+    return {"state_dict": {**tensors, "loss.weight": torch.ones(3)}, "epoch": 3}
+
+
+def save_from_gpu(content: object, path: Path) -> None:
+    """A file as torch.save writes it where the tensors are on a GPU, which needs none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save(content, path)
+
+
+def export_from_gpu(net: nn.Module, path: Path) -> None:
+    """An exported program whose JSON names the GPU on which each tensor was."""
+
+    def moved(value: object) -> object:
+        if isinstance(value, list):
+            return [moved(part) for part in value]
+        if not isinstance(value, dict):
+            return value
+        on_gpu = {key: {"type": "cuda", "index": 0} for key in value if key == "device"}
+        return {key: moved(part) for key, part in value.items()} | on_gpu
+
+    torch.export.save(torch.export.export(net, (example(),)), path)
+    change_program(path, lambda program: program.update(moved(program)))
+
+
 SAVERS: dict[str, Callable[[nn.Module, Path], None]] = {
     "exported program": lambda net, path: torch.export.save(
         torch.export.export(net, (example(),)), path
     ),
+    "exported program of a GPU": export_from_gpu,
     "traced TorchScript": lambda net, path: torch.jit.trace(net, example()).save(str(path)),
     "scripted TorchScript": lambda net, path: torch.jit.script(net).save(str(path)),
     "state_dict": lambda net, path: torch.save(net.state_dict(), path),
@@ -105,6 +137,9 @@ SAVERS: dict[str, Callable[[nn.Module, Path], None]] = {
         {"epoch": 3, "state_dict": net.state_dict()}, path
     ),
     "state_dict of DataParallel": lambda net, path: torch.save(prefixed(net), path),
+    "state_dict of torch.compile": lambda net, path: torch.save(wrapped(net, "_orig_mod."), path),
+    "state_dict of a framework": lambda net, path: torch.save(wrapped(net, "model."), path),
+    "state_dict of a GPU": lambda net, path: save_from_gpu(net.state_dict(), path),
     "state_dict before zip files": lambda net, path: torch.save(
         net.state_dict(), path, _use_new_zipfile_serialization=False
     ),
@@ -135,6 +170,121 @@ def test_every_kind_is_the_same_network_with_the_users_layer_names(
 def test_half_precision_weights_are_widened(net: nn.Module, folder: Path, tmp_path: Path) -> None:
     torch.save(half(net), tmp_path / "model.pt")
     assert_same_function(tmp_path / "model.pt", options(folder), net, 0.02)
+
+
+class ChannelsLast(nn.Module):
+    """Weights and activations as vector units want them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(64, 5))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x.to(memory_format=torch.channels_last))
+
+
+@pytest.mark.parametrize("saver", ["exported", "traced"])
+def test_channels_last_is_the_same_network(saver: str, tmp_path: Path) -> None:
+    path, net = tmp_path / "model.pt", ChannelsLast().eval()
+    inputs = torch.randn(2, 3, 6, 6)
+    if saver == "exported":
+        torch.export.save(torch.export.export(net, (inputs[:1],)), path)
+    else:
+        torch.jit.trace(net, inputs[:1]).save(str(path))
+    graph = lower(load(path, options=Options(input_shape=(3, 6, 6))), name="net")
+    found = forward_numpy(graph, inputs.numpy())
+    np.testing.assert_allclose(found, net(inputs).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("saver", ["exported", "traced"])
+def test_half_precision_networks_are_widened(
+    saver: str, width: torch.dtype, net: nn.Module, tmp_path: Path
+) -> None:
+    path, narrow = tmp_path / "model.pt", copy.deepcopy(net).to(width)
+    if saver == "exported":
+        torch.export.save(torch.export.export(narrow, (example().to(width),)), path)
+    else:
+        torch.jit.trace(narrow, example().to(width)).save(str(path))
+    assert_same_function(path, Options(input_shape=SHAPE), net, 0.02)
+
+
+def test_a_script_that_names_a_gpu_opens_on_the_cpu(net: nn.Module, tmp_path: Path) -> None:
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x) + torch.ones(1, device="cpu")
+
+    path = tmp_path / "model.pt"
+    torch.jit.trace(Adds(), example()).save(str(path))
+    with zipfile.ZipFile(path) as archive:
+        ((name, code),) = (
+            (name, archive.read(name))
+            for name in archive.namelist()
+            if name.endswith(".py") and b'"cpu"' in archive.read(name)
+        )
+    replace_member(path, name, code.replace(b'"cpu"', b'"cuda:0"'))
+    assert_same_function(path, Options(input_shape=SHAPE), Adds(), 1e-5)
+
+
+def pruned(module: nn.Module) -> nn.Module:
+    """A copy as torch.nn.utils.prune leaves it: weight_orig, weight_mask and a hook."""
+    module = copy.deepcopy(module)
+    for layer in (module.conv, module.fc):
+        prune.l1_unstructured(layer, "weight", 0.5)
+    prune.ln_structured(module.fc, "weight", 0.25, n=2, dim=1)
+    return module
+
+
+PRUNED = {
+    "exported": SAVERS["exported program"],
+    "traced": SAVERS["traced TorchScript"],
+    "state_dict": SAVERS["state_dict"],
+    "module": torch.save,
+    "module in a checkpoint": lambda net, path: torch.save({"epoch": 2, "model": net}, path),
+}
+
+
+@pytest.mark.parametrize("saver", PRUNED)
+def test_zeros_of_torch_prune_are_found_without_its_remove(
+    saver: str, plain: nn.Module, folder: Path, tmp_path: Path
+) -> None:
+    path, module = tmp_path / "model.pt", pruned(plain)
+    PRUNED[saver](module, path)
+    assert assert_same_function(path, options(folder), module, 1e-5) == ["conv", "fc"]
+    graph = lower(load(path, options=options(folder)), name="net")
+    zeros = [int((n.parameters["weight"] == 0).sum()) for n in graph.nodes if n.parameters]
+    assert zeros == [int((layer.weight == 0).sum()) for layer in (module.conv, module.fc)]
+    assert zeros[0] == 9
+    assert zeros[1] >= 12
+
+
+@pytest.mark.parametrize("norm", [weight_norm, spectral_norm])
+def test_parametrized_weights_are_computed(norm: Callable, net: nn.Module, tmp_path: Path) -> None:
+    module = copy.deepcopy(net)
+    norm(module.fc)
+    SAVERS["exported program"](module.eval(), tmp_path / "model.pt")
+    assert_same_function(tmp_path / "model.pt", Options(), module, 1e-5)
+
+
+def test_tensors_of_another_library_are_refused_with_what_to_do(
+    net: nn.Module, tmp_path: Path
+) -> None:
+    """torchao's quantize_() makes weights of a class of its own; only torchao opens them."""
+    path = tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+
+    def change(program: dict) -> None:
+        node = program["graph_module"]["graph"]["nodes"][0]
+        node["target"] = "torch.ops.export.access_subclass_inner_tensor.default"
+
+    change_program(path, change)
+    with pytest.raises(UserError, match=r"torchao's quantize_\(\).*prepare_pt2e"):
+        load(path, options=Options())
 
 
 def test_a_pickled_module_of_plain_layers_opens_without_trust(
@@ -526,7 +676,11 @@ def test_the_module_is_imported_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-KINDS = {"exported program": "exported program", "traced TorchScript": "TorchScript"}
+KINDS = {
+    "exported program": "exported program",
+    "exported program of a GPU": "exported program",
+    "traced TorchScript": "TorchScript",
+}
 
 
 @pytest.mark.parametrize("saver", SAVERS)

@@ -10,8 +10,9 @@ from deepcompress.constants import narrow
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Clamp, Graph, Node, Quantization, Tensor
 from deepcompress.ops.linear import Linear
-from deepcompress.quantize import clamp_int8, find_grid, quantize
+from deepcompress.quantize import clamp_int8, quantize
 from deepcompress.reference import dequantize, quantize_bytes, quantize_float, run
+from deepcompress.scales import find_grid
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -107,7 +107,7 @@ def compile_model(
         accuracy=None if calibration.synthetic else accuracy,
         golden_bytes=_golden_bytes(integer, golden),
         warnings=[
-            *_warnings(integer, calibration, labels, options),
+            *_warnings(pruned, integer, calibration, labels, options),
             *_pruning_warnings(options, calibration, accuracy),
         ],
     )
@@ -190,7 +190,7 @@ def _retrain(
 def _shrink(
     opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
 ) -> Shrunk:
-    graph = opened.graph
+    graph = replace(opened.graph, ranges={})  # of other weights than those that it will have
     if len(graph.inputs) + len(graph.outputs) > 2:
         raise UserError(
             f"it has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
@@ -204,7 +204,7 @@ def _shrink(
             "Name an .npz with inputs and labels, or file.py:function",
         )
     return shrink(
-        opened.graph,
+        graph,
         opened.samples,
         options,
         calibration=opened.calibration,
@@ -295,10 +295,15 @@ def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
 
 
 def _warnings(
-    integer: IntegerGraph, calibration: Calibration, labels: tuple[str, ...], options: Options
+    graph: Graph,
+    integer: IntegerGraph,
+    calibration: Calibration,
+    labels: tuple[str, ...],
+    options: Options,
 ) -> list[str]:
     warnings = []
-    if calibration.synthetic:
+    measured = not graph.ranges.keys() >= {*graph.inputs, *(node.output for node in graph.nodes)}
+    if calibration.synthetic and measured:
         warnings.append(
             "no calibration data: ranges were measured on random inputs, so that accuracy may be "
             "poor. Name an .npz of real inputs in the option calibration"

@@ -191,27 +191,51 @@ def _shifted(constants: Constants) -> str:
 
 
 def all_arrays(plan: Plan) -> list[Array]:
-    return [array for step in plan.steps for array in layer_arrays(plan, step)]
+    """All that lies in flash, what layers share once."""
+    shared = shared_weights(plan)
+    arrays = []
+    for step in plan.steps:
+        read = plan.encoded.weights[step.node.name].arrays if step.node.name in shared else ()
+        arrays += layer_arrays(plan, step)[len(read) :]
+    return arrays
+
+
+def shared_weights(plan: Plan) -> dict[str, str]:
+    """Layer name -> the layer before it whose encoded weights are the same, which it reads."""
+    first: dict[tuple, str] = {}
+    shared = {}
+    for step in plan.steps:
+        weight = plan.encoded.weights.get(step.node.name)
+        if weight is not None:
+            arrays = ((a.name, a.values.dtype, a.values.tobytes()) for a in weight.arrays)
+            owner = first.setdefault((weight.encoding, *arrays), step.node.name)
+            if owner != step.node.name:
+                shared[step.node.name] = owner
+    return shared
 
 
 def _layers(plan: Plan) -> list[dict[str, Any]]:
-    layers, taken = [], set()
+    shared, names, layers = shared_weights(plan), {}, []
     for step in plan.steps:
         name = c_identifier(step.node.name, prefix="layer_")
-        while name in taken:
+        while name in names.values():
             name += "_"
-        taken.add(name)
-        layers.append(_layer(plan, step, name))
+        names[step.node.name] = name
+        owner = shared.get(step.node.name, step.node.name)
+        layers.append(_layer(plan, step, name, owner=names[owner]))
     return layers
 
 
-def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
+def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
+    """What the templates need of a layer, whose weights are under the name of `owner`."""
     graph, node = plan.encoded.integer, step.node
     inputs = [graph.tensors[tensor].shape for tensor in node.inputs]
     output = graph.tensors[node.output].shape
     scales = [graph.quantization[tensor] for tensor in node.inputs]
     operator = OPERATORS[node.op]
     weight = plan.encoded.weights.get(node.name)
+    weights = weight.arrays if weight else ()
+    constants = _weight_arrays(plan, step)[len(weights) :]
     return {
         "function": f"{graph.name}_{name}",
         "user_name": node.name,
@@ -223,7 +247,10 @@ def _layer(plan: Plan, step: Step, name: str) -> dict[str, Any]:
         | dict(node.fields)
         | _conv2d_fields(plan, node),
         "requantize": node.requantize,
-        "arrays": [_array(graph.name, name, array) for array in _weight_arrays(plan, step)],
+        "arrays": [
+            *(_array(graph.name, owner, array, stored=owner == name) for array in weights),
+            *(_array(graph.name, name, array) for array in constants),
+        ],
         "tables": [_array(graph.name, name, array) for array in node.tables],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
         "zero_point": weight.zero_point if weight else 0,
@@ -287,8 +314,10 @@ def brackets(shape: tuple[int, ...]) -> str:
     return "".join(f"[{size}]" for size in shape)
 
 
-def _array(model: str, layer: str, array: Array) -> dict[str, Any]:
+def _array(model: str, layer: str, array: Array, *, stored: bool = True) -> dict[str, Any]:
+    """`stored` is False where another layer has brought the array along."""
     return {
+        "stored": stored,
         "name": f"{model}_{layer}_{array.name}",
         "field": array.name,
         "type": C_TYPES[array.values.dtype],

@@ -42,13 +42,18 @@ _SIZE_PART = re.compile(
 _OPERATOR = re.compile(r"torch\.(ops\.\w+(\.\w+)*|sym_\w+)")
 _NAME = re.compile(r"[\w.]*")
 _TENSOR = re.compile(r"(weight|tensor)_\d+")
+# A program that was exported on a GPU is opened on the CPU.
+_DEVICE = ("device", "as_device")
 _PLAIN_STRUCTURES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 
 def open_exported(path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch
 
-    archive = attempt(path, lambda: packed(_checked(path)))
+    contents = attempt(path, lambda: _checked(path))
+    if b"torch.ops.quantized_decomposed." in contents[_PROGRAM]:
+        import torch.ao.quantization.fx._decomposed  # registers them
+    archive = packed(contents)
     with _weights_only():
         program = attempt(path, lambda: torch.export.load(archive))
     _check_batch(program, path)
@@ -63,6 +68,13 @@ def _checked(path: Path) -> dict[str, bytes]:
             "it holds no exported program",
             where(path),
             "torch.export.save writes one; a compiled package (AOTInductor) cannot be read back",
+        )
+    if b"access_subclass_inner_tensor" in needed[_PROGRAM]:
+        raise UserError(
+            "its weights are tensors of another library, such as those of torchao's quantize_()",
+            where(path),
+            "Export the float network, which is quantized here; or quantize it by torchao's "
+            "prepare_pt2e and convert_pt2e, whose scales are kept",
         )
     for name in needed:
         if name.endswith(".json"):
@@ -82,6 +94,8 @@ def _check(value: Any, path: Path) -> None:
     for key, part in value.items():
         if key == "guards_code":
             value[key] = []
+        elif key in _DEVICE and isinstance(part, dict):
+            value[key] = {"type": "cpu", "index": None}
         elif not _is_harmless(key, part):
             raise UserError(
                 f"it holds the {key} {str(part)[:60]!r}: opening it could run code from the file",

@@ -323,4 +323,7 @@ def _put(graph: Graph, producer: Node, consumer: Node, folded: tuple[Node, ...])
             nodes.extend(folded)
         elif node is not producer:
             nodes.append(node)
-    return replace(graph, nodes=tuple(nodes), tensors=tensors)
+    # What lies between the folded nodes has other values than before.
+    between = {node.output for node in folded[:-1]}
+    ranges = {name: by for name, by in graph.ranges.items() if name not in between}
+    return replace(graph, nodes=tuple(nodes), tensors=tensors, ranges=ranges)

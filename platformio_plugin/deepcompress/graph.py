@@ -66,13 +66,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A float network: nodes in the order in which they run."""
+    """A float network: nodes in the order in which they run.
+
+    `ranges` are of the tensors whose scale the file states: the reals of int8's -128 and 127.
+    """
 
     name: str
     tensors: Mapping[str, Tensor]
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
         return next((node for node in self.nodes if node.output == tensor), None)

@@ -40,6 +40,8 @@ _OTHER_FORMATS = {
 # What a script could do besides computing: write files, run while it is opened, and call operators
 # that are not PyTorch's own.
 _SIDE_EFFECT = re.compile(rb"\b(?:save|from_file|__setstate__)\b|\bops\.(?!prim\b|aten\b)\w+")
+# Where a script that was traced on a GPU makes tensors.
+_GPU = re.compile(rb'torch\.device\("(?!cpu)\w+(?::\d+)?"\)')
 # How a script declares a member whose name is not an identifier, such as a layer of a Sequential.
 _MEMBER_TYPE = re.compile(r"__annotations__\['\w+'\] = ")
 
@@ -146,6 +148,7 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
     for name, content in contents.items():
         if name.lower().endswith(".py"):
             _check_script(content, path)
+            contents[name] = _GPU.sub(b'torch.device("cpu")', content)
     module = attempt(path, lambda: torch.jit.load(packed(contents), map_location="cpu")).eval()
     inputs = example(path, options)
     try:

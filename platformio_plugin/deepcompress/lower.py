@@ -20,6 +20,8 @@ from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
 from deepcompress.ops.rearrange import SPLITS
 from deepcompress.ops.recurrent import RECURRENT, last_step, split_layers
+from deepcompress.scales import Range
+from deepcompress.stated import CHOOSERS, ON_CONSTANTS, QUANTIZERS, read_stated, spread
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +44,25 @@ _IDENTITY = {
 # not run.
 _ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
 _ON_CONSTANTS |= {"cat", "flatten", "select", "slice", "unflatten"}
+# Arithmetic of weights, such as those of torch.nn.utils.prune, weight_norm and spectral_norm.
+_ON_CONSTANTS |= {
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "sqrt",
+    "mv",
+    "dot",
+    "vdot",
+    "sum",
+    "mean",
+    "_weight_norm",
+}
 # Calls of two operands, one of which may be a number or a parameter; then our row has another name.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
-# Calls that make zeros, such as the state in which a recurrent layer starts.
-_ZEROS = {"zeros", "zeros_like", "new_zeros"}
+# Calls that make a constant, such as the zeros in which a recurrent layer starts.
+_FILLED = {"zeros", "ones", "full", "zeros_like", "ones_like", "full_like"}
+_FILLED |= {"new_zeros", "new_ones", "new_full"}
 # Calls that may take away the axis of a recurrent layer's state that counts layers.
 _DROP_AXIS = {"select", "squeeze", "view", "reshape"}
 # Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
@@ -127,6 +144,7 @@ class _Lowering:
         self.alias: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.states: set[str] = set()
+        self.ranges: dict[str, Range] = {}
         self.nodes: list[Node] = []
 
     def run(self) -> Graph:
@@ -139,7 +157,9 @@ class _Lowering:
             elif fx.op == "output":
                 outputs = tuple(self.tensor_of(argument) for argument in fx.args[0])
         outputs = tuple(self.copy_of_input(name) for name in outputs)
-        return Graph(self.name, self.tensors, tuple(self.nodes), self.user_inputs, outputs)
+        ranges = spread(self.ranges, self.nodes)
+        nodes = tuple(self.nodes)
+        return Graph(self.name, self.tensors, nodes, self.user_inputs, outputs, ranges)
 
     def copy_of_input(self, name: str) -> str:
         """An output that is an input as it came is copied: it may lie in the caller's memory."""
@@ -155,10 +175,10 @@ class _Lowering:
         aten = _aten_name(fx)
         if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
             return
-        if aten in SPLITS:
+        if aten in SPLITS or _aten_name(_computing(fx)) in CHOOSERS:
             return  # each of the results is a call of its own
-        if aten in _ZEROS:
-            self.constants[fx.name] = _zeros(fx)
+        if aten in _FILLED:
+            self.constants[fx.name] = _filled(fx, aten)
         elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
@@ -169,6 +189,8 @@ class _Lowering:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
         elif self.fold_constant(fx):
             return
+        elif aten in QUANTIZERS:
+            self.state(fx, aten)
         elif aten in _IDENTITY:
             self.alias[fx.name] = self.tensor_of(fx.args[0])
         else:
@@ -193,6 +215,20 @@ class _Lowering:
             node = Node(name, op, inputs, output, attributes, parameters, source=call.source)
             self.nodes.append(node)
             inputs = (output,)
+
+    def state(self, fx: torch.fx.Node, aten: str) -> None:
+        """What a call says of a tensor's scale. Where it lets few bits through, it is a clamp."""
+        call, source = self.read_call(fx, aten), self.tensor_of(fx.args[0])
+        stated = read_stated(call)
+        if stated is not None:
+            self.ranges.setdefault(source, stated.range)
+        if stated is None or stated.limits is None:
+            self.alias[fx.name] = source
+            return
+        self.tensors[fx.name] = Tensor(fx.name, call.output_shape)
+        self.ranges[fx.name] = stated.range
+        clamp = Node(call.layer, "clamp", (source,), fx.name, stated.limits, {}, source=call.source)
+        self.nodes.append(clamp)
 
     def read_state(self, fx: torch.fx.Node) -> None:
         """The state that a recurrent layer ends with, which is its last output."""
@@ -260,7 +296,7 @@ class _Lowering:
     def fold_constant(self, fx: torch.fx.Node) -> bool:
         """Computes a call whose tensors are all constants, such as a weight's transpose."""
         tensors = _tensor_arguments(fx)
-        if not _is_aten(fx) or _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY:
+        if not _is_pure(fx) or _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY | ON_CONSTANTS:
             return False
         if not tensors or any(argument.name not in self.constants for argument in tensors):
             return False
@@ -349,10 +385,10 @@ def _aten_name(fx: torch.fx.Node) -> str:
     return schema.name.split("::")[-1] if schema else getattr(fx.target, "__name__", str(fx.target))
 
 
-def _is_aten(fx: torch.fx.Node) -> bool:
+def _is_pure(fx: torch.fx.Node) -> bool:
     """Whether a call is of torch's operator library, not of any other function of that name."""
     schema = getattr(fx.target, "_schema", None)
-    return schema is not None and schema.name.startswith("aten::")
+    return schema is not None and schema.name.startswith(("aten::", "quantized_decomposed::"))
 
 
 def _named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
@@ -419,11 +455,13 @@ def _source_line(fx: torch.fx.Node) -> str:
     return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
 
 
-def _zeros(fx: torch.fx.Node) -> torch.Tensor:
+def _filled(fx: torch.fx.Node, aten: str) -> torch.Tensor:
     """In the shape of a node's result, for one sample where the batch is dynamic."""
     import torch
 
-    return torch.zeros([int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape])
+    value = _named_arguments(fx).get("fill_value", float("ones" in aten))
+    shape = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
+    return torch.full(shape, value)
 
 
 def _read_only(tensor: torch.Tensor) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ from deepcompress.userfile import attempt, load_callable
 if TYPE_CHECKING:
     import torch
 
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+# Where training loops put the network in what else they save.
+_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 
 
 def open_pickle(path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch
 
-    content = _unpickle(path, options)
+    content = _network_of(_unpickle(path, options))
     if isinstance(content, torch.nn.Module):
         return export(content.float(), path, options)
     state = _state_dict(content, path)
@@ -82,20 +84,33 @@ def _unpickle_trusted(path: Path) -> Any:
 
 
 def _plain_layers() -> list[Any]:
-    """Classes of torch.nn whose unpickling only sets attributes."""
+    """Classes of torch.nn, and of its pruning, whose unpickling only sets attributes."""
     import torch
+    from torch.nn.utils import prune
 
     layers = [c for c in vars(torch.nn).values() if isinstance(c, type)]
-    return [set, *(c for c in layers if issubclass(c, torch.nn.Module))]
+    methods = [c for c in vars(prune).values() if isinstance(c, type)]
+    return [
+        set,
+        *(c for c in layers if issubclass(c, torch.nn.Module)),
+        *(c for c in methods if issubclass(c, prune.BasePruningMethod)),
+    ]
+
+
+def _network_of(content: Any) -> Any:
+    """The network or its tensors, also where a training loop put them under a key."""
+    for key in _NETWORK_KEYS:
+        if isinstance(content, dict) and hasattr(content.get(key), "state_dict"):
+            return content[key]
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return content
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors by name, also where a training loop put them under a key or a prefix."""
+    """The tensors by name, those that torch.nn.utils.prune has split with their masks applied."""
     import torch
 
-    for key in _STATE_DICT_KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
     tensors = isinstance(content, dict) and all(torch.is_tensor(v) for v in content.values())
     if not tensors or not content:
         held = f"a {type(content).__name__}"
@@ -104,10 +119,12 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"it holds {held}, not a network", where(path), f"To save one, {EXPORT_HINT}"
         )
-    prefix = "module."
-    if all(str(name).startswith(prefix) for name in content):
-        content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
-    return dict(content)
+    state = dict(content)
+    for name in content:
+        whole = name.removesuffix("_orig")
+        if whole != name and f"{whole}_mask" in state:
+            state[whole] = state.pop(name) * state.pop(f"{whole}_mask")
+    return state
 
 
 def _build(architecture: str) -> torch.nn.Module:
@@ -131,6 +148,7 @@ def _fill(
     module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, architecture: str
 ) -> None:
     wanted = module.state_dict()
+    state = _without_wrapper(state, wanted)
     problems = [f"{name} is missing" for name in wanted if name not in state]
     problems += [f"{name} is not in the network" for name in state if name not in wanted]
     problems += [
@@ -146,3 +164,17 @@ def _fill(
             "Name the class that the weights were saved from",
         )
     module.load_state_dict(state)
+
+
+def _without_wrapper(state: dict[str, torch.Tensor], wanted: Iterable[str]) -> dict:
+    """The tensors by the network's own names, where all have these behind a prefix.
+
+    That is so where the network was saved inside another module: "module." of DataParallel,
+    "_orig_mod." of torch.compile, "model." of a training framework. What is beside it is dropped.
+    """
+    wanted = list(wanted)
+    prefixes = (name.removesuffix(wanted[0]) for name in state if name.endswith(f".{wanted[0]}"))
+    for prefix in prefixes if wanted else ():
+        if all(prefix + name in state for name in wanted):
+            return {name: state[prefix + name] for name in wanted}
+    return state

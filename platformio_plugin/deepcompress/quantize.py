@@ -6,7 +6,8 @@ What rounding a zero point of raw bytes loses is put into the first layer's bias
 
 So that constants take few bytes, a channel's scale is the next one above the finest possible whose
 requantize multiplier has few bits, and a bias is a multiple of a large power of two. A layer whose
-weights are multiples of one scale already, because it was trained so, keeps exactly these.
+weights are multiples of a scale already, because it was trained or quantized so, keeps exactly
+these; layers that share their weights keep one scale. A tensor whose scale the file states, too.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from deepcompress.graph import (
     Requantize,
     Tensor,
 )
-from deepcompress.ops import OPERATORS, scale_shift
+from deepcompress.ops import OPERATORS, keeps_scale, scale_shift
 from deepcompress.requantize import choose_multipliers, round_up_factors
 from deepcompress.scales import (
     LARGEST_WEIGHT,
     Range,
     affine,
     clamp_int8,
-    find_grid,
+    find_grids,
     narrow_scale,
     weight_scale,
 )
@@ -66,14 +67,23 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
         narrow: give convolutions coarser weights where their sums then fit int16 and little is
             lost by it, for kernels that multiply two inputs at once.
     """
-    ranges = share_ranges(graph, observe_ranges(graph, calibration.inputs))
-    given = {name: _quantize_input(ranges[name], calibration.byte_scaling) for name in graph.inputs}
+    ranges = share_ranges(graph, observe_ranges(graph, calibration.inputs)) | dict(graph.ranges)
+    given = {
+        name: _quantize_input(ranges[name], calibration.byte_scaling, stated=name in graph.ranges)
+        for name in graph.inputs
+    }
+    tied = _tied(graph)
     quantization = {name: by.quantization for name, by in given.items()}
     tensors = dict(graph.tensors)
     nodes: list[IntegerNode] = []
     for node in graph.nodes:
-        if _keeps_scale(node):
-            node = _with_one_scale(node, ranges[node.output], tensors, quantization, nodes)
+        if keeps_scale(node):
+            scales = [quantization[name] for name in node.inputs]
+            measured = node.output not in graph.ranges
+            common = (
+                scales[0] if measured and len(set(scales)) == 1 else affine(*ranges[node.output])
+            )
+            node = _with_one_scale(node, common, tensors, quantization, nodes)
         before = quantization[node.inputs[0]]
         operator = OPERATORS[node.op]
         if hasattr(operator, "quantize"):
@@ -81,7 +91,14 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
             integer, after = operator.quantize(node, scales, ranges[node.output])
         elif "weight" in node.parameters:
             residual = given[node.inputs[0]].residual if node.inputs[0] in given else 0.0
-            integer, after = _quantize_weighted(node, before, ranges[node.output], residual, narrow)
+            integer, after = _quantize_weighted(
+                node,
+                before,
+                ranges[node.output],
+                residual,
+                narrow=narrow and node.op == "conv2d",
+                tied=node.name in tied,
+            )
         else:
             integer, after = _quantize_plain(node, before), before
         quantization[node.output] = after
@@ -120,7 +137,7 @@ def share_ranges(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
     requantized.
     """
     group = {name: name for name in ranges}
-    for node in filter(_keeps_scale, graph.nodes):
+    for node in filter(keeps_scale, graph.nodes):
         joined = {group[name] for name in (*node.inputs, node.output)}
         group = {name: min(joined) if g in joined else g for name, g in group.items()}
     shared: dict[str, Range] = {}
@@ -130,28 +147,20 @@ def share_ranges(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
     return {name: shared[group[name]] for name in ranges}
 
 
-def _keeps_scale(node: Node) -> bool:
-    """Whether a node only moves or compares values, so that its tensors must have one scale."""
-    operator = OPERATORS[node.op]
-    computes = hasattr(operator, "quantize") or "weight" in node.parameters
-    return getattr(operator, "KEEPS_SCALE", not computes)
-
-
 def _with_one_scale(
     node: Node,
-    observed: Range,
+    common: Quantization,
     tensors: dict[str, Tensor],
     quantization: dict[str, Quantization],
     nodes: list[IntegerNode],
 ) -> Node:
-    """The node with inputs of one scale: those that have another are requantized before it.
+    """The node with inputs of this scale: those that have another are requantized before it.
 
     That is so where a scale is given, as that of raw bytes, or where a finer one would be noise.
     """
-    found = [quantization[name] for name in node.inputs]
-    common = found[0] if len(set(found)) == 1 else affine(*observed)
     inputs = []
-    for name, by in zip(node.inputs, found, strict=True):
+    for name in node.inputs:
+        by = quantization[name]
         if by != common:
             source, name = name, f"{node.output}.{name}"
             if name not in tensors:  # a tensor may be joined twice
@@ -164,13 +173,28 @@ def _with_one_scale(
     return replace(node, inputs=tuple(inputs))
 
 
-def _quantize_input(observed: Range, scaling: ByteScaling | None) -> _Input:
+def _tied(graph: Graph) -> set[str]:
+    """Layers that share their weights with others, for all of which one scale must do."""
+    layers: dict[tuple[str, bytes], list[str]] = {}
+    for node in graph.nodes:
+        if "weight" in node.parameters:
+            key = node.op, node.parameters["weight"].tobytes()
+            layers.setdefault(key, []).append(node.name)
+    return {name for names in layers.values() if len(names) > 1 for name in names}
+
+
+def _quantize_input(observed: Range, scaling: ByteScaling | None, *, stated: bool) -> _Input:
     if scaling is None:
         return _Input(affine(*observed))
+    if stated:
+        return _bytes_in_scale(scaling, affine(*observed))
     if len(scaling.scale) == 1 or (np.ptp(scaling.scale) == 0 and np.ptp(scaling.zero) == 0):
         return _quantize_plain_bytes(float(scaling.scale[0]), float(scaling.zero[0]))
     low, high = scaling.scale * -scaling.zero, scaling.scale * (255 - scaling.zero)
-    chosen = affine(float(low.min()), float(high.max()))
+    return _bytes_in_scale(scaling, affine(float(low.min()), float(high.max())))
+
+
+def _bytes_in_scale(scaling: ByteScaling, chosen: Quantization) -> _Input:
     ratio = scaling.scale / chosen.scale
     offset = (chosen.zero_point - ratio * scaling.zero) * 2**_BYTE_SHIFT + 2 ** (_BYTE_SHIFT - 1)
     multiplier = np.round(ratio * 2**_BYTE_SHIFT).astype(np.int32)
@@ -188,23 +212,29 @@ def _quantize_plain_bytes(scale: float, zero: float) -> _Input:
 
 
 def _quantize_weighted(
-    node: Node, before: Quantization, observed: Range, residual: float, narrow: bool
+    node: Node,
+    before: Quantization,
+    observed: Range,
+    residual: float,
+    *,
+    narrow: bool,
+    tied: bool,
 ) -> tuple[IntegerNode, Quantization]:
     weight = node.parameters["weight"].astype(np.float64)
     weight = weight.reshape(len(weight), -1)
     bias = node.parameters["bias"].astype(np.float64)
 
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
-    grid = find_grid(weight)
-    on_grid = grid is not None and grid >= least_scale.max()
-    if narrow and node.op == "conv2d" and not on_grid:
+    grids = find_grids(weight)
+    on_grid = grids is not None and (grids >= least_scale).all()
+    if narrow and not on_grid:
         least_scale = np.maximum(least_scale, narrow_scale(weight))
-    scale = np.full(len(weight), grid) if on_grid else weight_scale(weight, least_scale)
+    scale = grids if on_grid else weight_scale(weight, least_scale)
 
     # An output step finer than the accumulator's own would only multiply its noise.
     after = affine(*observed, finest=float(before.scale * scale.max()))
     factors = np.minimum(before.scale * scale / after.scale, 1.0)
-    if not on_grid:
+    if not (on_grid or tied):
         factors = round_up_factors(factors)
         scale = factors * after.scale / before.scale
     multiplier, shift = choose_multipliers(factors)

@@ -31,7 +31,7 @@ import numpy as np
 from deepcompress import __version__
 from deepcompress.calibration import Calibration
 from deepcompress.cost import MODEL_CODE_BYTES, SHARED_CODE_BYTES
-from deepcompress.emit import all_arrays, c_identifier
+from deepcompress.emit import all_arrays, c_identifier, shared_weights
 from deepcompress.encode import stored_weights
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
@@ -64,8 +64,9 @@ def report(
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The report as a JSON value."""
-    layers = [_layer(plan, step) for step in plan.steps]
-    parameters = sum(_parameters(step) for step in plan.steps)
+    shared = shared_weights(plan)
+    layers = [_layer(plan, step, read=step.node.name in shared) for step in plan.steps]
+    parameters = sum(_parameters(step) for step in plan.steps if step.node.name not in shared)
     return {
         "schema": SCHEMA,
         "name": plan.encoded.integer.name,
@@ -125,9 +126,12 @@ def _parameters(step: Step) -> int:
     return step.node.weight.size + step.node.bias.size if step.node.weight is not None else 0
 
 
-def _layer(plan: Plan, step: Step) -> dict[str, Any]:
+def _layer(plan: Plan, step: Step, *, read: bool) -> dict[str, Any]:
+    """`read` are the weights of a layer before, which counts their bytes."""
     graph, node = plan.encoded.integer, step.node
     weight = plan.encoded.weights.get(node.name)
+    weight_bytes = weight.weight_bytes if weight and not read else 0
+    constant_bytes = weight.constant_bytes if weight else 0
     output = graph.tensors[node.output].shape
     size = node.weight.size if weight else 0
     tables = sum(table.values.nbytes for table in node.tables)
@@ -140,10 +144,10 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
         "weights": size,
         "nonzeros": stored_weights(node, "delta") if weight else 0,
         "encoding": weight.encoding if weight else None,
-        "flash_bytes": (weight.flash_bytes if weight else 0) + tables,
-        "weight_bytes": weight.weight_bytes if weight else 0,
-        "constant_bytes": (weight.constant_bytes if weight else 0) + tables,
-        "entropy_bytes": entropy_bytes(node.weight) if weight else 0.0,
+        "flash_bytes": weight_bytes + constant_bytes + tables,
+        "weight_bytes": weight_bytes,
+        "constant_bytes": constant_bytes + tables,
+        "entropy_bytes": entropy_bytes(node.weight) if weight and not read else 0.0,
         "code_bytes": step.code_bytes,
         "macs": step.macs,
         "dense_macs": OPERATORS[node.op].macs(node.attributes, size, output),

@@ -16,6 +16,9 @@ _NARROW_NOISE = 2.0**-8
 # How far from a multiple of the scale, in scales, weights of a grid may lie: float32's own errors
 # are up to 1e-5, and rounding to int8 moves other weights by up to 0.5.
 _GRID_TOLERANCE = 1e-3
+# The probability that a random weight does, and that with which a layer is not taken for random.
+_ON_GRID = 2 * _GRID_TOLERANCE
+_CERTAIN = 1e-8
 
 
 def affine(low: float, high: float, *, finest: float = 0.0) -> Quantization:
@@ -35,8 +38,28 @@ def clamp_int8(clamp: Clamp, by: Quantization) -> tuple[int, int]:
     return nearest(clamp.minimum), nearest(clamp.maximum)
 
 
-def find_grid(weight: np.ndarray) -> float | None:
-    """The scale of which all weights are multiples by up to 127: the finest, or None.
+def find_grids(weight: np.ndarray) -> np.ndarray | None:
+    """Of weight [rows, k] the scale of each row, where all lie on grids already, or None.
+
+    One for all rows if there is one. Else the weights were quantized row by row: each has its own,
+    by up to 128, and together they are too many to be there by chance. A row without weights takes
+    the widest.
+    """
+    grid = find_grid(weight)
+    if grid is not None:
+        return np.full(len(weight), grid)
+    grids, chance = np.zeros(len(weight)), 1.0
+    for i, row in enumerate(weight):
+        found = find_grid(row, LARGEST_WEIGHT + 1)
+        if found is None and row.any():
+            return None
+        grids[i] = found or 0.0
+        chance *= min(1.0, LARGEST_WEIGHT * _ON_GRID ** (len(np.unique(np.abs(row[row != 0]))) - 1))
+    return np.where(grids > 0, grids, grids.max()) if chance < _CERTAIN else None
+
+
+def find_grid(weight: np.ndarray, largest: int = LARGEST_WEIGHT) -> float | None:
+    """The scale of which all weights are multiples by up to `largest`: the finest, or None.
 
     Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
     weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
@@ -47,7 +70,7 @@ def find_grid(weight: np.ndarray) -> float | None:
     if len(magnitudes) == 0:
         return None
     least, greatest = float(magnitudes[0]), float(magnitudes[-1])
-    for steps in range(int((LARGEST_WEIGHT + _GRID_TOLERANCE) * least / greatest), 0, -1):
+    for steps in range(int((largest + _GRID_TOLERANCE) * least / greatest), 0, -1):
         multiples = magnitudes * (steps / least)
         if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
             return greatest / round(multiples[-1])

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.graph import IntegerNode, Node, Quantization
     from deepcompress.lower import Call
 
 Shape = tuple[int, ...]
@@ -137,3 +137,10 @@ OPERATORS: dict[str, Operator] = {
 }
 
 BY_ATEN: dict[str, str] = {aten: name for name, op in OPERATORS.items() for aten in op.ATEN}
+
+
+def keeps_scale(node: Node) -> bool:
+    """Whether a node only moves or compares values, so that its tensors must have one scale."""
+    operator = OPERATORS[node.op]
+    computes = hasattr(operator, "quantize") or "weight" in node.parameters
+    return getattr(operator, "KEEPS_SCALE", not computes)
