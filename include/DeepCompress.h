@@ -141,6 +141,7 @@ template <> struct IsByte<uint8_t> {
 template <class Network> class ModelIn {
   public:
     typedef typename Network::Arena Arena;
+    typedef DeepCompress::Result<Network> Result;
 
     static constexpr int inputSize = Network::inputSize;
     static constexpr int outputSize = Network::outputSize;
@@ -153,7 +154,7 @@ template <class Network> class ModelIn {
      * pointer to as many: uint8_t raw bytes (scaled as the training did), float numbers as the
      * network was trained on, or int8_t already quantized.
      */
-    template <class Input> Result<Network> infer(const Input &input) {
+    template <class Input> Result infer(const Input &input) {
         typedef typename detail::Element<Input>::Type Type;
         static_assert(detail::IsInput<Type>::value,
                       "infer() takes an array of, or a pointer to, uint8_t, float or int8_t");
@@ -164,7 +165,12 @@ template <class Network> class ModelIn {
             !detail::IsByte<Type>::value || Network::takesBytes,
             "infer() of raw bytes needs their scaling: set custom_deepcompress_input_mean "
             "and custom_deepcompress_input_std in platformio.ini");
-        return Result<Network>(Network::infer(arena_, reinterpret_cast<const Type *>(input)));
+        return Result(Network::infer(arena_, reinterpret_cast<const Type *>(input)));
+    }
+
+    /* Name of a class, "" where the build was given no labels. */
+    static const char *label(int index) {
+        return Network::label(index);
     }
 
     /* Forgets all earlier inputs; before the first infer() of a network that is `stateful`. */
@@ -192,6 +198,7 @@ template <class Network> constexpr size_t ModelIn<Network>::arenaBytes;
 template <class Network> class Model {
   public:
     typedef ModelIn<Network> In;
+    typedef DeepCompress::Result<Network> Result;
 
     static constexpr int inputSize = Network::inputSize;
     static constexpr int outputSize = Network::outputSize;
@@ -201,8 +208,12 @@ template <class Network> class Model {
         reset();
     }
 
-    template <class Input> Result<Network> infer(const Input &input) {
+    template <class Input> Result infer(const Input &input) {
         return In(arena_).infer(input);
+    }
+
+    static const char *label(int index) {
+        return Network::label(index);
     }
 
     void reset() {

@@ -85,7 +85,9 @@ def test_a_sketch_gets_class_label_scores_and_values(model: tuple) -> None:
         DeepCompress::TinyNet model;
         const uint8_t image[2][3] = {{ {{ {",".join(map(str, IMAGES[0, 0, 0]))} }},
                                       {{ {",".join(map(str, IMAGES[0, 0, 1]))} }} }};
-        auto result = model.infer(image);
+        DeepCompress::TinyNet::Result result = model.infer(image);
+        if (result.label() != model.label(result.index()))
+            return 1;
         printf("%d|%s", result.index(), result.label());
         for (int i = 0; i < result.size(); ++i)
             printf("|%d %.6f", result.score(i), (double)result.value(i));

@@ -1,0 +1,34 @@
+/*
+ * Hears the words built in, over and over, and says on the serial port what it understood.
+ *
+ * With a microphone, compute a frame each 25 ms and call network.reset() when a word begins.
+ */
+#include <Arduino.h>
+
+#include "listen.h"
+
+Network network;
+
+void setup() {
+    Serial.begin(115200);
+}
+
+void loop() {
+    for (const Word &word : words) {
+        int heard = -1;
+        const unsigned long start = micros();
+        network.reset();
+        for (int i = 0; i < word.length; ++i) {
+            heard = hear(network, frames[word.start + i]).index();
+        }
+        const unsigned long microseconds = micros() - start;
+
+        Serial.print(word.digit);
+        Serial.print(" heard as ");
+        Serial.print(Network::label(heard));
+        Serial.print(", ");
+        Serial.print(microseconds / word.length);
+        Serial.println(" us a frame");
+        delay(1000);
+    }
+}

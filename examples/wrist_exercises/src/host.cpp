@@ -1,0 +1,66 @@
+/*
+ * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ *
+ * Where the working directory has a file recordings.bin (of each recording the number of samples,
+ * int32, then the samples as in recordings.h), the best class of each piece goes to classes.bin,
+ * a byte each; evaluate.py uses this. Otherwise the recordings built in are played.
+ */
+#include <stdio.h>
+
+#include "recordings.h"
+#include "stream.h"
+
+static DeepCompress::Exercises network;
+
+static int readFile(FILE *file) {
+    FILE *classes = fopen("classes.bin", "wb");
+    if (classes == NULL) {
+        puts("cannot write classes.bin");
+        return 1;
+    }
+    int32_t samples;
+    while (fread(&samples, sizeof samples, 1, file) == 1) {
+        Stream motion;
+        network.reset();
+        for (int16_t axes[Stream::axes]; samples > 0 && fread(axes, sizeof axes, 1, file) == 1;
+             --samples) {
+            if (motion.add(axes)) {
+                fputc(network.infer(motion.piece()).index(), classes);
+            }
+        }
+    }
+    return fclose(classes) == 0 ? 0 : 1;
+}
+
+/* Plays a recording; says what the network makes of it each second, and whether it ends right. */
+static bool play(const Recording &recording) {
+    Stream motion;
+    network.reset();
+    printf("%s, person %d:", network.label(recording.exercise), recording.person);
+    int pieces = 0, last = -1;
+    for (const auto &axes : recording.samples) {
+        if (motion.add(axes)) {
+            const auto result = network.infer(motion.piece());
+            last = result.index();
+            if (++pieces % 4 == 0) {
+                printf(" %s%s", pieces > 4 ? "- " : "", result.label());
+            }
+        }
+    }
+    printf("\n");
+    return last == recording.exercise;
+}
+
+int main() {
+    FILE *file = fopen("recordings.bin", "rb");
+    if (file != NULL) {
+        return readFile(file);
+    }
+    int right = 0;
+    for (const Recording &recording : recordings) {
+        right += play(recording);
+    }
+    printf("%d of %d right after five seconds\n", right,
+           static_cast<int>(sizeof recordings / sizeof *recordings));
+    return 0;
+}
