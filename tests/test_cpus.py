@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import arm_runner
+import c_runner
 import numpy as np
 import pytest
 import strategies
 from deepcompress.calibration import Calibration
 from deepcompress.emit import emit
 from deepcompress.encode import encode
-from deepcompress.graph import Graph, Node, Plan, Tensor
+from deepcompress.graph import EncodedGraph, Graph, Node, Plan, Tensor
 from deepcompress.ops import conv2d
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.max_pool2d import MaxPool2d
@@ -22,6 +24,7 @@ from deepcompress.plan import plan
 from deepcompress.profile import profile
 from deepcompress.quantize import quantize
 from deepcompress.reference import run
+from deepcompress.write import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE, inputs_for, through_the_stages
@@ -35,6 +38,7 @@ NARROW = {
     "padded": ((2, 9, 13), Conv2d(2, 4, (3, 3), padding=(1, 1, 1, 1))),
     "pointwise": ((5, 7, 9), Conv2d(5, 3, (1, 1))),
     "depthwise": ((4, 10, 21), Conv2d(4, 4, (3, 3), padding=(1, 1, 1, 1), groups=4)),
+    "grouped": ((4, 3, 8), Conv2d(4, 4, (1, 1), padding=(0, 2, 0, 0), groups=2)),
 }
 
 
@@ -42,6 +46,39 @@ NARROW = {
 def test_narrow_sums_are_exact_in_their_instructions(
     shape: str, arm_tools: None, tmp_path: Path
 ) -> None:
+    encoded = narrow_convolution(shape)
+    integer = encoded.integer
+    assert encoded.weights["conv"].tiles == 16
+    (x,) = integer.inputs
+    inputs = np.random.default_rng(0).integers(-128, 128, (1, *integer.tensors[x].shape))
+    inputs = inputs.astype(np.int8)
+    found = simulated(plan(encoded, cpu="cortex-m4"), inputs, tmp_path, "cortex-m4", ("-O2",))
+    np.testing.assert_array_equal(found, run(integer, inputs).ravel())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-Os",
+        "-Og",
+        "-O0",
+        "-Os -fno-omit-frame-pointer",
+        "-O2 -fno-omit-frame-pointer -fPIC -msingle-pic-base -ffixed-r9",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["delta", "panel"])
+def test_the_compiler_finds_registers_for_every_step(
+    encoding: str, flags: str, arm_tools: None, tmp_path: Path
+) -> None:
+    for shape in NARROW:
+        # As for size, so that the flags reach the layer.
+        encoded = replace(narrow_convolution(shape, encoding), optimize="size")
+        write(emit(plan(encoded, cpu="cortex-m4"), provenance=NOWHERE), tmp_path)
+        including = (f"-I{c_runner.INCLUDE}", *flags.split())
+        arm_runner.archive([tmp_path / "net.c"], folder=tmp_path, cpu="cortex-m4", flags=including)
+
+
+def narrow_convolution(shape: str, encoding: str = "delta") -> EncodedGraph:
     size, conv = NARROW[shape]
     random = np.random.default_rng(0)
     weight = random.standard_normal(
@@ -54,11 +91,7 @@ def test_narrow_sums_are_exact_in_their_instructions(
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph("net", tensors, (node,), ("x",), ("y",))
     integer = quantize(graph, Calibration(inputs_for(graph, 0)), narrow=True)
-    encoded = encode(integer, encoding="delta", optimize="speed", cpu="cortex-m4")
-    assert encoded.weights["conv"].tiles == 16
-    inputs = random.integers(-128, 128, (1, *size)).astype(np.int8)
-    found = simulated(plan(encoded, cpu="cortex-m4"), inputs, tmp_path, "cortex-m4", ("-O2",))
-    np.testing.assert_array_equal(found, run(integer, inputs).ravel())
+    return encode(integer, encoding=encoding, optimize="speed", cpu="cortex-m4")
 
 
 @pytest.mark.parametrize("cpu", CPUS)

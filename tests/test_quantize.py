@@ -9,6 +9,7 @@ from deepcompress.calibration import ByteScaling, Calibration
 from deepcompress.constants import narrow
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Clamp, Graph, Node, Quantization, Tensor
+from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.quantize import clamp_int8, quantize
 from deepcompress.reference import dequantize, quantize_bytes, quantize_float, run
@@ -59,6 +60,21 @@ def test_weights_on_a_grid_stay_as_they_are_and_share_one_multiplier(steps: list
     grid = find_grid(weight.astype(np.float64))
     assert narrow(node.requantize.multiplier).shared
     np.testing.assert_allclose(node.weight * grid, weight.reshape(3, -1), rtol=1e-6)
+
+
+def test_narrow_rows_on_grids_of_their_own_are_not_taken_for_finer_ones() -> None:
+    random = np.random.default_rng(0)
+    steps = random.integers(-40, 41, (3, 9))  # 120 would fit int8, too
+    weight = (steps * random.uniform(0.01, 0.02, (3, 1))).astype(np.float32)
+    conv = Conv2d(1, 3, (3, 3))
+    parameters = {"weight": weight.reshape(3, 1, 3, 3), "bias": np.zeros(3, np.float32)}
+    tensors = {"x": Tensor("x", (1, 4, 4)), "y": Tensor("y", (3, 2, 2))}
+    graph = Graph(
+        "net", tensors, (Node("conv", "conv2d", ("x",), "y", conv, parameters),), ("x",), ("y",)
+    )
+    inputs = random.standard_normal((2, 1, 4, 4)).astype(np.float32)
+    node = quantize(graph, Calibration(inputs), narrow=True).nodes[0]
+    np.testing.assert_array_equal(np.abs(node.weight), np.abs(steps))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(6, 200), st.floats(1e-3, 10))

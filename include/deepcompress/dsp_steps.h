@@ -1,7 +1,8 @@
 /*
- * The inner steps of convolutions and linear layers. With the DSP extension's instructions, many in
- * one statement, for the compiler would load ahead and then spill the sums: of up to fourteen
- * registers, all there are. Cycles are of Cortex-M4 without wait states.
+ * The inner steps of convolutions and linear layers. With the DSP extension's instructions they are
+ * statements in assembly whose order is fixed (volatile), for the compiler would load ahead and
+ * then spill the sums; and short ones, for it must find registers for all operands of one at once.
+ * Cycles are of Cortex-M4 without wait states.
  *
  * `next`, a distance in bytes, is a constant below 4088; where the compiler does not know it (-Og)
  * it takes the same step written in C, as a PC does.
@@ -17,6 +18,127 @@
  */
 typedef uint32_t dc_tap;
 
+#if DC_DSP_INSTRUCTIONS
+
+DC_INLINE uint32_t dc_take_tap(const dc_tap **taps, const int8_t **at) {
+    uint32_t tap;
+    __asm__ volatile("ldr %[tap], [%[taps]], #4\n\t"
+                     "add %[at], %[at], %[tap], lsr #16"
+                     : [tap] "=&r"(tap), [taps] "+r"(*taps), [at] "+r"(*at)
+                     :
+                     : "memory");
+    return tap;
+}
+
+/* Adds a tap's weight times at[offset + 0 .. 3]. */
+DC_INLINE void dc_smla_four(uint32_t tap, const int8_t *at, int32_t offset, int32_t *a0,
+                            int32_t *a1, int32_t *a2, int32_t *a3) {
+    uint32_t word, pair;
+    __asm__ volatile("ldr %[word], [%[at], %[offset]]\n\t"
+                     "sxtb16 %[pair], %[word]\n\t"
+                     "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+                     "smlatb %[a2], %[pair], %[tap], %[a2]\n\t"
+                     "sxtb16 %[word], %[word], ror #8\n\t"
+                     "smlabb %[a1], %[word], %[tap], %[a1]\n\t"
+                     "smlatb %[a3], %[word], %[tap], %[a3]"
+                     : [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2), [a3] "+r"(*a3),
+                       [word] "=&r"(word), [pair] "=&r"(pair)
+                     : [tap] "r"(tap), [at] "r"(at), [offset] "i"(offset)
+                     : "memory");
+}
+
+/* The same for at[offset + 0, 2, 4, 6]. */
+DC_INLINE void dc_smla_four_by_two(uint32_t tap, const int8_t *at, int32_t offset, int32_t *a0,
+                                   int32_t *a1, int32_t *a2, int32_t *a3) {
+    uint32_t word, pair;
+    __asm__ volatile("ldr %[pair], [%[at], %[offset]]\n\t"
+                     /* Not from 4 on: that would read a byte behind the last input. */
+                     "ldr %[word], [%[at], %[offset] + 3]\n\t"
+                     "sxtb16 %[pair], %[pair]\n\t"
+                     "sxtb16 %[word], %[word], ror #8\n\t"
+                     "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
+                     "smlatb %[a1], %[pair], %[tap], %[a1]\n\t"
+                     "smlabb %[a2], %[word], %[tap], %[a2]\n\t"
+                     "smlatb %[a3], %[word], %[tap], %[a3]"
+                     : [a0] "+r"(*a0), [a1] "+r"(*a1), [a2] "+r"(*a2), [a3] "+r"(*a3),
+                       [word] "=&r"(word), [pair] "=&r"(pair)
+                     : [tap] "r"(tap), [at] "r"(at), [offset] "i"(offset)
+                     : "memory");
+}
+
+/* Adds `weight` times the bytes of a word, unsigned, to two sums in each word: a02, a13. */
+DC_INLINE void dc_mla_four(uint32_t weight, uint32_t word, uint32_t *a02, uint32_t *a13) {
+    uint32_t pair;
+    __asm__ volatile("uxtb16 %[pair], %[word]\n\t"
+                     "mla %[a02], %[pair], %[weight], %[a02]\n\t"
+                     "uxtb16 %[pair], %[word], ror #8\n\t"
+                     "mla %[a13], %[pair], %[weight], %[a13]"
+                     : [a02] "+r"(*a02), [a13] "+r"(*a13), [pair] "=&r"(pair)
+                     : [weight] "r"(weight), [word] "r"(word));
+}
+
+/* Four bytes at[offset + 0 .. 3], loaded neither earlier nor later than here. */
+DC_INLINE uint32_t dc_load_here(const int8_t *at, int32_t offset) {
+    uint32_t word;
+    __asm__ volatile("ldr %[word], [%[at], %[offset]]"
+                     : [word] "=r"(word)
+                     : [at] "r"(at), [offset] "i"(offset)
+                     : "memory");
+    return word;
+}
+
+DC_INLINE uint32_t dc_take_weights(const uint8_t **values) {
+    uint32_t weights;
+    __asm__ volatile("ldr %[weights], [%[values]], #4"
+                     : [weights] "=&r"(weights), [values] "+r"(*values)
+                     :
+                     : "memory");
+    return weights;
+}
+
+/* Two int16 of position 0, and two of position 1, `next` behind them. */
+DC_INLINE void dc_take_inputs(const uint32_t **x, int32_t next, uint32_t *x0, uint32_t *x1) {
+    __asm__ volatile("ldr %[x1], [%[x], %[next]]\n\t"
+                     "ldr %[x0], [%[x]], #4"
+                     : [x0] "=&r"(*x0), [x1] "=&r"(*x1), [x] "+r"(*x)
+                     : [next] "i"(next)
+                     : "memory");
+}
+
+/* Four weights of a panel, of two columns a and b, times two inputs at positions 0 and 1. */
+DC_INLINE void dc_smlad_two_by_two(uint32_t weights, uint32_t x0, uint32_t x1, int32_t *a0,
+                                   int32_t *a1, int32_t *b0, int32_t *b1) {
+    uint32_t pair;
+    __asm__ volatile("sxtb16 %[pair], %[weights]\n\t"
+                     "sxtb16 %[weights], %[weights], ror #8\n\t"
+                     "smlad %[a0], %[pair], %[x0], %[a0]\n\t"
+                     "smlad %[a1], %[pair], %[x1], %[a1]\n\t"
+                     "smlad %[b0], %[weights], %[x0], %[b0]\n\t"
+                     "smlad %[b1], %[weights], %[x1], %[b1]"
+                     : [a0] "+r"(*a0), [a1] "+r"(*a1), [b0] "+r"(*b0), [b1] "+r"(*b1),
+                       [weights] "+r"(weights), [pair] "=&r"(pair)
+                     : [x0] "r"(x0), [x1] "r"(x1));
+}
+
+/* The same of four columns, a to d, times two inputs at one position. */
+DC_INLINE void dc_smlad_four_by_one(uint32_t first, uint32_t second, uint32_t x, int32_t *a,
+                                    int32_t *b, int32_t *c, int32_t *d) {
+    uint32_t pair;
+    __asm__ volatile("sxtb16 %[pair], %[first]\n\t"
+                     "sxtb16 %[first], %[first], ror #8\n\t"
+                     "smlad %[a], %[pair], %[x], %[a]\n\t"
+                     "smlad %[b], %[first], %[x], %[b]\n\t"
+                     "sxtb16 %[pair], %[second]\n\t"
+                     "sxtb16 %[second], %[second], ror #8\n\t"
+                     "smlad %[c], %[pair], %[x], %[c]\n\t"
+                     "smlad %[d], %[second], %[x], %[d]"
+                     : [a] "+r"(*a), [b] "+r"(*b), [c] "+r"(*c), [d] "+r"(*d), [first] "+r"(first),
+                       [second] "+r"(second), [pair] "=&r"(pair)
+                     : [x] "r"(x));
+}
+
+#endif
+
 /*
  * Takes the next tap: adds its weight times at[0 .. 3] and times at[next .. next + 3]. 19 cycles.
  */
@@ -25,28 +147,9 @@ DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t nex
                              int32_t *b2, int32_t *b3) {
 #if DC_DSP_INSTRUCTIONS
     if (__builtin_constant_p(next)) {
-        uint32_t tap, word, pair;
-        __asm__("ldr %[tap], [%[taps]], #4\n\t"
-                "add %[at], %[at], %[tap], lsr #16\n\t"
-                "ldr %[word], [%[at]]\n\t"
-                "sxtb16 %[pair], %[word]\n\t"
-                "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
-                "smlatb %[a2], %[pair], %[tap], %[a2]\n\t"
-                "sxtb16 %[word], %[word], ror #8\n\t"
-                "smlabb %[a1], %[word], %[tap], %[a1]\n\t"
-                "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
-                "ldr %[word], [%[at], %[next]]\n\t"
-                "sxtb16 %[pair], %[word]\n\t"
-                "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
-                "smlatb %[b2], %[pair], %[tap], %[b2]\n\t"
-                "sxtb16 %[word], %[word], ror #8\n\t"
-                "smlabb %[b1], %[word], %[tap], %[b1]\n\t"
-                "smlatb %[b3], %[word], %[tap], %[b3]"
-                : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1),
-                  [a2] "+r"(*a2), [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2),
-                  [b3] "+r"(*b3), [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
-                : [next] "i"(next)
-                : "memory");
+        const uint32_t tap = dc_take_tap(taps, at);
+        dc_smla_four(tap, *at, 0, a0, a1, a2, a3);
+        dc_smla_four(tap, *at, next, b0, b1, b2, b3);
         return;
     }
 #endif
@@ -69,31 +172,9 @@ DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int3
                                     int32_t *b1, int32_t *b2, int32_t *b3) {
 #if DC_DSP_INSTRUCTIONS
     if (__builtin_constant_p(next)) {
-        uint32_t tap, word, pair;
-        __asm__("ldr %[tap], [%[taps]], #4\n\t"
-                "add %[at], %[at], %[tap], lsr #16\n\t"
-                "ldr %[pair], [%[at]]\n\t"
-                /* Not from 4 on: that would read a byte behind the last input. */
-                "ldr %[word], [%[at], #3]\n\t"
-                "sxtb16 %[pair], %[pair]\n\t"
-                "sxtb16 %[word], %[word], ror #8\n\t"
-                "smlabb %[a0], %[pair], %[tap], %[a0]\n\t"
-                "smlatb %[a1], %[pair], %[tap], %[a1]\n\t"
-                "smlabb %[a2], %[word], %[tap], %[a2]\n\t"
-                "smlatb %[a3], %[word], %[tap], %[a3]\n\t"
-                "ldr %[pair], [%[at], %[next]]\n\t"
-                "ldr %[word], [%[at], %[next] + 3]\n\t"
-                "sxtb16 %[pair], %[pair]\n\t"
-                "sxtb16 %[word], %[word], ror #8\n\t"
-                "smlabb %[b0], %[pair], %[tap], %[b0]\n\t"
-                "smlatb %[b1], %[pair], %[tap], %[b1]\n\t"
-                "smlabb %[b2], %[word], %[tap], %[b2]\n\t"
-                "smlatb %[b3], %[word], %[tap], %[b3]"
-                : [taps] "+r"(*taps), [at] "+r"(*at), [a0] "+r"(*a0), [a1] "+r"(*a1),
-                  [a2] "+r"(*a2), [a3] "+r"(*a3), [b0] "+r"(*b0), [b1] "+r"(*b1), [b2] "+r"(*b2),
-                  [b3] "+r"(*b3), [tap] "=&r"(tap), [word] "=&r"(word), [pair] "=&r"(pair)
-                : [next] "i"(next)
-                : "memory");
+        const uint32_t tap = dc_take_tap(taps, at);
+        dc_smla_four_by_two(tap, *at, 0, a0, a1, a2, a3);
+        dc_smla_four_by_two(tap, *at, next, b0, b1, b2, b3);
         return;
     }
 #endif
@@ -118,25 +199,11 @@ DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next
                             uint32_t *a13, uint32_t *b02, uint32_t *b13) {
 #if DC_DSP_INSTRUCTIONS
     if (__builtin_constant_p(next)) {
-        uint32_t tap, first, second, pair;
-        __asm__("ldr %[tap], [%[taps]], #4\n\t"
-                "add %[at], %[at], %[tap], lsr #16\n\t"
-                "ldr %[first], [%[at]]\n\t"
-                "ldr %[second], [%[at], %[next]]\n\t"
-                "sxth %[tap], %[tap]\n\t"
-                "uxtb16 %[pair], %[first]\n\t"
-                "mla %[a02], %[pair], %[tap], %[a02]\n\t"
-                "uxtb16 %[first], %[first], ror #8\n\t"
-                "mla %[a13], %[first], %[tap], %[a13]\n\t"
-                "uxtb16 %[pair], %[second]\n\t"
-                "mla %[b02], %[pair], %[tap], %[b02]\n\t"
-                "uxtb16 %[second], %[second], ror #8\n\t"
-                "mla %[b13], %[second], %[tap], %[b13]"
-                : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
-                  [b02] "+r"(*b02), [b13] "+r"(*b13), [tap] "=&r"(tap), [first] "=&r"(first),
-                  [second] "=&r"(second), [pair] "=&r"(pair)
-                : [next] "i"(next)
-                : "memory");
+        const uint32_t tap = dc_take_tap(taps, at);
+        const uint32_t first = dc_load_here(*at, 0), second = dc_load_here(*at, next);
+        const uint32_t weight = (uint32_t)dc_bottom(tap);
+        dc_mla_four(weight, first, a02, a13);
+        dc_mla_four(weight, second, b02, b13);
         return;
     }
 #endif
@@ -155,36 +222,11 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
                               uint32_t *b13, uint32_t *b46, uint32_t *b57) {
 #if DC_DSP_INSTRUCTIONS
     if (__builtin_constant_p(next)) {
-        uint32_t tap, word, pair;
-        __asm__("ldr %[tap], [%[taps]], #4\n\t"
-                "add %[at], %[at], %[tap], lsr #16\n\t"
-                "ldr %[word], [%[at]]\n\t"
-                "sxth %[tap], %[tap]\n\t"
-                "uxtb16 %[pair], %[word]\n\t"
-                "mla %[a02], %[pair], %[tap], %[a02]\n\t"
-                "uxtb16 %[pair], %[word], ror #8\n\t"
-                "ldr %[word], [%[at], #4]\n\t"
-                "mla %[a13], %[pair], %[tap], %[a13]\n\t"
-                "uxtb16 %[pair], %[word]\n\t"
-                "mla %[a46], %[pair], %[tap], %[a46]\n\t"
-                "uxtb16 %[pair], %[word], ror #8\n\t"
-                "ldr %[word], [%[at], %[next]]\n\t"
-                "mla %[a57], %[pair], %[tap], %[a57]\n\t"
-                "uxtb16 %[pair], %[word]\n\t"
-                "mla %[b02], %[pair], %[tap], %[b02]\n\t"
-                "uxtb16 %[pair], %[word], ror #8\n\t"
-                "ldr %[word], [%[at], %[next] + 4]\n\t"
-                "mla %[b13], %[pair], %[tap], %[b13]\n\t"
-                "uxtb16 %[pair], %[word]\n\t"
-                "mla %[b46], %[pair], %[tap], %[b46]\n\t"
-                "uxtb16 %[pair], %[word], ror #8\n\t"
-                "mla %[b57], %[pair], %[tap], %[b57]"
-                : [taps] "+r"(*taps), [at] "+r"(*at), [a02] "+r"(*a02), [a13] "+r"(*a13),
-                  [a46] "+r"(*a46), [a57] "+r"(*a57), [b02] "+r"(*b02), [b13] "+r"(*b13),
-                  [b46] "+r"(*b46), [b57] "+r"(*b57), [tap] "=&r"(tap), [word] "=&r"(word),
-                  [pair] "=&r"(pair)
-                : [next] "i"(next)
-                : "memory");
+        const uint32_t tap = dc_take_tap(taps, at), weight = (uint32_t)dc_bottom(tap);
+        dc_mla_four(weight, dc_load_here(*at, 0), a02, a13);
+        dc_mla_four(weight, dc_load_here(*at, 4), a46, a57);
+        dc_mla_four(weight, dc_load_here(*at, next), b02, b13);
+        dc_mla_four(weight, dc_load_here(*at, next + 4), b46, b57);
         return;
     }
 #endif
@@ -205,29 +247,10 @@ DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, 
                                     int32_t *c1, int32_t *d0, int32_t *d1) {
 #if DC_DSP_INSTRUCTIONS
     if (__builtin_constant_p(next)) {
-        uint32_t x0, x1, word, pair;
-        __asm__(
-            "ldr %[x1], [%[x], %[next]]\n\t"
-            "ldr %[x0], [%[x]], #4\n\t"
-            "ldr %[word], [%[values]], #4\n\t"
-            "sxtb16 %[pair], %[word]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlad %[a0], %[pair], %[x0], %[a0]\n\t"
-            "smlad %[a1], %[pair], %[x1], %[a1]\n\t"
-            "smlad %[b0], %[word], %[x0], %[b0]\n\t"
-            "smlad %[b1], %[word], %[x1], %[b1]\n\t"
-            "ldr %[word], [%[values]], #4\n\t"
-            "sxtb16 %[pair], %[word]\n\t"
-            "sxtb16 %[word], %[word], ror #8\n\t"
-            "smlad %[c0], %[pair], %[x0], %[c0]\n\t"
-            "smlad %[c1], %[pair], %[x1], %[c1]\n\t"
-            "smlad %[d0], %[word], %[x0], %[d0]\n\t"
-            "smlad %[d1], %[word], %[x1], %[d1]"
-            : [values] "+r"(*values), [x] "+r"(*x), [a0] "+r"(*a0), [a1] "+r"(*a1), [b0] "+r"(*b0),
-              [b1] "+r"(*b1), [c0] "+r"(*c0), [c1] "+r"(*c1), [d0] "+r"(*d0), [d1] "+r"(*d1),
-              [x0] "=&r"(x0), [x1] "=&r"(x1), [word] "=&r"(word), [pair] "=&r"(pair)
-            : [next] "i"(next)
-            : "memory");
+        uint32_t x0, x1;
+        dc_take_inputs(x, next, &x0, &x1);
+        dc_smlad_two_by_two(dc_take_weights(values), x0, x1, a0, a1, b0, b1);
+        dc_smlad_two_by_two(dc_take_weights(values), x0, x1, c0, c1, d0, d1);
         return;
     }
 #endif
@@ -249,35 +272,23 @@ DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, 
 DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
                              int32_t *c, int32_t *d) {
 #if DC_DSP_INSTRUCTIONS
-    uint32_t even, odd, first, second, pair;
-    __asm__("ldr %[odd], [%[x]], #4\n\t"
-            "ldr %[first], [%[values]], #4\n\t"
-            "ldr %[second], [%[values]], #4\n\t"
-            "sxtb16 %[even], %[odd]\n\t"
-            "sxtb16 %[odd], %[odd], ror #8\n\t"
-            "sxtb16 %[pair], %[first]\n\t"
-            "sxtb16 %[first], %[first], ror #8\n\t"
-            "smlad %[a], %[pair], %[even], %[a]\n\t"
-            "smlad %[b], %[first], %[even], %[b]\n\t"
-            "sxtb16 %[pair], %[second]\n\t"
-            "sxtb16 %[second], %[second], ror #8\n\t"
-            "smlad %[c], %[pair], %[even], %[c]\n\t"
-            "smlad %[d], %[second], %[even], %[d]\n\t"
-            "ldr %[first], [%[values]], #4\n\t"
-            "ldr %[second], [%[values]], #4\n\t"
-            "sxtb16 %[pair], %[first]\n\t"
-            "sxtb16 %[first], %[first], ror #8\n\t"
-            "smlad %[a], %[pair], %[odd], %[a]\n\t"
-            "smlad %[b], %[first], %[odd], %[b]\n\t"
-            "sxtb16 %[pair], %[second]\n\t"
-            "sxtb16 %[second], %[second], ror #8\n\t"
-            "smlad %[c], %[pair], %[odd], %[c]\n\t"
-            "smlad %[d], %[second], %[odd], %[d]"
-            : [values] "+r"(*values), [x] "+r"(*x), [a] "+r"(*a), [b] "+r"(*b), [c] "+r"(*c),
-              [d] "+r"(*d), [even] "=&r"(even), [odd] "=&r"(odd), [first] "=&r"(first),
-              [second] "=&r"(second), [pair] "=&r"(pair)
-            :
-            : "memory");
+    uint32_t odd, first, second;
+    __asm__ volatile("ldr %[odd], [%[x]], #4\n\t"
+                     "ldr %[first], [%[values]], #4\n\t"
+                     "ldr %[second], [%[values]], #4"
+                     : [odd] "=&r"(odd), [first] "=&r"(first), [second] "=&r"(second),
+                       [values] "+r"(*values), [x] "+r"(*x)
+                     :
+                     : "memory");
+    const uint32_t even = dc_sxtb16(odd);
+    dc_smlad_four_by_one(first, second, even, a, b, c, d);
+    odd = dc_sxtb16_ror8(odd);
+    __asm__ volatile("ldr %[first], [%[values]], #4\n\t"
+                     "ldr %[second], [%[values]], #4"
+                     : [first] "=&r"(first), [second] "=&r"(second), [values] "+r"(*values)
+                     :
+                     : "memory");
+    dc_smlad_four_by_one(first, second, odd, a, b, c, d);
 #else
     const uint32_t word = dc_load_word(*x);
     const uint32_t halves[2] = {dc_sxtb16(word), dc_sxtb16_ror8(word)};

@@ -11,20 +11,23 @@
 /*
  * Kernels are inlined into one function a layer, so that the layer's constant shape is folded into
  * the loops; the layer itself is not inlined, so that it has a name in a profile and a backtrace.
+ *
+ * A layer is compiled with -O2 whatever the rest of the firmware is (Arduino has -Os, a debug build
+ * -Og): with others gcc keeps sums of the inner loops in memory. DC_SMALL_LAYER, for models that
+ * are optimised for size, leaves it as it is.
  */
-#if defined(__GNUC__) && !defined(__clang__)
-/* Some steps need all registers there are. */
-#define DC_NO_FRAME_POINTER __attribute__((optimize("omit-frame-pointer")))
+#if defined(__GNUC__)
+#define DC_INLINE      static inline __attribute__((always_inline))
+#define DC_SMALL_LAYER static __attribute__((noinline))
 #else
-#define DC_NO_FRAME_POINTER
+#define DC_INLINE      static inline
+#define DC_SMALL_LAYER static
 #endif
 
-#if defined(__GNUC__)
-#define DC_INLINE static inline __attribute__((always_inline))
-#define DC_LAYER  static __attribute__((noinline)) DC_NO_FRAME_POINTER
+#if defined(__GNUC__) && !defined(__clang__)
+#define DC_LAYER DC_SMALL_LAYER __attribute__((optimize("O2")))
 #else
-#define DC_INLINE static inline
-#define DC_LAYER  static
+#define DC_LAYER DC_SMALL_LAYER
 #endif
 
 /* The loop behind it, so many turns at once. */

@@ -89,6 +89,7 @@ def _facts(
         "arena_bytes": plan.arena_bytes,
         "arena_words": -(-plan.arena_bytes // 4),
         "layers": _layers(plan),
+        "DC_LAYER": "DC_SMALL_LAYER" if plan.encoded.optimize == "size" else "DC_LAYER",
         "kept": _kept(plan),
         "kernel_headers": sorted({step.node.op for step in plan.steps}),
         "labels": labels,

@@ -35,7 +35,7 @@ def encode(
     weights = {
         node.name: _choose(graph, node, encoding, optimize, cpu) for node in _weighted(graph)
     }
-    return EncodedGraph(graph, weights)
+    return EncodedGraph(graph, weights, optimize)
 
 
 def _weighted(graph: IntegerGraph) -> list[IntegerNode]:

@@ -235,10 +235,15 @@ class EncodedWeight:
 
 @dataclass(frozen=True)
 class EncodedGraph:
-    """An IntegerGraph and, for each node with weights, how they lie in flash."""
+    """An IntegerGraph and, for each node with weights, how they lie in flash.
+
+    Attributes:
+        optimize: "size", "speed" or "balanced": what they were chosen for.
+    """
 
     integer: IntegerGraph
     weights: Mapping[str, EncodedWeight]
+    optimize: str
 
 
 @dataclass(frozen=True)

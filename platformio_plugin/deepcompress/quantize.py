@@ -225,7 +225,7 @@ def _quantize_weighted(
     bias = node.parameters["bias"].astype(np.float64)
 
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
-    grids = find_grids(weight)
+    grids = find_grids(weight, widest=narrow)
     on_grid = grids is not None and (grids >= least_scale).all()
     if narrow and not on_grid:
         least_scale = np.maximum(least_scale, narrow_scale(weight))

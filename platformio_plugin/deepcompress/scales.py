@@ -38,19 +38,19 @@ def clamp_int8(clamp: Clamp, by: Quantization) -> tuple[int, int]:
     return nearest(clamp.minimum), nearest(clamp.maximum)
 
 
-def find_grids(weight: np.ndarray) -> np.ndarray | None:
+def find_grids(weight: np.ndarray, *, widest: bool = False) -> np.ndarray | None:
     """Of weight [rows, k] the scale of each row, where all lie on grids already, or None.
 
     One for all rows if there is one. Else the weights were quantized row by row: each has its own,
     by up to 128, and together they are too many to be there by chance. A row without weights takes
-    the widest.
+    the widest. See `find_grid`.
     """
-    grid = find_grid(weight)
+    grid = find_grid(weight, widest=widest)
     if grid is not None:
         return np.full(len(weight), grid)
     grids, chance = np.zeros(len(weight)), 1.0
     for i, row in enumerate(weight):
-        found = find_grid(row, LARGEST_WEIGHT + 1)
+        found = find_grid(row, LARGEST_WEIGHT + 1, widest=widest)
         if found is None and row.any():
             return None
         grids[i] = found or 0.0
@@ -58,8 +58,13 @@ def find_grids(weight: np.ndarray) -> np.ndarray | None:
     return np.where(grids > 0, grids, grids.max()) if chance < _CERTAIN else None
 
 
-def find_grid(weight: np.ndarray, largest: int = LARGEST_WEIGHT) -> float | None:
-    """The scale of which all weights are multiples by up to `largest`: the finest, or None.
+def find_grid(
+    weight: np.ndarray, largest: int = LARGEST_WEIGHT, *, widest: bool = False
+) -> float | None:
+    """The scale of which all weights are multiples by up to `largest`, or None.
+
+    Of several it is the finest, for which a bias is rounded least, or else the widest, for which
+    sums of products are smallest.
 
     Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
     weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
@@ -70,7 +75,8 @@ def find_grid(weight: np.ndarray, largest: int = LARGEST_WEIGHT) -> float | None
     if len(magnitudes) == 0:
         return None
     least, greatest = float(magnitudes[0]), float(magnitudes[-1])
-    for steps in range(int((largest + _GRID_TOLERANCE) * least / greatest), 0, -1):
+    fewest_first = range(1, int((largest + _GRID_TOLERANCE) * least / greatest) + 1)
+    for steps in fewest_first if widest else reversed(fewest_first):
         multiples = magnitudes * (steps / least)
         if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
             return greatest / round(multiples[-1])
@@ -96,7 +102,7 @@ def narrow_scale(weight: np.ndarray) -> np.ndarray:
     sums = np.abs(weight).sum(axis=1)
     scale = np.maximum(sums / NARROW_SUM, np.finfo(np.float32).tiny)
     for i, row in enumerate(weight):
-        grid = find_grid(row)
+        grid = find_grid(row, widest=True)
         if grid is not None and sums[i] <= (NARROW_SUM + 0.5) * grid:
             scale[i] = grid
     while True:
