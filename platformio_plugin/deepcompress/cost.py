@@ -90,8 +90,8 @@ KERNELS: dict[str, KernelCost] = {
     "lookup_int8": KernelCost(mac=0, weight=0, output=7, code_bytes=90),
 }
 
-# A convolution's output in the tiles of include/deepcompress/kernels/conv2d_taps.h: cycles a tap of
-# the output channel, and cycles a tile beside. Narrow sums take the first two.
+# A convolution's output in the tiles of include/deepcompress/kernels/conv2d_taps_dsp.h: cycles a
+# tap of the output channel, and cycles a tile beside. Narrow sums take the first two.
 _TILES = {
     "narrow sixteen": (30.0, 58.0),
     "narrow eight": (17.0, 45.0),
@@ -262,7 +262,7 @@ def _conv2d_cycles(
 
 
 def conv2d_tiles(a: Conv2d, output: Shape, largest: int) -> dict[str, int]:
-    """How many tiles of which kind an output channel is computed in, as conv2d_taps.h chooses.
+    """How many tiles of which kind an output channel is computed in, as conv2d_taps_dsp.h has them.
 
     Args:
         output: [channels, height, width], after pooling.

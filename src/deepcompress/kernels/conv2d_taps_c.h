@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/conv2d_taps_c.h"
