@@ -10,7 +10,6 @@ from chains import assert_c_equals, noise_of_int8
 from deepcompress.broadcast import broadcast, nest
 from deepcompress.calibration import Calibration
 from deepcompress.encode import encode
-from deepcompress.errors import UserError
 from deepcompress.fold import fold
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
@@ -142,12 +141,3 @@ def test_three_loops_walk_as_numpy_broadcasts(data: st.DataObject) -> None:
 def test_shapes_that_do_not_fit_are_none_of_ours_to_guess() -> None:
     with pytest.raises(ValueError, match="have no common shape"):
         broadcast([(2, 3), (2, 4)])
-
-
-def test_a_division_of_tensors_says_what_works() -> None:
-    class Inverse(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x / (x.abs() + 1)
-
-    with pytest.raises(UserError, match=r"division of two tensors.*torch\.reciprocal"):
-        lowered(Inverse(), 2, 3, 3)

@@ -24,6 +24,7 @@ from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.ops.layer_norm import LayerNorm
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.linear_rows import LinearRows
+from deepcompress.ops.literal import Literal
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.mean import Mean
@@ -79,6 +80,7 @@ LAYERS = {
         Rearrange("permute", 2048, 0, ((256, 1), (8, 256)), (16, 16, 8)),
     ),
     "concat of columns": ((8, 16, 16), "concat", Concat(2, False, 128, (16, 16))),
+    "literal": ((8, 16, 16), "literal", Literal((8, 16, 16))),
     "reflection": ((8, 16, 16), "pad", Pad(((0, 0), (1, 1), (1, 1)), "reflect")),
     "upsample": ((8, 16, 16), "upsample_bilinear2d", UpsampleBilinear2d()),
 }
@@ -101,6 +103,8 @@ def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "c
         )
     if op == "layer_norm":
         parameters["gain"], parameters["bias"] = random.standard_normal((2, *attributes.shape))
+    if op == "literal":
+        parameters["value"] = random.standard_normal((1, *attributes.shape))
     if op == "prelu":
         parameters["slope"] = random.standard_normal(attributes.slopes)
     if op in ("gru", "lstm"):

@@ -13,6 +13,7 @@ from deepcompress.encode import encode
 from deepcompress.errors import UserError
 from deepcompress.fold import fold
 from deepcompress.graph import Plan
+from deepcompress.lower import lower
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from deepcompress.reference import dequantize, quantize_bytes, run
@@ -51,6 +52,7 @@ MOVES = {
     "repeat": lambda x: x.repeat(1, 2, 1, 3),
     "constant padding": lambda x: F.pad(x, (1, 2, 0, 3), value=0.75),
     "padding of channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 2)),
+    "cropping by padding": lambda x: F.pad(x, (-1, 2, 3, -2)),
     "reflection": lambda x: F.pad(x, (2, 1, 3, 0), mode="reflect"),
     "replication": lambda x: F.pad(x, (2, 1, 0, 5), mode="replicate"),
     "circular": lambda x: F.pad(x, (2, 1, 3, 4), mode="circular"),
@@ -170,10 +172,18 @@ def test_what_raw_bytes_join_is_requantized_to_their_common_scale() -> None:
 
 
 REFUSED = {
-    "the batch moved": (lambda x: x.permute(1, 0, 2, 3), "moves the batch"),
+    "the batch moved": (lambda x: x.permute(1, 2, 0, 3), "moves the batch"),
+    "the batch moved and worked on": (lambda x: x.transpose(0, 1).flatten(1), "moves the batch"),
     "samples apart": (lambda x: x[0], "takes samples apart"),
     "samples joined": (lambda x: torch.cat([x, x], 0), "joins samples"),
-    "cropping by padding": (lambda x: F.pad(x, (-1, 0)), r"negative padding.*Slice instead"),
+    "cropping by reflection": (
+        lambda x: F.pad(x, (-1, 0, 0, 0), mode="reflect"),
+        r"negative padding.*Slice instead",
+    ),
+    "padding with infinity": (
+        lambda x: F.pad(x, (1, 0), value=-np.inf),
+        r"padding with -inf.*MaxPool2d",
+    ),
     "nearest by 1.5": (lambda x: F.interpolate(x, size=(6, 9)), "not by a whole number"),
     "aligned corners": (
         lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
@@ -193,14 +203,41 @@ def test_what_cannot_be_moved_is_told(case: str) -> None:
         lowered(Call(function), 4, 4, 6)
 
 
-def test_a_join_with_a_constant_is_told() -> None:
-    class Token(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.token = nn.Parameter(torch.zeros(1, 1, 6))
+class Joined(nn.Module):
+    """A tensor beside a constant, as a class token stands before the others."""
 
+    def __init__(self, constant: torch.Tensor, dim: int) -> None:
+        super().__init__()
+        self.constant, self.dim = nn.Parameter(constant), dim
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        constant = self.constant.expand(x.size(0), *self.constant.shape[1:])
+        return torch.cat([constant, x.tanh()], self.dim)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_constant_is_joined(dim: int) -> None:
+    shape = [3 if axis == dim else size for axis, size in enumerate((1, 4, 4, 6))]
+    module = Joined(torch.linspace(-2, 2, int(np.prod(shape))).reshape(shape), dim)
+    graph = assert_c_equals(module, 4, 4, 6)
+    assert [node.op for node in graph.nodes] == ["lookup", "literal", "concat"]
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
+
+
+def test_what_makes_constants_is_computed() -> None:
+    coordinates = Call(lambda x: torch.cat([x, torch.arange(6.0).expand(1, 1, 4, 6) / 6], 1))
+    graph = assert_c_equals(nn.Sequential(coordinates, nn.Conv2d(5, 2, 3)), 4, 4, 6)
+    assert [node.op for node in graph.nodes] == ["literal", "concat", "conv2d"]
+    filled = Call(lambda x: torch.cat([torch.full_like(x, 0.5), x + torch.tensor([2.0])], 1))
+    graph = assert_c_equals(filled, 4, 4, 6)
+    assert [node.op for node in graph.nodes] == ["scale_shift", "literal", "concat"]
+
+
+def test_a_constant_that_differs_from_sample_to_sample_is_told() -> None:
+    class Batch(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.cat([self.token, x], 1)
+            return torch.cat([x, torch.arange(6.0).reshape(2, 3)], 1)
 
-    with pytest.raises(UserError, match="something is a constant"):
-        lowered(Token(), 4, 6)
+    program = torch.export.export(Batch(), (torch.zeros(2, 3),))
+    with pytest.raises(UserError, match="differs from sample to sample"):
+        lower(program, name="net")

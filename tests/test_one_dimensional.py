@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 from chains import assert_c_equals
 from deepcompress.calibration import Calibration
 from deepcompress.encode import encode
 from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.load import load
+from deepcompress.lower import lower
+from deepcompress.options import Options
 from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from hypothesis import given, settings
@@ -74,3 +82,12 @@ def test_core_aten_means_the_same() -> None:
     layers = [nn.Conv1d(3, 4, 3, padding=2, dilation=2, groups=1), nn.ReLU(), nn.MaxPool1d(2)]
     ops = [node.op for node in lowered(nn.Sequential(*layers), 3, 16, decompose=True).nodes]
     assert [op for op in ops if op != "flatten"] == ["conv2d", "clamp", "max_pool2d"]
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d(4, 2, 4, padding="same"), nn.Conv1d(4, 2, 3)], ids=str)
+def test_padding_by_name_is_read_from_torchscript_too(layer: nn.Module, tmp_path: Path) -> None:
+    inputs = torch.randn(1, 4, 9, generator=torch.Generator().manual_seed(0))
+    torch.jit.trace(layer.eval(), inputs).save(str(tmp_path / "net.pt"))
+    graph = lower(load(tmp_path / "net.pt", options=Options(input_shape=(4, 9))), name="net")
+    found = forward_numpy(graph, inputs.numpy())
+    np.testing.assert_allclose(found, layer(inputs).detach().numpy(), atol=1e-5)

@@ -85,17 +85,13 @@ class Reduce(nn.Module):
 
 
 @pytest.mark.parametrize("keepdim", [False, True])
-@pytest.mark.parametrize("dim", [1, 2, -1, (2, 3), (1, 2), (1, 2, 3)])
+@pytest.mark.parametrize("dim", [1, 2, -1, (2, 3), (1, 2), (1, 3), (1, 2, 3)])
 @pytest.mark.parametrize("function", ["mean", "sum"])
 def test_means_and_sums_over_axes(function: str, dim: int | tuple, keepdim: bool) -> None:
     graph = assert_c_equals(nn.Sequential(Reduce(function, dim, keepdim), nn.ReLU()), 3, 4, 5)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 3
 
 
-@pytest.mark.parametrize(
-    ("dim", "complaint"),
-    [((0, 1), "over the batch mixes samples"), ((1, 3), "do not lie beside each other")],
-)
-def test_axes_that_cannot_be_reduced_at_once_are_told(dim: tuple, complaint: str) -> None:
-    with pytest.raises(UserError, match=complaint):
-        lowered(Reduce("mean", dim, True), 3, 4, 5)
+def test_a_mean_over_the_batch_is_told() -> None:
+    with pytest.raises(UserError, match="over the batch mixes samples"):
+        lowered(Reduce("mean", (0, 1), True), 3, 4, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.fold import fold
 from deepcompress.forward import forward, to_torch
+from deepcompress.lower import lower
 from deepcompress.ops.recurrent import TANH_TABLE, sigmoid, tanh
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,3 +138,67 @@ def test_what_is_refused_says_what_to_do(case: str) -> None:
     layer = nn.LSTM(3, 4, **{"batch_first": True, **how})
     with pytest.raises(UserError, match=complaint):
         lowered(Sequence(layer, "outputs"), 1, 3)
+
+
+class StepsFirst(nn.Module):
+    """A recurrent layer without batch_first, around which the samples lie on the second axis."""
+
+    def __init__(self, kind: type, read: str) -> None:
+        super().__init__()
+        self.conv, self.layer = nn.Conv1d(3, 4, 3), kind(4, 5)
+        self.fc, self.read = nn.Linear(5, 2), read
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs, state = self.layer(self.conv(x).permute(2, 0, 1))
+        state = state[0] if isinstance(state, tuple) else state
+        read = {
+            "outputs": lambda: self.fc(torch.relu(outputs)).transpose(0, 1),
+            "outputs[-1]": lambda: self.fc(outputs[-1]),
+            "the last two": lambda: outputs[-2:].permute(1, 2, 0),
+            "their mean": lambda: outputs.mean(0),
+            "one of each": lambda: outputs[:, :, 1].transpose(0, 1),
+            "state[-1]": lambda: self.fc(state[-1]),
+        }
+        return read[self.read]()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "read", ["outputs", "outputs[-1]", "the last two", "their mean", "one of each", "state[-1]"]
+)
+def test_steps_may_come_before_samples(kind: type, read: str) -> None:
+    torch.manual_seed(0)
+    graph = assert_c_equals(StepsFirst(kind, read), 3, 9)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 4
+
+
+def test_outputs_with_steps_first_are_given_as_they_lie() -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.transpose(0, 1))[0]
+
+    graph = lower(torch.export.export(Plain(), (torch.zeros(1, 7, 4),)), name="net")
+    assert graph.tensors[graph.outputs[0]].shape == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, 0],
+        lambda x: x.softmax(0),
+        lambda x: x.flatten(1),
+        lambda x: x + x.transpose(0, 1),
+    ],
+    ids=["a sample", "a softmax over steps", "a vector", "a sum of both orders"],
+)
+def test_what_needs_samples_first_is_told(function: Callable) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x.transpose(0, 1))
+
+    with pytest.raises(UserError, match=r"only around nn\.GRU and nn\.LSTM they may be"):
+        lower(torch.export.export(Odd(), (torch.zeros(1, 7, 4),)), name="net")

@@ -257,6 +257,7 @@ def run_operators(parsed: argparse.Namespace) -> int:
 
 def operators_markdown() -> str:
     """docs/operators.md: the operators' own words on what they are."""
+    from deepcompress.decompose import decomposed
     from deepcompress.ops import OPERATORS
 
     lines = [
@@ -278,6 +279,13 @@ def operators_markdown() -> str:
             *([limits, ""] if limits else []),
             f"From {aten}.",
         ]
+    names = ", ".join(f"`{name}`" for name in sorted(decomposed()))
+    lines += [
+        "",
+        "## Made of these",
+        "",
+        f"Calls that become some of the operators above: {names}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

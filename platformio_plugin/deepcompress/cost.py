@@ -78,6 +78,7 @@ KERNELS: dict[str, KernelCost] = {
     "mean_int8": KernelCost(mac=2.5, weight=0, output=15, code_bytes=80),
     "rearrange_int8": KernelCost(mac=0, weight=0, output=8, code_bytes=50),
     "concat_int8": KernelCost(mac=0, weight=0, output=0.8, code_bytes=70),
+    "literal_int8": KernelCost(mac=0, weight=0, output=0.5, code_bytes=24),
     "pad_int8": KernelCost(mac=0, weight=0, output=2, code_bytes=150),
     "upsample_bilinear2d_int8": KernelCost(mac=3.2, weight=0, output=0, code_bytes=280),
     "add_int8": KernelCost(mac=9.5, weight=0, output=0, code_bytes=148),

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcompress.decompose import decompose, decomposed
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.graph import Graph, Node, Tensor
-from deepcompress.ops import BY_ATEN, OPERATORS
+from deepcompress.ops import BY_ATEN, OPERATORS, concat
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.literal import Literal
 from deepcompress.ops.one_dimensional import as_image, is_one_dimensional
 from deepcompress.ops.rearrange import SPLITS
 from deepcompress.ops.recurrent import RECURRENT, last_step, split_layers
 from deepcompress.scales import Range
 from deepcompress.stated import CHOOSERS, ON_CONSTANTS, QUANTIZERS, read_stated, spread
+from deepcompress.steps_first import Axes
 
 if TYPE_CHECKING:
     import torch
@@ -40,29 +43,14 @@ _IDENTITY = {
     "to",
     "_to_copy",
 }
-# Calls that are computed here where all their tensors are constants. No others: what a file says is
-# not run.
-_ON_CONSTANTS = {"t", "transpose", "permute", "numpy_T", "reshape", "view", "squeeze", "unsqueeze"}
-_ON_CONSTANTS |= {"cat", "flatten", "select", "slice", "unflatten"}
-# Arithmetic of weights, such as those of torch.nn.utils.prune, weight_norm and spectral_norm.
-_ON_CONSTANTS |= {
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "sqrt",
-    "mv",
-    "dot",
-    "vdot",
-    "sum",
-    "mean",
-    "_weight_norm",
-}
+# Calls that are computed here where all their tensors are constants: those of our operators, and
+# these. No others: what a file says is not run.
+_ON_CONSTANTS = {"_weight_norm", "argmax", "dot", "mv", "norm", "numpy_T", "t", "vdot"}
+# Calls that make constants: of one value, or of those from a start to an end.
+_FILLED = {"zeros": 0.0, "ones": 1.0, "full": None}
+_RANGES = {"arange", "linspace"}
 # Calls of two operands, one of which may be a number or a parameter; then our row has another name.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
-# Calls that make a constant, such as the zeros in which a recurrent layer starts.
-_FILLED = {"zeros", "ones", "full", "zeros_like", "ones_like", "full_like"}
-_FILLED |= {"new_zeros", "new_ones", "new_full"}
 # Calls that may take away the axis of a recurrent layer's state that counts layers.
 _DROP_AXIS = {"select", "squeeze", "view", "reshape"}
 # Calls about sizes, of dynamic batches: their results are integers that nothing of ours reads.
@@ -79,7 +67,7 @@ def lower(program: torch.export.ExportedProgram, *, name: str) -> Graph:
     Raises:
         UserError: an operator or a use of one that is not supported, naming the layer.
     """
-    return _Lowering(program, name).run()
+    return _Lowering(decompose(program), name).run()
 
 
 @dataclass(frozen=True)
@@ -145,6 +133,7 @@ class _Lowering:
         self.tensors: dict[str, Tensor] = {}
         self.states: set[str] = set()
         self.ranges: dict[str, Range] = {}
+        self.turned: set[str] = set()
         self.nodes: list[Node] = []
 
     def run(self) -> Graph:
@@ -155,7 +144,8 @@ class _Lowering:
             elif fx.op == "call_function":
                 self.call(fx)
             elif fx.op == "output":
-                outputs = tuple(self.tensor_of(argument) for argument in fx.args[0])
+                given = (argument for argument in fx.args[0] if argument is not None)
+                outputs = tuple(self.tensor_of(argument) for argument in given)
         outputs = tuple(self.copy_of_input(name) for name in outputs)
         ranges = spread(self.ranges, self.nodes)
         nodes = tuple(self.nodes)
@@ -172,38 +162,36 @@ class _Lowering:
         return copied
 
     def call(self, fx: torch.fx.Node) -> None:
-        aten = _aten_name(fx)
+        aten = _aten_name(fx).removesuffix("_")
         if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
             return
         if aten in SPLITS or _aten_name(_computing(fx)) in CHOOSERS:
             return  # each of the results is a call of its own
-        if aten in _FILLED:
-            self.constants[fx.name] = _filled(fx, aten)
-        elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
+        if self.fold_constant(fx, aten):
+            return
+        if aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
             self.drop_layers(fx, aten)
         elif aten == "getitem" and _aten_name(fx.args[0]) in SPLITS:
             self.add(fx, _aten_name(fx.args[0]))
-        elif aten == "getitem" and fx.args[1] == 0:
-            self.alias[fx.name] = self.tensor_of(fx.args[0])
-        elif self.fold_constant(fx):
-            return
         elif aten in QUANTIZERS:
             self.state(fx, aten)
-        elif aten in _IDENTITY:
-            self.alias[fx.name] = self.tensor_of(fx.args[0])
+        elif (aten == "getitem" and fx.args[1] == 0) or aten in _IDENTITY:
+            self.rename(fx)
         else:
-            self.add(fx, aten.removesuffix("_"))
+            self.add(fx, aten)
+
+    def rename(self, fx: torch.fx.Node) -> None:
+        """What a call gives is its first argument."""
+        self.alias[fx.name] = self.tensor_of(fx.args[0])
+        if fx.args[0].name in self.turned:
+            self.turned.add(fx.name)
 
     def add(self, fx: torch.fx.Node, aten: str) -> None:
         """The nodes of a call, each of which reads what the one before it computes."""
         call = self.read_call(fx, aten)
-        inputs = tuple(
-            self.tensor_of(argument)
-            for argument in _tensor_arguments(_computing(fx))
-            if argument.name not in self.constants
-        )
+        inputs = tuple(self.operand(fx, argument) for argument in self.data_of(fx))
         parts = pieces(call)
         for i, (name, op, attributes, parameters) in enumerate(parts, start=1):
             shapes = [self.tensors[tensor].shape for tensor in inputs]
@@ -268,8 +256,14 @@ class _Lowering:
             for i, value in enumerate(values if isinstance(values, (list, tuple)) else ()):
                 if getattr(value, "name", None) in self.constants:
                     constants[f"{name}.{i}"] = _read_only(self.constants[value.name])
-        data = [a for a in _tensor_arguments(computing) if a.name not in self.constants]
-        return Call(
+        data = self.data_of(fx)
+        turned = data[0].name in self.turned
+        axes = Axes(aten, arguments, len(_value(data[0]).shape), turned).with_samples_first()
+        mixed = any((argument.name in self.turned) != turned for argument in data)
+        aten, arguments = (axes.aten, axes.arguments) if axes else (aten, arguments)
+        if axes and axes.turned:
+            self.turned.add(fx.name)
+        call = Call(
             layer=self.layer_name(fx, arguments),
             source=_source_line(fx),
             aten=aten,
@@ -277,9 +271,51 @@ class _Lowering:
                 key: value for key, value in arguments.items() if not hasattr(value, "name")
             },
             constants=constants,
-            input_shapes=tuple(_shape(argument) for argument in data),
-            output_shape=_shape(fx),
+            input_shapes=tuple(self.shape(argument) for argument in data),
+            output_shape=self.shape(fx),
         )
+        if axes is None or mixed:
+            raise call.unsupported(
+                "it moves the batch to another axis, or works on one that lies there",
+                "Leave the samples on the first axis; only around nn.GRU and nn.LSTM they may be "
+                "on the second",
+            )
+        return call
+
+    def shape(self, fx: torch.fx.Node) -> tuple[int, ...]:
+        return _shape(fx, samples=1 if fx.name in self.turned else 0)
+
+    def data_of(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
+        """The tensors that a call works on: those computed, and all that it joins."""
+        computing = _computing(fx)
+        joins = _aten_name(computing) in concat.ATEN
+        tensors = _tensor_arguments(computing)
+        return [a for a in tensors if joins or a.name not in self.constants]
+
+    def operand(self, fx: torch.fx.Node, argument: torch.fx.Node) -> str:
+        """The tensor that an argument of a call is; of a constant, that of a layer which gives it.
+
+        That layer's own input is what the constant is joined with.
+        """
+        if argument.name not in self.constants:
+            return self.tensor_of(argument)
+        beside = next(a for a in self.data_of(fx) if a.name not in self.constants)
+        value, name = _read_only(self.constants[argument.name]), f"{fx.name}.{argument.name}"
+        if (value != value[:1]).any():
+            raise self.read_call(fx, _aten_name(fx)).unsupported(
+                "a constant that it joins differs from sample to sample", "Give it a batch of 1"
+            )
+        self.tensors[name] = Tensor(name, value.shape[1:])
+        node = Node(
+            self.constant_names.get(argument.name) or name,
+            "literal",
+            (self.tensor_of(beside),),
+            name,
+            Literal(value.shape[1:]),
+            {"value": value[:1]},
+        )
+        self.nodes.append(node)
+        return name
 
     def layer_name(self, fx: torch.fx.Node, arguments: dict[str, Any]) -> str:
         """The user's name: that of the weight, else of the nn.Module, else of the call."""
@@ -293,21 +329,31 @@ class _Lowering:
         taken = {node.name for node in self.nodes}
         return next(n for n in (name, *(f"{name}_{i}" for i in range(2, 9999))) if n not in taken)
 
-    def fold_constant(self, fx: torch.fx.Node) -> bool:
+    def fold_constant(self, fx: torch.fx.Node, aten: str) -> bool:
         """Computes a call whose tensors are all constants, such as a weight's transpose."""
         tensors = _tensor_arguments(fx)
-        if not _is_pure(fx) or _aten_name(fx) not in _ON_CONSTANTS | _IDENTITY | ON_CONSTANTS:
-            return False
+        if _is_created(aten):
+            self.constants[fx.name] = _create(fx, aten)
+            return True
         if not tensors or any(argument.name not in self.constants for argument in tensors):
             return False
+        if aten == "getitem":
+            self.constants[fx.name] = self.constants[tensors[0].name][fx.args[1]]
+        elif _is_pure(fx) and aten in _ON_CONSTANTS | _IDENTITY | ON_CONSTANTS | BY_ATEN.keys():
+            self.constants[fx.name] = self.compute(fx)
+        else:
+            return False
+        self.constant_names[fx.name] = self.constant_names.get(tensors[0].name, "")
+        return True
+
+    def compute(self, fx: torch.fx.Node) -> torch.Tensor:
+        """Of constants; a dynamic batch is taken for one sample."""
         import torch
         from torch.fx.node import map_arg
 
-        args, kwargs = map_arg((fx.args, fx.kwargs), lambda n: self.constants[n.name])
+        args, kwargs = map_arg((fx.args, fx.kwargs), lambda n: self.constants.get(n.name, 1))
         with torch.no_grad():
-            self.constants[fx.name] = fx.target(*args, **kwargs)
-        self.constant_names[fx.name] = self.constant_names.get(tensors[0].name, "")
-        return True
+            return fx.target(*args, **kwargs)
 
     def tensor_of(self, fx: Any) -> str:
         name = getattr(fx, "name", str(fx))
@@ -341,6 +387,8 @@ def pieces(call: Call) -> list[Piece]:
             f"Supported are {', '.join(_supported())}; replace the layer by these",
         )
     op = BY_ATEN[named.aten]
+    if op == "scale_shift" and call.output_shape != call.input_shape:
+        return pieces(_expanded(call)) + pieces(replace(call, input_shapes=(call.output_shape,)))
     if op == "linear" and call.input_rank > 1:
         op = "linear_rows"
     attributes, parameters = OPERATORS[op].read(named)
@@ -357,6 +405,11 @@ def _by_use(call: Call) -> Call:
     if call.aten == "convolution" and call["transposed"]:
         return replace(call, aten="conv_transpose2d")
     return ordinary(call)
+
+
+def _expanded(call: Call) -> Call:
+    """The tensor as large as a constant makes it."""
+    return replace(call, aten="expand", layer=f"{call.layer}.expand", constants={}, arguments={})
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
@@ -407,11 +460,13 @@ def _tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
 
     Sizes of a dynamic batch are integers, not tensors.
     """
+    import torch
     from torch.fx.node import map_arg
 
     arguments: list[torch.fx.Node] = []
     map_arg((fx.args, fx.kwargs), arguments.append)
-    return [a for a in arguments if hasattr(a.meta.get("val"), "shape") or not a.meta]
+    tensors = (torch.Tensor, list, tuple)
+    return [a for a in arguments if isinstance(a.meta.get("val"), tensors) or not a.meta]
 
 
 def _computing(fx: torch.fx.Node) -> torch.fx.Node:
@@ -427,14 +482,19 @@ def _gives_tensor(fx: torch.fx.Node) -> bool:
 
 def _supported() -> list[str]:
     """Names of aten calls, as the user knows them."""
-    return sorted({aten.removesuffix("_constant") for aten in BY_ATEN})
+    return sorted({aten.removesuffix("_constant") for aten in BY_ATEN} | decomposed())
 
 
-def _shape(fx: torch.fx.Node) -> tuple[int, ...]:
-    """Shape of a node's result without the batch."""
+def _value(fx: torch.fx.Node) -> torch.Tensor:
+    """A stand-in for a node's result, for the first where it has several."""
     value = fx.meta["val"]
-    value = value[0] if isinstance(value, (list, tuple)) else value
-    sizes = value.shape[1:]
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def _shape(fx: torch.fx.Node, samples: int = 0) -> tuple[int, ...]:
+    """Shape of a node's result without the axis of the samples."""
+    value = _value(fx)
+    sizes = [size for axis, size in enumerate(value.shape) if axis != samples]
     dynamic = [str(size) for size in sizes if not str(size).isdigit()]
     if dynamic:
         raise UserError(
@@ -455,13 +515,22 @@ def _source_line(fx: torch.fx.Node) -> str:
     return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
 
 
-def _filled(fx: torch.fx.Node, aten: str) -> torch.Tensor:
-    """In the shape of a node's result, for one sample where the batch is dynamic."""
+def _is_created(aten: str) -> bool:
+    """Whether a call makes a constant of nothing, or of another tensor's shape."""
+    return aten in _RANGES or aten.removeprefix("new_").removesuffix("_like") in _FILLED
+
+
+def _create(fx: torch.fx.Node, aten: str) -> torch.Tensor:
+    """What the call makes, for one sample where the batch is dynamic."""
     import torch
 
-    value = _named_arguments(fx).get("fill_value", float("ones" in aten))
-    shape = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
-    return torch.full(shape, value)
+    if aten in _RANGES:
+        return fx.target(*fx.args, **fx.kwargs)
+    value = _FILLED[aten.removeprefix("new_").removesuffix("_like")]
+    if value is None:
+        value = _named_arguments(fx)["fill_value"]
+    sizes = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
+    return torch.full(sizes, float(value))
 
 
 def _read_only(tensor: torch.Tensor) -> np.ndarray:

@@ -42,10 +42,6 @@ class Concat:
 
 def read(call: Call) -> tuple[Concat, dict[str, np.ndarray]]:
     shapes, stacks = call.input_shapes, call.aten == "stack"
-    if len(call["tensors"]) != len(shapes):
-        raise call.unsupported(
-            "of what it joins, something is a constant", "Make it part of the network's input"
-        )
     axis = call.get("dim", 0) % (len(shapes[0]) + 1 + stacks) - 1
     if axis < 0:
         raise call.unsupported("it joins samples", "Name another axis, such as dim=1")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepcompress.graph import IntegerNode, Quantization
     from deepcompress.lower import Call
 
-ATEN = ("conv2d", "convolution")
+ATEN = ("conv2d", "convolution", "_convolution_mode")
 ROWS_ARE_CHANNELS = True
 
 

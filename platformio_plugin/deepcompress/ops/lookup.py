@@ -6,6 +6,7 @@ function is on the device, and all of them cost the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,36 +44,48 @@ class Function:
 # By aten name, which is also how torch computes them.
 FUNCTIONS = {
     "abs": Function("Abs"),
+    "asinh": Function("Asinh"),
+    "atan": Function("Atan"),
+    "ceil": Function("Ceil"),
     "celu": Function("CELU"),
     "cos": Function("Cos", _SIGNED_UNIT),
+    "cosh": Function("Cosh"),
     "elu": Function("ELU"),
     "erf": Function("Erf", _SIGNED_UNIT),
     "exp": Function("Exp"),
+    "exp2": Function("Exp2"),
     "expm1": Function("Expm1"),
+    "floor": Function("Floor"),
     "gelu": Function("GELU"),
     "hardshrink": Function("Hardshrink"),
     "hardsigmoid": Function("Hardsigmoid", _UNIT),
     "hardswish": Function("Hardswish"),
     "leaky_relu": Function("LeakyReLU"),
     "log": Function("Log"),
+    "log10": Function("Log10"),
     "log1p": Function("Log1p"),
+    "log2": Function("Log2"),
     "log_sigmoid": Function("LogSigmoid"),
     "mish": Function("Mish"),
     "neg": Function("Neg"),
     "pow": Function("Pow"),
     "reciprocal": Function("Reciprocal"),
+    "round": Function("Round"),
     "rsqrt": Function("Rsqrt"),
     "selu": Function("SELU"),
     "sigmoid": Function("Sigmoid", _UNIT),
     "sign": Function("Sign"),
     "silu": Function("SiLU"),
     "sin": Function("Sin", _SIGNED_UNIT),
+    "sinh": Function("Sinh"),
     "softplus": Function("Softplus"),
     "softshrink": Function("Softshrink"),
     "sqrt": Function("Sqrt"),
     "square": Function("Square"),
+    "tan": Function("Tan"),
     "tanh": Function("Tanh", _SIGNED_UNIT),
     "threshold": Function("Threshold"),
+    "trunc": Function("Trunc"),
 }
 
 ATEN = tuple(FUNCTIONS)
@@ -82,21 +95,26 @@ CHANNELWISE = True
 
 @dataclass(frozen=True)
 class Lookup:
-    """Attributes: a key of `FUNCTIONS`, and its arguments behind the tensor, by name."""
+    """Attributes: a key of `FUNCTIONS`, and its arguments beside the tensor, by name.
+
+    An argument "self" stands before it, as in 2 ** x.
+    """
 
     function: str
     arguments: tuple[tuple[str, float | str], ...] = ()
 
 
 def read(call: Call) -> tuple[Lookup, dict[str, np.ndarray]]:
-    numbers = {key: value for key, value in call.arguments.items() if key != "self"}
-    if call.constants or any(
-        not isinstance(value, (int, float, str)) for value in numbers.values()
-    ):
+    numbers = call.arguments
+    if call.constants or len(call.input_shapes) > 1 or not _are_simple(numbers.values()):
         raise call.unsupported(
             "a function of two tensors is not supported", "Use one of a tensor and numbers"
         )
     return Lookup(call.aten, tuple(numbers.items())), {}
+
+
+def _are_simple(values: Iterable[object]) -> bool:
+    return all(isinstance(value, (int, float, str)) for value in values)
 
 
 def output_shape(attributes: Lookup, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
@@ -110,7 +128,9 @@ def describe(attributes: Lookup) -> str:
 def forward(attributes: Lookup, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     import torch
 
-    return getattr(torch.ops.aten, attributes.function)(x, **dict(attributes.arguments))
+    arguments = dict(attributes.arguments)
+    operands = [arguments.pop("self"), x] if "self" in arguments else [x]
+    return getattr(torch.ops.aten, attributes.function)(*operands, **arguments)
 
 
 def quantize(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from deepcompress.lower import Call
 
 ATEN = (
+    "_convolution_mode",
     "adaptive_avg_pool1d",
     "adaptive_max_pool1d",
     "avg_pool1d",

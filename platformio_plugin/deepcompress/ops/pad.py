@@ -46,15 +46,23 @@ def read(call: Call) -> tuple[Pad, dict[str, np.ndarray]]:
         mode = "replicate"
     amounts = list(call["pad" if "pad" in call.arguments else "padding"])
     pairs = [(before, after) for before, after in zip(amounts[::2], amounts[1::2], strict=True)]
+    value = float(call.get("value", None) or 0.0)
+    if not np.isfinite(value):
+        raise call.unsupported(
+            f"padding with {value} has no int8 value",
+            "Pad in nn.MaxPool2d(padding=...), or with 0 where all values are positive",
+        )
     if any(amount < 0 for amount in amounts):
-        raise call.unsupported("negative padding is not supported", "Slice instead, x[:, :, 1:-1]")
+        raise call.unsupported(
+            f"negative padding ({mode}) is not supported", "Slice instead, x[:, :, 1:-1]"
+        )
     if len(pairs) > call.input_rank or call.input_rank > _AXES or mode not in _MODES:
         raise call.unsupported(
             f"padding {amounts} ({mode}) of {call.input_rank} axes is not supported",
             "Pad channels, height or width",
         )
     around = ((0, 0),) * (call.input_rank - len(pairs)) + tuple(reversed(pairs))
-    return Pad(around, mode, float(call.get("value", None) or 0.0)), {}
+    return Pad(around, mode, value), {}
 
 
 def output_shape(attributes: Pad, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:

@@ -64,10 +64,14 @@ class Recurrent:
 
 def split_layers(call: Call) -> list[Call]:
     """A call for each of its layers, one behind the other."""
-    if call["bidirectional"] or not call.get("batch_first", False):
+    if call["bidirectional"]:
         raise call.unsupported(
-            f"nn.{call.aten.upper()} is supported with batch_first=True, in one direction",
-            "Set batch_first=True and bidirectional=False",
+            f"nn.{call.aten.upper()} is supported in one direction", "Set bidirectional=False"
+        )
+    if not call.get("batch_first", False):
+        raise call.unsupported(
+            "its steps come first, but in what it reads the first axis is that of the samples",
+            "Set batch_first=True, or write x.transpose(0, 1) before it",
         )
     starts = [array for name, array in call.constants.items() if name.startswith("hx")]
     if len(call.input_shapes) > 1 or any(map(np.any, starts)):

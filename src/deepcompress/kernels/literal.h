@@ -1,0 +1,1 @@
+#include "../../../include/deepcompress/kernels/literal.h"
