@@ -28,7 +28,7 @@ ARGUMENTS = {
     "threshold": {"threshold": 0.1, "value": -1.0},
 }
 # Defined for some inputs only.
-OF_POSITIVES = ("log", "log1p", "reciprocal", "rsqrt", "sqrt")
+OF_POSITIVES = ("log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt")
 
 
 class Apply(nn.Module):

@@ -56,7 +56,7 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     hidden_bias = torch.cat([bias.new_zeros(2 * a.hidden), parameters["hidden_bias"]])
     weights = [weight[:, : a.features], weight[:, a.features :], bias, hidden_bias]
     streams = x.reshape(-1, a.pieces * a.steps, a.features)
-    zeros = x.new_zeros(1, len(streams), a.hidden)
+    zeros = x.new_zeros(1, streams.shape[0], a.hidden)
     outputs, _ = torch.gru(streams, zeros, weights, True, 1, 0.0, False, False, True)
     return recurrent.windows(a, outputs)
 

@@ -54,7 +54,7 @@ def forward(a: Recurrent, parameters: dict, x: torch.Tensor) -> torch.Tensor:
     weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
     weights = [weight[:, : a.features], weight[:, a.features :], bias, torch.zeros_like(bias)]
     streams = x.reshape(-1, a.pieces * a.steps, a.features)
-    zeros = x.new_zeros(1, len(streams), a.hidden)
+    zeros = x.new_zeros(1, streams.shape[0], a.hidden)
     outputs, _, _ = torch.lstm(streams, (zeros, zeros), weights, True, 1, 0.0, False, False, True)
     return recurrent.windows(a, outputs)
 
