@@ -137,7 +137,10 @@ template <> struct IsByte<uint8_t> {
 
 } // namespace detail
 
-/* A network whose working memory is the caller's: several models may take turns in one. */
+/*
+ * A network whose working memory is the caller's: several models may take turns in one, but not a
+ * `stateful` one, which keeps its past there.
+ */
 template <class Network> class ModelIn {
   public:
     typedef typename Network::Arena Arena;
@@ -171,6 +174,11 @@ template <class Network> class ModelIn {
     /* Name of a class, "" where the build was given no labels. */
     static const char *label(int index) {
         return Network::label(index);
+    }
+
+    /* The int8 that stands for a number as the network was trained on: what infer() makes of it. */
+    static int8_t quantize(float value) {
+        return Network::quantize(value);
     }
 
     /* Forgets all earlier inputs; before the first infer() of a network that is `stateful`. */
@@ -214,6 +222,10 @@ template <class Network> class Model {
 
     static const char *label(int index) {
         return Network::label(index);
+    }
+
+    static int8_t quantize(float value) {
+        return Network::quantize(value);
     }
 
     void reset() {

@@ -111,6 +111,8 @@ def test_pointers_floats_and_int8_give_the_same(model: tuple) -> None:
         for (int i = 0; i < 6; ++i) {{
             numbers[i] = (float)bytes[i] / 255.0f;
             quantized[i] = (int8_t)(bytes[i] - 128);
+            if (model.quantize(numbers[i]) != quantized[i])
+                return 1;
         }}
         printf("%d ", model.infer(pointer).score(1));
         printf("%d ", model.infer(numbers).score(1));

@@ -1,7 +1,8 @@
-"""examples/wrist_exercises and spoken_digits: streams through a real `pio run`'s firmware."""
+"""The smaller examples, built by real `pio run` and run on virtual boards."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from test_example_lenet5 import ARDUINO
 ROOT = Path(__file__).parent.parent
 PIO = ROOT / "tools" / "pio"
 # One process: PlatformIO does not build one environment in two at once.
-pytestmark = pytest.mark.xdist_group("examples/streams")
+pytestmark = pytest.mark.xdist_group("examples")
 
 
 def example(name: str) -> Path:
@@ -94,13 +95,32 @@ def scaling(header: Path) -> list[np.ndarray]:
     return [np.array([float(text.strip(" f")) for text in line]) for line in texts]
 
 
-@pytest.mark.parametrize("name", ["wrist_exercises", "spoken_digits"])
+def test_two_networks_say_the_same_in_one_arena_as_in_two(arm_tools: None) -> None:
+    folder = example("two_models")
+
+    def answers(environment: str) -> tuple[list[int], list[str]]:
+        lines = build_and_run(folder, environment).splitlines()
+        sizes = next(line for line in lines if line.startswith("arenas of "))
+        return [int(n) for n in re.findall(r"\d+", sizes)], [x for x in lines if " watched " in x]
+
+    (first, second, shared), together = answers("virtual_m4")
+    assert shared == max(first, second)
+    (*_, apart), alone = answers("virtual_m4_apart")
+    assert apart == first + second
+    assert together == alone
+    assert len(together) == 7
+    assert together[3].startswith("3 read as 3, scores ")
+    assert "; internal rotation watched as internal rotation, scores " in together[3]
+
+
+@pytest.mark.parametrize("name", ["wrist_exercises", "spoken_digits", "two_models"])
 def test_the_sketches_for_arduino_boards_compile(name: str, tmp_path: Path) -> None:
     folder = example(name)
     build_and_run(folder, "native")
     (tmp_path / "Arduino.h").write_text(f"{ARDUINO}unsigned long millis();\n")
     generated = folder / ".pio/build/native/deepcompress/generated"
     command = ["g++", "-std=gnu++11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
-    command += [f"-I{path}" for path in (tmp_path, generated, ROOT / "include")]
+    others = [example(other) / "src" for other in ("lenet5_mnist", "wrist_exercises")]
+    command += [f"-I{path}" for path in (tmp_path, generated, ROOT / "include", *others)]
     done = subprocess.run([*command, folder / "src/main.cpp"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
