@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -295,14 +296,15 @@ def printed(lines: list[str]) -> list[str]:
     return [line.strip() for line in lines if line.startswith(("self test", "test image", "11 "))]
 
 
-@pytest.mark.skipif(not os.environ.get("ZEPHYR_BASE"), reason="no Zephyr tree in $ZEPHYR_BASE")
-@pytest.mark.parametrize("board", BOARDS)
-def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
-    board: str, platformio_says: list[str], tmp_path: Path, arm_tools: None
-) -> None:
-    folder = tmp_path / "build"
+needs_zephyr = pytest.mark.skipif(
+    not os.environ.get("ZEPHYR_BASE"), reason="no Zephyr tree in $ZEPHYR_BASE"
+)
+
+
+def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list[str]:
+    """What a sample prints on a board, up to the line that starts so."""
     modules = [f"-D{name}={ROOT}" for name in ("EXTRA_ZEPHYR_MODULES", "ZEPHYR_EXTRA_MODULES")]
-    configure = ["cmake", "-GNinja", "-S", SAMPLE, "-B", folder, f"-DBOARD={board}", *modules]
+    configure = ["cmake", "-GNinja", "-S", sample, "-B", folder, f"-DBOARD={board}", *modules]
     environment = {**os.environ, "DEEPCOMPRESS_PYTHON": sys.executable}
     for command in (configure, ["cmake", "--build", folder]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -316,9 +318,32 @@ def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
         text=True,
     ) as running:
         for line in running.stdout or ():
-            said.append(line)
-            if line.startswith("11 digits"):
+            said.append(line.strip())
+            if line.startswith(until):
                 running.terminate()
+    return said
+
+
+@needs_zephyr
+@pytest.mark.parametrize("board", BOARDS)
+def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
+    board: str, platformio_says: list[str], tmp_path: Path, arm_tools: None
+) -> None:
+    said = build_and_run(SAMPLE, board, tmp_path / "build", until="11 digits")
     assert printed(said) == platformio_says
     assert platformio_says[0] == "self test: ok"
     assert len(platformio_says) == 13
+
+
+@needs_zephyr
+@pytest.mark.parametrize("board", ["qemu_cortex_m3", "mps2_an385"])
+def test_an_inference_that_another_threads_interrupts_says_the_same(
+    board: str, tmp_path: Path, arm_tools: None
+) -> None:
+    said = build_and_run(SAMPLE.with_name("two_threads"), board, tmp_path, until="right: ")
+    assert "alone: 7 of 7 exercises right" in said
+    left, right = (next(line for line in said if line.startswith(w)) for w in ("left", "right"))
+    assert left.startswith("left: 1120 inferences, 0 differ")
+    interrupted = re.search(r" inferences, (\d+) interrupted, 0 differ", right)
+    assert interrupted, right
+    assert int(interrupted[1]) > 100
