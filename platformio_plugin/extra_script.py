@@ -15,8 +15,8 @@ LIBRARY = Path(pio_lib_builder.path)
 sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
 sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
+from deepcompress.boards import flags, target_of
 from deepcompress.cache import mirror
-from deepcompress.cpus import CPUS
 from deepcompress.generate import FAILURES, Project, explain, generate, profile, timed
 from deepcompress.ini import PREFIX, read_models
 from SCons.Script import DefaultEnvironment
@@ -78,19 +78,8 @@ def describe_project():
 
 
 def target_flags():
-    """The board, from its manifest, as flags of the command line. A PC has no limits."""
-    board = env.BoardConfig() if "BOARD" in env else {}
-    cpu = board.get("build.cpu", "")
-    if not board or cpu == "host":
-        return ("--cpu", "host")
-    numbers = {
-        "--flash-limit": board.get("upload.maximum_size", 0),
-        "--ram-limit": board.get("upload.maximum_ram_size", 0),
-        "--clock-hz": str(board.get("build.f_cpu", 0)).rstrip("UL"),
-    }
-    known = [(flag, str(int(number))) for flag, number in numbers.items() if int(number or 0)]
-    known_cpu = cpu if cpu.lower() in CPUS else "generic"
-    return ("--cpu", known_cpu, *(text for pair in known for text in pair))
+    """The board, from its manifest, as flags of the command line."""
+    return flags(target_of(env.BoardConfig().get)) if "BOARD" in env else ("--cpu", "host")
 
 
 def our_options():

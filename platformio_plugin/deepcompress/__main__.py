@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+from dataclasses import fields, replace
 from pathlib import Path
 
 from deepcompress import __version__
@@ -23,6 +24,13 @@ example:
 writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and report.html, and beside
 them what they need of the library, with a CMakeLists.txt. The folder builds alone: without Python,
 with CMake or by compiling its .c files. Several models may go into one folder.
+"""
+
+CHECK_EPILOG = """\
+example:
+  python -m deepcompress check models/lenet5.pt --board nucleo_f446re
+
+Exit code 0: every layer is supported, and it fits; 1: not so. Nothing is written.
 """
 
 PRUNE_EPILOG = """\
@@ -81,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"deepcompress {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_compile(commands)
+    _add_check(commands)
     _add_prune(commands)
     _add_profile(commands)
     _add_options(commands)
@@ -105,18 +114,27 @@ def _add_compile(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write the model's own files only, for a build that has the library",
     )
-    board = _add_board(command)
-    board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
-    board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
-    board.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
+    _add_board(command)
     _add_option_flags(command)
     command.set_defaults(run=run_compile)
 
 
-def _add_board(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _add_board(command: argparse.ArgumentParser) -> None:
     board = command.add_argument_group("board")
-    board.add_argument("--cpu", default="cortex-m4", help="such as cortex-m0plus, cortex-m4, host")
-    return board
+    board.add_argument("--board", help="PlatformIO's id, such as nucleo_f446re; says what follows")
+    board.add_argument("--cpu", help="such as cortex-m0plus, cortex-m4 (default), host")
+    board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
+    board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail where it is exceeded")
+    board.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
+
+
+def _target(parsed: argparse.Namespace) -> Target:
+    """The board of the flags; what is said beside its name counts more."""
+    from deepcompress.boards import find_board
+
+    target = find_board(parsed.board) if parsed.board else Target()
+    said = {field.name: getattr(parsed, field.name) for field in fields(Target)}
+    return replace(target, **{name: value for name, value in said.items() if value is not None})
 
 
 def _add_option_flags(command: argparse.ArgumentParser) -> None:
@@ -150,11 +168,10 @@ def run_compile(parsed: argparse.Namespace) -> int:
     from deepcompress.runtime import runtime
     from deepcompress.write import write
 
-    target = Target(parsed.cpu, parsed.flash_limit, parsed.ram_limit, parsed.clock_hz)
-    options = _parse_options(parsed, target)
+    options = _parse_options(parsed, _target(parsed))
     name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
     say = (lambda line: print(line, flush=True)) if parsed.verbose else (lambda line: None)
-    print(f"{name}: compressing {parsed.model.name} for {parsed.cpu}", flush=True)
+    print(f"{name}: compressing {parsed.model.name} for {options.target.cpu}", flush=True)
     compiled = compile_model(
         parsed.model,
         name=name,
@@ -165,6 +182,31 @@ def run_compile(parsed: argparse.Namespace) -> int:
     write(compiled.texts | ({} if parsed.no_runtime else runtime()), parsed.output)
     print(table(compiled.report), flush=True)
     return 0
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "check",
+        help="whether a .pt file will run and fit, without compiling it",
+        description="Lists a network's layers, which of them are supported, and what it will take.",
+        epilog=CHECK_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("model", type=Path, help="the .pt file")
+    command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of our defects")
+    _add_board(command)
+    _add_option_flags(command)
+    command.set_defaults(run=run_check)
+
+
+def run_check(parsed: argparse.Namespace) -> int:
+    """0; 1 where a layer is not supported or the board is too small."""
+    from deepcompress.survey import draw_survey, survey
+
+    options = _parse_options(parsed, _target(parsed))
+    found = survey(parsed.model, options=options)
+    print(draw_survey(found, options.target), flush=True)
+    return 1 if found.problems else 0
 
 
 def _add_prune(commands: argparse._SubParsersAction) -> None:
@@ -190,7 +232,7 @@ def run_prune(parsed: argparse.Namespace) -> int:
     from deepcompress.compile import prune_model
     from deepcompress.shrink import summary
 
-    options = _parse_options(parsed, Target(parsed.cpu))
+    options = _parse_options(parsed, _target(parsed))
     pruned = prune_model(
         parsed.model, parsed.output, options=options, say=lambda line: print(line, flush=True)
     )

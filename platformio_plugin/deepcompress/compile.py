@@ -28,12 +28,12 @@ from deepcompress.compress import Clock, compress
 from deepcompress.curve import draw_curve, require_matplotlib
 from deepcompress.emit import Provenance, emit
 from deepcompress.errors import UserError
-from deepcompress.fit import check_fits
+from deepcompress.fit import check_fits, check_possible
 from deepcompress.fold import fold
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import Graph, IntegerGraph, Plan
 from deepcompress.load import load
-from deepcompress.lower import lower
+from deepcompress.lower import Layer, lower
 from deepcompress.options import Options
 from deepcompress.page import page
 from deepcompress.reference import quantize_bytes, quantize_inputs, run
@@ -92,6 +92,7 @@ def compile_model(
         clock.stage("retrain")
     if options.stateful:
         graph, original = (in_pieces(stream(g), calibration.pieces) for g in (graph, original))
+    check_possible(graph, options)
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
 
@@ -111,7 +112,7 @@ def compile_model(
             *_pruning_warnings(options, calibration, accuracy),
         ],
     )
-    check_fits(facts, lambda sparsity: _flash_at(sparsity, graph, calibration, options))
+    check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
     clock.stage("report")
     texts = emit(
         planned, provenance=_provenance(path, options), labels=labels, golden_inputs=golden
@@ -131,8 +132,18 @@ class Opened:
     samples: Samples | None
 
 
-def open_model(path: Path, *, name: str, options: Options, clock: Clock) -> Opened:
-    """From the file to the folded Graph; its data read and checked against it."""
+def open_model(
+    path: Path,
+    *,
+    name: str,
+    options: Options,
+    clock: Clock,
+    see: Callable[[Layer], None] = lambda layer: None,
+) -> Opened:
+    """From the file to the folded Graph; its data read and checked against it.
+
+    `see` is told of each layer, also where one is not supported.
+    """
     calibration = read_calibration(options)
     samples = read_samples(options.data, byte_scaling(options)) if options.data else None
     if calibration is None and samples is not None:
@@ -142,7 +153,7 @@ def open_model(path: Path, *, name: str, options: Options, clock: Clock) -> Open
     clock.stage("data")
     program = load(path, options=options)
     clock.stage("load")
-    lowered = lower(program, name=name)
+    lowered = lower(program, name=name, see=see)
     check.shapes_follow(lowered)
     calibration = _calibration_for(lowered, calibration, options)
     clock.stage("lower")
@@ -213,7 +224,7 @@ def _shrink(
     )
 
 
-def _flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
+def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
     """Bytes of flash that the model would take, pruned to this sparsity and stored smallest."""
     smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size", retrain=False)
     return flash_bytes(compress(graph, calibration, smaller)[1])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.archive import members, packed
 from deepcompress.errors import UserError
-from deepcompress.exporting import attempt, where
+from deepcompress.exporting import attempt, example, first_line, shape_text, where
 from deepcompress.options import Options
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _EXAMPLE_INPUTS = "data/sample_inputs/model.pt"
 
 # What a symbolic size is made of: symbols, numbers, operators, sympy's integer functions.
 _SIZE_PART = re.compile(
-    r"'[suz]\d+'|\b(?:[suz]\d+|Symbol|positive|nonnegative|integer|True|False|Mod|PythonMod|"
-    r"FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|Integer|Mul|Add|oo|int_oo|\d+(?:\.\d+)?)\b|"
+    r"'(?:[suz]|zuf)\d+'|\b(?:(?:[suz]|zuf)\d+|Symbol|positive|nonnegative|integer|True|False|Mod|PythonMod|"
+    r"FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|(?:Strict)?(?:Greater|Less)Than|Integer|Mul|Add|oo|int_oo|\d+(?:\.\d+)?)\b|"
     r"[-+*/(),=<>\s]"
 )
 # torch follows a call's dotted name from its own module on, to any function of any module in it.
@@ -57,7 +57,27 @@ def open_exported(path: Path, options: Options) -> torch.export.ExportedProgram:
     with _weights_only():
         program = attempt(path, lambda: torch.export.load(archive))
     _check_batch(program, path)
-    return program
+    return _with_numbers(program, path, options)
+
+
+def _with_numbers(
+    program: torch.export.ExportedProgram, path: Path, options: Options
+) -> torch.export.ExportedProgram:
+    """The program for inputs of one size, where its own are symbols and the options say which."""
+    import torch
+
+    sizes = [size for value in _inputs(program) for size in value.shape[1:]]
+    if options.input_shape is None or all(isinstance(size, int) for size in sizes):
+        return program
+    given = example(path, options)
+    try:
+        return torch.export.export(program.module(), (given,), strict=False)
+    except Exception as error:
+        raise UserError(
+            f"it does not take an input of {shape_text(options)} ({first_line(error)})",
+            where(path),
+            "Set input_shape to a shape that it was exported for",
+        ) from None
 
 
 def _checked(path: Path) -> dict[str, bytes]:
@@ -129,16 +149,22 @@ def _is_plain(structure: dict[str, Any]) -> bool:
 
 
 def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
-    signature = program.graph_signature
-    for node in program.graph_module.graph.nodes:
-        if node.op == "placeholder" and node.name in signature.user_inputs:
-            shape = getattr(node.meta.get("val"), "shape", ())
-            if shape and isinstance(shape[0], int) and shape[0] != 1:
-                raise UserError(
-                    f"it was exported for batches of {shape[0]}",
-                    where(path),
-                    "Export it with an example of batch 1, or with a dynamic batch",
-                )
+    for value in _inputs(program):
+        shape = value.shape
+        if shape and isinstance(shape[0], int) and shape[0] != 1:
+            raise UserError(
+                f"it was exported for batches of {shape[0]}",
+                where(path),
+                "Export it with an example of batch 1, or with a dynamic batch",
+            )
+
+
+def _inputs(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
+    """The tensors that the network takes, of which only the shapes are known."""
+    names = program.graph_signature.user_inputs
+    nodes = program.graph_module.graph.nodes
+    values = [n.meta.get("val") for n in nodes if n.op == "placeholder" and n.name in names]
+    return [value for value in values if hasattr(value, "shape")]
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +27,26 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
     inputs = example(path, options)
     module = module.eval()
     _check_shape(module, inputs, path, options)
-    try:
-        return torch.export.export(module, (inputs,), strict=False)
-    except Exception as error:
-        line = user_line(error)
-        at = f" at {line}" if line else ""
-        raise UserError(
-            f"torch.export cannot follow it{at} ({first_line(error)})",
-            where(path),
-            "A microcontroller needs a fixed graph: no `if` or loop that depends on data",
-        ) from None
+    # torch prints what it had understood until then.
+    with _running_layers(module) as running, redirect_stderr(io.StringIO()):
+        try:
+            return torch.export.export(module, (inputs,), strict=False)
+        except Exception as error:
+            raise _not_followed(error, running, path) from None
+
+
+def _not_followed(error: Exception, running: list[str], path: Path) -> UserError:
+    """What torch.export met: where in the user's code, and what to write there."""
+    layer, line = running[-1] if running else "", user_line(error)
+    at = ", ".join(filter(None, (f"layer {layer}" if layer else "", line)))
+    of_data = "data-dependent" in str(error)
+    why = "its path depends on the values of a tensor" if of_data else first_line(error)
+    return UserError(
+        f"torch.export cannot follow it{f' at {at}' if at else ''} ({why})",
+        where(path),
+        "A microcontroller runs a fixed graph, without an `if` or loop that depends on data: "
+        "compute both ways and add them up, weighted, or decide in the firmware",
+    )
 
 
 def _check_shape(
@@ -42,29 +54,38 @@ def _check_shape(
 ) -> None:
     """Runs the network once: what torch says then is clearer than what torch.export says."""
     import torch
+
+    with _running_layers(module) as running:
+        try:
+            with torch.no_grad():
+                module(inputs)
+        except Exception as error:
+            layer = f"layer {running[-1]}: " if running and running[-1] else ""
+            raise UserError(
+                f"the network does not take an input of {shape_text(options)} "
+                f"({layer}{first_line(error)})",
+                where(path),
+                "Set input_shape to the shape of one input, channels first",
+            ) from None
+
+
+@contextmanager
+def _running_layers(module: torch.nn.Module) -> Iterator[list[str]]:
+    """The names of the layers that are running, the innermost last; after an error, that met it."""
     from torch.nn.modules.module import register_module_forward_hook as after_each
     from torch.nn.modules.module import register_module_forward_pre_hook as before_each
 
-    running: list[torch.nn.Module] = []
+    names = {layer: name for name, layer in module.named_modules()}
+    running: list[str] = []
+
+    def enter(layer: torch.nn.Module, _: object) -> None:
+        running.append(names.get(layer, ""))
 
     def leave(*_: object) -> None:
         running.pop()
 
-    try:
-        with (
-            torch.no_grad(),
-            before_each(lambda layer, _: running.append(layer)),
-            after_each(leave),
-        ):
-            module(inputs)
-    except Exception as error:
-        layer = {layer: name for name, layer in module.named_modules()}.get(running[-1], "")
-        raise UserError(
-            f"the network does not take an input of {shape_text(options)} "
-            f"({f'layer {layer}: ' if layer else ''}{first_line(error)})",
-            where(path),
-            "Set input_shape to the shape of one input, channels first",
-        ) from None
+    with before_each(enter), after_each(leave):
+        yield running
 
 
 def example(path: Path, options: Options) -> torch.Tensor:

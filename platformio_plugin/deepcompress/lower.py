@@ -7,14 +7,16 @@ dropped. Pruning, folding and numbers are left to later stages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepcompress.decompose import decompose, decomposed
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.decompose import decompose
+from deepcompress.errors import UserError
 from deepcompress.graph import Graph, Node, Tensor
+from deepcompress.nearest import instead_of
 from deepcompress.ops import BY_ATEN, OPERATORS, concat
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
@@ -57,17 +59,61 @@ _DROP_AXIS = {"select", "squeeze", "view", "reshape"}
 _BOOKKEEPING = {"sym_size", "sym_constrain_range_for_size", "_assert_scalar", "_assert_async"}
 
 
-def lower(program: torch.export.ExportedProgram, *, name: str) -> Graph:
+@dataclass(frozen=True)
+class Layer:
+    """One call of the user's network, supported or not.
+
+    Attributes:
+        name: the user's for it.
+        op: its aten operator.
+        output_shape: without the batch; a size that is not fixed is a text.
+        parameters: how many numbers it reads that the network stores.
+        values: of all its inputs and its output together.
+        nodes: names of the Graph's nodes that it became.
+        problem: why it is not supported, or None.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int | str, ...]
+    parameters: int
+    values: int
+    nodes: tuple[str, ...] = ()
+    problem: UserError | None = None
+
+
+def lower(
+    program: torch.export.ExportedProgram,
+    *,
+    name: str,
+    see: Callable[[Layer], None] = lambda layer: None,
+) -> Graph:
     """The float Graph of an exported program.
 
     Args:
         program: as `load` gives it, aten calls not decomposed.
         name: of the model, a C identifier.
+        see: is told of each layer, in the order of the calls, before any error is raised.
 
     Raises:
-        UserError: an operator or a use of one that is not supported, naming the layer.
+        UserError: operators or uses of them that are not supported, naming the first layer; an
+            input whose shape is not fixed; an output that depends on none.
     """
-    return _Lowering(decompose(program), name).run()
+    walk = _Lowering(decompose(program), name)
+    graph = walk.run()
+    for layer in walk.layers:
+        see(layer)
+    problems = [layer.problem for layer in walk.layers if layer.problem]
+    if problems:
+        raise UserError(problems[0].what, problems[0].where, _and_more(problems))
+    return graph
+
+
+def _and_more(problems: list[UserError]) -> str:
+    """What to do about the first problem, and that it is not the only one."""
+    more = len(problems) - 1
+    also = f". {more} more of its calls are not supported: see `deepcompress check`" if more else ""
+    return problems[0].do + also
 
 
 @dataclass(frozen=True)
@@ -112,12 +158,19 @@ class Call:
         raise self.unsupported(f"its {argument} is computed, not stored", "Make it a parameter")
 
     def operand(self, argument: str) -> np.ndarray:
-        """A number, or a parameter, as an array."""
+        """A number, or a parameter, as an array. Raises UserError where it is computed."""
+        if argument not in self.constants and argument not in self.arguments:
+            raise self.unsupported(
+                f"its {argument} is computed while the network runs", "Make it a number"
+            )
         return self.constants.get(argument, np.asarray(self.arguments.get(argument)))
 
     def unsupported(self, what: str, do: str) -> UserError:
-        where = f"layer {self.layer} ({self.aten})" + (f", {self.source}" if self.source else "")
-        return UserError(what, where, do)
+        return UserError(what, _place(self.layer, self.aten, self.source), do)
+
+
+def _place(layer: str, aten: str, source: str) -> str:
+    return f"layer {layer} ({aten})" + (f", {source}" if source else "")
 
 
 class _Lowering:
@@ -135,6 +188,8 @@ class _Lowering:
         self.ranges: dict[str, Range] = {}
         self.turned: set[str] = set()
         self.nodes: list[Node] = []
+        self.layers: list[Layer] = []
+        self.refused: set[str] = set()
 
     def run(self) -> Graph:
         outputs: tuple[str, ...] = ()
@@ -142,7 +197,10 @@ class _Lowering:
             if fx.op == "placeholder" and fx.name in self.user_inputs:
                 self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
             elif fx.op == "call_function":
-                self.call(fx)
+                try:
+                    self.call(fx)
+                except UserError as problem:
+                    self.refuse(fx, problem)
             elif fx.op == "output":
                 given = (argument for argument in fx.args[0] if argument is not None)
                 outputs = tuple(self.tensor_of(argument) for argument in given)
@@ -150,6 +208,31 @@ class _Lowering:
         ranges = spread(self.ranges, self.nodes)
         nodes = tuple(self.nodes)
         return Graph(self.name, self.tensors, nodes, self.user_inputs, outputs, ranges)
+
+    def refuse(self, fx: torch.fx.Node, problem: UserError) -> None:
+        """A layer that is not supported: what reads it goes on as if its result were there."""
+        sizes = tuple(str(size) for size in _value(fx).shape[1:])
+        shape = tuple(int(size) if size.isdigit() else size for size in sizes)
+        self.tensors[fx.name] = Tensor(fx.name, tuple(s for s in shape if isinstance(s, int)))
+        self.refused.add(fx.name)
+        name = self.layer_name(fx, _named_arguments(_computing(fx)))
+        self.layers.append(self.layer(fx, name, _aten_name(fx), shape, problem=problem))
+
+    def layer(
+        self,
+        fx: torch.fx.Node,
+        name: str,
+        aten: str,
+        shape: tuple[int | str, ...],
+        *,
+        nodes: tuple[str, ...] = (),
+        problem: UserError | None = None,
+    ) -> Layer:
+        read = _tensor_arguments(_computing(fx))
+        stored = sum(self.constants[a.name].numel() for a in read if a.name in self.constants)
+        known = [self.tensors.get(self.resolved(a.name)) for a in read]
+        values = sum(tensor.size for tensor in (*known, self.tensors.get(fx.name)) if tensor)
+        return Layer(name, aten, shape, stored, values, nodes, problem)
 
     def copy_of_input(self, name: str) -> str:
         """An output that is an input as it came is copied: it may lie in the caller's memory."""
@@ -169,7 +252,10 @@ class _Lowering:
             return  # each of the results is a call of its own
         if self.fold_constant(fx, aten):
             return
-        if aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
+        if aten == "getitem" and fx.args[0].name in self.refused:
+            self.refused.add(fx.name)
+            self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
+        elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
             self.drop_layers(fx, aten)
@@ -203,6 +289,8 @@ class _Lowering:
             node = Node(name, op, inputs, output, attributes, parameters, source=call.source)
             self.nodes.append(node)
             inputs = (output,)
+        nodes = tuple(name for name, *_ in parts)
+        self.layers.append(self.layer(fx, call.layer, aten, call.output_shape, nodes=nodes))
 
     def state(self, fx: torch.fx.Node, aten: str) -> None:
         """What a call says of a tensor's scale. Where it lets few bits through, it is a clamp."""
@@ -257,6 +345,12 @@ class _Lowering:
                 if getattr(value, "name", None) in self.constants:
                     constants[f"{name}.{i}"] = _read_only(self.constants[value.name])
         data = self.data_of(fx)
+        if not data:
+            raise UserError(
+                "it reads no input, and is not computed here",
+                _place(self.layer_name(fx, arguments), aten, _source_line(fx)),
+                "Store its result in __init__, with register_buffer",
+            )
         turned = data[0].name in self.turned
         axes = Axes(aten, arguments, len(_value(data[0]).shape), turned).with_samples_first()
         mixed = any((argument.name in self.turned) != turned for argument in data)
@@ -326,7 +420,7 @@ class _Lowering:
             modules = list((fx.meta.get("nn_module_stack") or {}).values())
             name = modules[-1][0] if len(modules) > 1 else fx.name
             name = name.removeprefix("L['self'].")
-        taken = {node.name for node in self.nodes}
+        taken = {node.name for node in self.nodes} | {layer.name for layer in self.layers}
         return next(n for n in (name, *(f"{name}_{i}" for i in range(2, 9999))) if n not in taken)
 
     def fold_constant(self, fx: torch.fx.Node, aten: str) -> bool:
@@ -355,10 +449,13 @@ class _Lowering:
         with torch.no_grad():
             return fx.target(*args, **kwargs)
 
-    def tensor_of(self, fx: Any) -> str:
-        name = getattr(fx, "name", str(fx))
+    def resolved(self, name: str) -> str:
         while name in self.alias:
             name = self.alias[name]
+        return name
+
+    def tensor_of(self, fx: Any) -> str:
+        name = self.resolved(getattr(fx, "name", str(fx)))
         if name not in self.tensors:
             raise UserError(
                 "a result does not depend on the input",
@@ -382,10 +479,7 @@ def pieces(call: Call) -> list[Piece]:
         return [before, *pieces(image), after]
     named = _by_use(call)
     if named.aten not in BY_ATEN:
-        raise call.unsupported(
-            f"the operator {call.aten} is not supported{did_you_mean(call.aten, BY_ATEN)}",
-            f"Supported are {', '.join(_supported())}; replace the layer by these",
-        )
+        raise call.unsupported(f"the operator {call.aten} is not supported", instead_of(call.aten))
     op = BY_ATEN[named.aten]
     if op == "scale_shift" and call.output_shape != call.input_shape:
         return pieces(_expanded(call)) + pieces(replace(call, input_shapes=(call.output_shape,)))
@@ -480,11 +574,6 @@ def _gives_tensor(fx: torch.fx.Node) -> bool:
     return value is None or isinstance(value, (list, tuple)) or hasattr(value, "shape")
 
 
-def _supported() -> list[str]:
-    """Names of aten calls, as the user knows them."""
-    return sorted({aten.removesuffix("_constant") for aten in BY_ATEN} | decomposed())
-
-
 def _value(fx: torch.fx.Node) -> torch.Tensor:
     """A stand-in for a node's result, for the first where it has several."""
     value = fx.meta["val"]
@@ -500,7 +589,7 @@ def _shape(fx: torch.fx.Node, samples: int = 0) -> tuple[int, ...]:
         raise UserError(
             f"its shape {tuple(value.shape)} is dynamic beyond the batch",
             f"tensor {fx.name}",
-            "Export the model with fixed sizes; only the batch may be dynamic",
+            "Say which sizes it shall have with input_shape; or export the model with fixed ones",
         )
     return tuple(int(size) for size in sizes)
 

@@ -54,10 +54,12 @@ class Stated:
 
 def read_stated(call: Call) -> Stated | None:
     """What one of `QUANTIZERS` says, or None where that is no one scale of up to 8 bits."""
+    if "scale" not in {**call.arguments, **call.constants}:
+        return None
     scale, zero_point, low, high = (
         call.operand(name) for name in ("scale", "zero_point", "quant_min", "quant_max")
     )
-    if scale.dtype == object or scale.size != 1:
+    if scale.size != 1:
         return None
     unsigned = 128 if low >= 0 else 0
     if low - unsigned < -128 or high - unsigned > 127:
