@@ -13,6 +13,7 @@ import pytest
 EXAMPLE = Path(__file__).parent.parent / "examples" / "lenet5_mnist"
 sys.path.insert(0, str(EXAMPLE))
 
+import camera  # noqa: E402
 import drawing  # noqa: E402
 import evaluate  # noqa: E402
 import measure  # noqa: E402
@@ -173,3 +174,23 @@ def test_the_float_firmware_agrees_with_torch(arm_tools: None, images: np.ndarra
     evaluate.build("virtual_m4_float")
     scores = evaluate.firmware_scores("virtual_m4_float", images[:20])
     np.testing.assert_allclose(scores, evaluate.float_scores(images[:20]), atol=1e-3)
+
+
+def test_digits_in_frames_of_a_camera_are_read(images: np.ndarray) -> None:
+    evaluate.build("native_camera")
+    read = camera.firmware_reads("native_camera", camera.frames_of(images[:300]))
+    assert np.mean(read == evaluate.test_set()[1][:300]) >= 0.97
+
+
+def test_a_blank_page_has_no_digit() -> None:
+    evaluate.build("native_camera")
+    blank = np.random.default_rng(1).normal(180, 4, (1, camera.HEIGHT, camera.WIDTH))
+    assert camera.firmware_reads("native_camera", blank.astype(np.uint8)).tolist() == [255]
+
+
+def test_a_virtual_board_finds_digits_in_frames(arm_tools: None) -> None:
+    command = [*evaluate.pio_run("virtual_m4_camera"), "-t", "upload"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test image 18: 3 read as 3" in done.stdout
+    assert done.stdout.count(" read as ") == 11

@@ -1,0 +1,75 @@
+"""Puts test digits into frames as a camera sees them, and has the firmware read those.
+
+    python camera.py       # writes the sentence in README.md
+
+There is no camera here: the frames are made of MNIST's images, at any place in the middle of the
+frame, two to four times as large, as dark ink on paper that is lit unevenly, a little blurred,
+with noise.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate, pad
+
+HERE = Path(__file__).resolve().parent
+HEIGHT, WIDTH = 120, 160
+FRAMES = 2_000
+MARKS = "<!-- camera: written by camera.py -->", "<!-- end of camera -->"
+
+
+def main() -> None:
+    images, labels = (part[:FRAMES] for part in evaluate.test_set())
+    evaluate.build("native_camera")
+    right = 100 * float(np.mean(firmware_reads("native_camera", frames_of(images)) == labels))
+    alone = evaluate.percent_right(evaluate.reference_scores(images), labels)
+    text = (
+        f"Of {FRAMES:,} test digits the firmware reads {right:.1f}% in such frames, and "
+        f"{alone:.1f}% as MNIST's own images."
+    )
+    begin, end = map(re.escape, MARKS)
+    path = HERE / "README.md"
+    whole = path.read_text()
+    path.write_text(re.sub(f"(?s)(?<={begin}).*(?={end})", f"\n\n{text}\n\n", whole))
+    print(text)
+
+
+def frames_of(images: np.ndarray, seed: int = 1) -> np.ndarray:
+    """uint8 [n, HEIGHT, WIDTH] of uint8 images [n, 1, 32, 32]."""
+    random = np.random.default_rng(seed)
+    return np.stack([_frame(image[0, 2:30, 2:30], random) for image in images])
+
+
+def _frame(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    side = int(random.integers(56, 112))
+    ink = torch.from_numpy(image.astype(np.float32) / 255)[None, None]
+    ink = interpolate(ink, (side, side), mode="bilinear", align_corners=False)
+    top = int(random.integers(0, HEIGHT - side + 1))
+    left = int(random.integers(0, HEIGHT - side + 1)) + (WIDTH - HEIGHT) // 2
+    ink = pad(ink, (left, WIDTH - side - left, top, HEIGHT - side - top))
+    ink = avg_pool2d(pad(ink, (1, 1, 1, 1)), 3, 1)[0, 0].numpy()
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / WIDTH - 0.5
+    brightness, across, down = random.uniform([130, -80, -80], [210, 80, 80])
+    paper = np.clip(brightness + across * x + down * y, 40, 250)
+    seen = paper * (1 - random.uniform(0.5, 0.9) * ink) + random.normal(0, 3, ink.shape)
+    return np.clip(np.round(seen), 0, 255).astype(np.uint8)
+
+
+def firmware_reads(environment: str, frames: np.ndarray) -> np.ndarray:
+    """What a built firmware reads in each frame, 255 where it finds nothing: uint8 [n]."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "frames.bin").write_bytes(frames.tobytes())
+        program = HERE / ".pio/build" / environment / "program"
+        subprocess.run([program], cwd=folder, check=True)
+        return np.fromfile(Path(folder, "read.bin"), np.uint8)
+
+
+if __name__ == "__main__":
+    main()
