@@ -49,3 +49,24 @@ def test_buffers_alive_together_never_overlap_and_lie_on_words(spans: list) -> N
             if a.meets(b):
                 low, high = sorted((a, b), key=lambda x: addresses[x.name])
                 assert addresses[low.name] + low.size <= addresses[high.name]
+
+
+def test_the_copy_of_an_input_lies_over_it_and_does_not_end_behind_it() -> None:
+    """A padded convolution copies its input to scratch, from the front on, and is done with it."""
+    input_ = _Buffer("in", 64, 0, 1, (_Span(0, 64, 0, 1, "in"),))
+    others = [_Buffer("in scratch", 100, 1, 1, eats="in"), _Buffer("out", 32, 1, 2)]
+    buffers = [input_, *others]
+    addresses = place(buffers)
+    assert extent(buffers) == 100 + 32
+    assert addresses["in scratch"] + 100 <= addresses["in"] + 64
+
+
+def test_an_input_that_is_read_again_is_not_copied_over() -> None:
+    input_ = _Buffer("in", 64, 0, 2, (_Span(0, 64, 0, 2, "in"),))
+    assert extent([input_, _Buffer("in scratch", 100, 1, 1), _Buffer("out", 32, 1, 2)]) == 196
+
+
+def test_no_byte_is_wasted_where_the_largest_had_better_not_go_first() -> None:
+    lives = [(12, 1, 3), (8, 2, 2), (32, 3, 5), (16, 4, 6), (28, 0, 2)]
+    buffers = [_Buffer(str(i), *life) for i, life in enumerate(lives)]
+    assert extent(buffers) == 32 + 16

@@ -19,6 +19,13 @@
 #define DC_HAS_DSP 0
 #endif
 
+/* Whether a word may be loaded from any address at no great cost: all but Armv6-M. */
+#if defined(__ARM_FEATURE_UNALIGNED) || DC_HAS_DSP
+#define DC_HAS_UNALIGNED 1
+#else
+#define DC_HAS_UNALIGNED 0
+#endif
+
 /* Whether the instructions can be written as such. Immediate operands are constants only where the
  * compiler optimizes. */
 #if defined(__ARM_FEATURE_DSP) && defined(__OPTIMIZE__) && defined(__GNUC__) &&                    \

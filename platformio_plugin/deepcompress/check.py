@@ -14,7 +14,7 @@ from deepcompress.errors import UserError
 from deepcompress.forward import forward_numpy
 from deepcompress.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
 from deepcompress.ops import OPERATORS
-from deepcompress.plan import is_stateful
+from deepcompress.plan import copies_input, is_stateful
 
 
 def shapes_follow(graph: Graph) -> None:
@@ -109,11 +109,15 @@ def buffers_do_not_collide(plan: Plan) -> None:
             values[node.output] = _renamed(graph, node, [values[name] for name in node.inputs])
             continue
         scratch = slice(step.scratch, step.scratch + step.scratch_bytes)
+        eaten = copies_input(plan.encoded, node) and scratch.stop <= span(node.inputs[0]).stop
+        written = span(node.output)
+        if eaten:
+            require(node.inputs[0], node.name)
         if scratch not in kept:
             arena[scratch] = 0
-        written = span(node.output)
         for name in node.inputs:
-            require(name, node.name)
+            if not eaten:
+                require(name, node.name)
             in_place = getattr(OPERATORS[node.op], "IN_PLACE", False) and span(name) == written
             if not in_place and _meet(span(name), written):
                 raise AssertionError(f"{node.name}: its output overlaps {name}")

@@ -7,7 +7,7 @@ ping-pong of two buffers (Unlu, arXiv 2007.01348), of the size of the largest ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
+from random import Random
 
 from deepcompress.cost import estimate
 from deepcompress.encode import stored_weights
@@ -18,17 +18,25 @@ from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
-_EXHAUSTIVE = 6
+_ATTEMPTS = 500  # to place buffers in fewer bytes
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Bytes of a buffer, from `offset` on, that are needed from step `first` to `last`."""
+    """Bytes of a buffer, from `offset` on, that are needed from step `first` to `last`.
+
+    Attributes:
+        tensor: which lies there.
+        eats: of scratch that a tensor is copied to from the front on, as its last use: this tensor,
+            over which it may lie as long as it does not end behind it.
+    """
 
     offset: int
     size: int
     first: int
     last: int
+    tensor: str = ""
+    eats: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,8 @@ class _Buffer:
     """Bytes that are needed from step `first` to step `last`, both included.
 
     Attributes:
-        parts: of a buffer in which several tensors lie, which of its bytes are needed when.
+        parts: of a buffer in which tensors lie, which of its bytes are needed when.
+        eats: see `_Span`.
     """
 
     name: str
@@ -44,10 +53,11 @@ class _Buffer:
     first: int
     last: int
     parts: tuple[_Span, ...] = ()
+    eats: str = ""
 
     @property
     def spans(self) -> tuple[_Span, ...]:
-        return self.parts or (_Span(0, self.size, self.first, self.last),)
+        return self.parts or (_Span(0, self.size, self.first, self.last, eats=self.eats),)
 
     def meets(self, other: _Buffer) -> bool:
         return self.first <= other.last and other.first <= self.last
@@ -88,15 +98,29 @@ def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
     return max(taps, column_words(node.weight)) if encoding == "dense" else taps
 
 
+def copies_input(encoded: EncodedGraph, node: IntegerNode) -> bool:
+    """Whether a kernel begins by copying its whole input to the end of its scratch.
+
+    It does so from the front on. So the scratch may lie over the input, if it ends where the input
+    does or before: what is written never catches up with what is still to be read.
+    """
+    return node.op == "conv2d" and node.attributes.groups == 1 and _copied_bytes(encoded, node) > 0
+
+
+def _copied_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
+    """Of a convolution's scratch, the copy of its input or of that of a group."""
+    weight = encoded.weights[node.name]
+    shape = encoded.integer.tensors[node.inputs[0]].shape
+    return 0 if weight.encoding == "panel" else copied_bytes(node.attributes, shape, weight.tiles)
+
+
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
     shape = encoded.integer.tensors[node.inputs[0]].shape
     if hasattr(OPERATORS[node.op], "scratch_bytes"):
         return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     if node.op != "conv2d":
         return 0
-    weight = encoded.weights[node.name]
-    copied = 0 if weight.encoding == "panel" else copied_bytes(node.attributes, shape, weight.tiles)
-    return 4 * scratch_words(encoded, node) + copied
+    return 4 * scratch_words(encoded, node) + _copied_bytes(encoded, node)
 
 
 def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
@@ -107,7 +131,7 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
     dies = last_uses(graph)
     within: dict[str, list[_Span]] = {}
     for name, at in laid.places.items():
-        span = _Span(at.offset, graph.tensors[name].size, born[name], dies[name])
+        span = _Span(at.offset, graph.tensors[name].size, born[name], dies[name], name)
         within.setdefault(at.root, []).append(span)
     tensors = [
         _Buffer(
@@ -121,7 +145,12 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
     ]
     scratch = [
         _Buffer(
-            scratch_name(node), size, *((-1, len(graph.nodes)) if is_stateful(node) else (i, i))
+            scratch_name(node),
+            size,
+            *((-1, len(graph.nodes)) if is_stateful(node) else (i, i)),
+            eats=node.inputs[0]
+            if copies_input(encoded, node) and dies[node.inputs[0]] == i
+            else "",
         )
         for i, node in enumerate(graph.nodes)
         if (size := _scratch_bytes(encoded, node))
@@ -130,18 +159,43 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
 
 
 def place(buffers: list[_Buffer]) -> dict[str, int]:
-    """Addresses such that buffers needed at the same time do not overlap: the best order found.
+    """Addresses such that buffers needed at the same time do not overlap: the best found.
 
-    Each order places a buffer at the lowest address that is free throughout its life. Tried are the
-    largest first, the earliest first, and for few buffers every order.
+    Buffers are placed one after the other, each at the lowest address that is free throughout its
+    life. The largest go first; then any two change places, for as long as that makes nothing worse
+    and bytes may be left to gain. What is tried is the same each time.
     """
-    orders = [
-        sorted(buffers, key=lambda b: (-b.size, b.first)),
-        sorted(buffers, key=lambda b: (b.first, -b.size)),
-    ]
-    if len(buffers) <= _EXHAUSTIVE:
-        orders.extend(map(list, permutations(buffers)))
-    return min((_place_in_order(order) for order in orders), key=lambda a: _extent(a, buffers))
+    order = sorted(buffers, key=lambda b: (-b.size, b.first))
+    best = _place_in_order(order)
+    least, chance = _least(buffers), Random(0)
+    for _ in range(_ATTEMPTS):
+        if _extent(best, buffers) < least + ALIGNMENT:
+            break
+        one, other = (chance.randrange(len(order)) for _ in range(2))
+        changed = order.copy()
+        changed[one], changed[other] = order[other], order[one]
+        addresses = _place_in_order(changed)
+        if _extent(addresses, buffers) <= _extent(best, buffers):
+            order, best = changed, addresses
+    return best
+
+
+def _least(buffers: list[_Buffer]) -> int:
+    """The most bytes that are needed at one step: no placement takes less."""
+    steps = range(max((b.last for b in buffers), default=0) + 1)
+    return max((sum(_needed(b, step, buffers) for b in buffers) for step in steps), default=0)
+
+
+def _needed(buffer: _Buffer, step: int, buffers: list[_Buffer]) -> int:
+    """Bytes of a buffer in which something lies at a step, but for what is eaten there."""
+    eaten = {b.eats for b in buffers if b.eats and b.first == step}
+    spans = [s for s in buffer.spans if s.first <= step <= s.last and s.tensor not in eaten]
+    reached = total = 0
+    for span in sorted(spans, key=lambda s: s.offset):
+        end = span.offset + span.size
+        total += max(0, end - max(span.offset, reached))
+        reached = max(reached, end)
+    return total
 
 
 def _extent(addresses: dict[str, int], buffers: list[_Buffer]) -> int:
@@ -167,16 +221,17 @@ def _forbidden(
     buffer: _Buffer, others: list[_Buffer], addresses: dict[str, int]
 ) -> list[tuple[int, int]]:
     """Ranges (a, b): at a < address < b, bytes would be shared that are needed at the same time."""
-    return [
-        (
-            addresses[other.name] + taken.offset - span.offset - span.size,
-            addresses[other.name] + taken.offset + taken.size - span.offset,
-        )
-        for other in others
-        for taken in other.spans
-        for span in buffer.spans
-        if span.first <= taken.last and taken.first <= span.last
-    ]
+    ranges = []
+    for other in others:
+        for taken in other.spans:
+            begin = addresses[other.name] + taken.offset
+            end = begin + taken.size
+            for span in buffer.spans:
+                if span.first <= taken.last and taken.first <= span.last:
+                    before = end if span.eats and span.eats == taken.tensor else begin
+                    after = end - span.size if taken.eats and taken.eats == span.tensor else end
+                    ranges.append((before - span.offset - span.size, after - span.offset))
+    return ranges
 
 
 def _aligned(address: int) -> int:

@@ -19,14 +19,16 @@ enum dc_conv2d_tiles {
 };
 
 typedef struct {
-    int32_t in_channels, in_height, in_width;    /* in_channels of one group; padding included */
+    int32_t in_channels;         /* of one group */
+    int32_t in_height, in_width; /* of a channel, with the padding that is not the next one's */
     int32_t out_channels, out_height, out_width; /* after pooling */
     int32_t groups;
     int32_t kernel_height, kernel_width;
     int32_t stride_height, stride_width;
     int32_t dilation_height, dilation_width;
-    int32_t padded; /* whether any of the next four is above 0 */
-    int32_t pad_top, pad_left, pad_bottom, pad_right;
+    int32_t padded;                                   /* whether any of the next five is above 0 */
+    int32_t pad_top, pad_left, pad_bottom, pad_right; /* the last two: not the next one's */
+    int32_t pad_end;   /* padding behind the last channel, which has no next one */
     int32_t pad_value; /* zero point of the input */
     int32_t pooled;    /* whether the next four mean anything */
     int32_t pool_height, pool_width;
@@ -74,18 +76,16 @@ DC_INLINE int32_t dc_conv2d_flip(const dc_conv2d *layer) {
     return dc_conv2d_is_narrow(layer) ? -128 : 0;
 }
 
+/* From the front on: `to` may lie before `from`, and overlap it. */
 DC_INLINE int8_t *dc_conv2d_copy(const dc_conv2d *layer, int8_t *to, const int8_t *from,
                                  int32_t count) {
-    if (!dc_conv2d_is_narrow(layer)) {
-        memcpy(to, from, (size_t)count);
-        return to + count;
-    }
-    for (; count >= 4; count -= 4, to += 4, from += 4) {
-        const uint32_t word = dc_load_word(from) ^ 0x80808080;
+    const int32_t flip = dc_conv2d_flip(layer);
+    for (; DC_HAS_UNALIGNED && count >= 4; count -= 4, to += 4, from += 4) {
+        const uint32_t word = dc_load_word(from) ^ (flip ? 0x80808080 : 0);
         memcpy(to, &word, sizeof word);
     }
     for (; count > 0; --count) {
-        *to++ = (int8_t)(*from++ ^ -128);
+        *to++ = (int8_t)(*from++ ^ flip);
     }
     return to;
 }
@@ -103,7 +103,11 @@ DC_INLINE int32_t dc_conv2d_group_size(const dc_conv2d *layer) {
            (layer->in_width - layer->pad_left - layer->pad_right);
 }
 
-/* The input of one group; if it is padded or narrow, a copy of it in scratch. */
+/*
+ * The input of one group; if it is padded or narrow, a copy of it in scratch. What is padded right
+ * of a row is left of the next as well, and below a channel, above the next. The copy may lie over
+ * the input if it does not end behind it: it never catches up with what is still to be read.
+ */
 DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *input,
                                       int32_t *scratch) {
     int8_t *const padded = (int8_t *)(scratch + layer->scratch_words);
@@ -126,6 +130,7 @@ DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *inpu
         }
         to = dc_conv2d_fill(layer, to, layer->pad_bottom * layer->in_width);
     }
+    dc_conv2d_fill(layer, to, layer->pad_end);
     return padded;
 }
 

@@ -172,12 +172,13 @@ def c_parameters(
         # All positions are one row, so that none is left over at the ends of rows.
         height, width = 1, height * width
         out_height, out_width = 1, out_height * out_width
-    top, left, bottom, right = a.padding
+    top, left, *_ = a.padding
+    rows, columns, end = _bordered(a, height, width)
     pool = a.pool or MaxPool2d((1, 1), (1, 1))
     return {
         "in_channels": a.in_channels // a.groups,
-        "in_height": height + top + bottom,
-        "in_width": width + left + right,
+        "in_height": rows,
+        "in_width": columns,
         "out_channels": a.out_channels,
         "out_height": out_height,
         "out_width": out_width,
@@ -188,8 +189,9 @@ def c_parameters(
         "padded": int(any(a.padding)),
         "pad_top": top,
         "pad_left": left,
-        "pad_bottom": bottom,
-        "pad_right": right,
+        "pad_bottom": rows - height - top,
+        "pad_right": columns - width - left,
+        "pad_end": end,
         "pad_value": quantization[0].zero_point,
         "pooled": int(a.pool is not None),
         **height_width("pool", pool.kernel),
@@ -233,8 +235,21 @@ def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
 def _group_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
     """A group's input [channels, height, width] with its padding."""
     channels, height, width = shape[0] // a.groups, *shape[1:]
+    rows, columns, end = _bordered(a, height, width)
+    return channels * rows * columns + end
+
+
+def _bordered(a: Conv2d, height: int, width: int) -> tuple[int, int, int]:
+    """Rows and columns of a channel in a padded copy, and values behind the last channel.
+
+    What is right of a row is left of the next, and what is below a channel is above the next: these
+    share it, unless a kernel is so large that its taps would step back.
+    """
     top, left, bottom, right = a.padding
-    return channels * (height + top + bottom) * (width + left + right)
+    rows, columns = height + max(top, bottom), width + max(left, right)
+    if a.extent[0] > rows or a.extent[1] > columns:
+        return height + top + bottom, width + left + right, 0
+    return rows, columns, min(top, bottom) * columns + min(left, right)
 
 
 def macs(attributes: Conv2d, weights: int, output: tuple[int, ...]) -> int:
