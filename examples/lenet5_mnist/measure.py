@@ -13,9 +13,8 @@ from pathlib import Path
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
-NETWORK = re.compile(r"lenet5_|dc_")  # symbols of either network: its code and its constants
 ARENA = re.compile(r"_ZL7network")  # the object of host.cpp, which is nothing but its arena
-INFER = re.compile(r"\w+_infer_uint8")
+INFER = re.compile(r"\w+_infer_u?int8")
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,13 @@ class Needs:
     cycles: int
 
 
-def measure(elf: Path) -> Needs:
-    """What the firmware in `elf` needs. Raises RuntimeError if it cannot be profiled."""
+def measure(elf: Path, name: str = "lenet5") -> Needs:
+    """What the firmware in `elf` needs. Raises RuntimeError if it cannot be profiled.
+
+    Args:
+        name: of the network; the symbols of its code and constants, and of kernels', begin so.
+    """
+    network = re.compile(f"{name}_|dc_")
     with elf.open("rb") as file:
         content = ELFFile(file)
         symbols = {
@@ -47,9 +51,9 @@ def measure(elf: Path) -> Needs:
         loaded = [s["p_filesz"] for s in content.iter_segments() if s["p_type"] == "PT_LOAD"]
     cost = profile(elf)
     return Needs(
-        network_flash_bytes=sum(size for name, size in symbols.values() if NETWORK.match(name)),
+        network_flash_bytes=sum(size for of, size in symbols.values() if network.match(of)),
         flash_bytes=sum(loaded),
-        arena_bytes=sum(size for name, size in symbols.values() if ARENA.match(name)),
+        arena_bytes=sum(size for of, size in symbols.values() if ARENA.match(of)),
         stack_bytes=cost["stack_bytes"],
         ram_bytes=sum(writable),
         cycles=round(cost["cycles"]),

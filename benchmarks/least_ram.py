@@ -1,0 +1,122 @@
+"""The bytes that no plan of a network can do without, whatever the order of its layers.
+
+At each layer, what is still to be read and what is being written must be there at the same time:
+the most of that over the layers, in the order in which it is least. Free of charge are what only
+renames bytes (a reshape, a slice, a concatenation), and writing over an input that nobody reads
+any more where the kernel can. Addresses are left out of it, so that a plan may need more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deepcompress.graph import IntegerGraph, IntegerNode, Plan
+from deepcompress.ops import OPERATORS
+from deepcompress.plan import copies_input
+
+Piece = tuple[str, int, int]  # the bytes [begin, end) of a tensor that a layer computes
+
+
+def least_ram(plan: Plan, *, scratch: bool) -> int:
+    """Bytes, with or without what the kernels of this plan work in.
+
+    Finds the best order among all: of each set of layers that may have run, only the least that it
+    took to get there matters.
+    """
+    graph = plan.encoded.integer
+    pieces = _pieces(graph)
+    layers = [node for node in graph.nodes if not _renames(graph, node)]
+    extra = {step.node.name: step.scratch_bytes if scratch else 0 for step in plan.steps}
+    eating = {node.name for node in layers if scratch and copies_input(plan.encoded, node)}
+    least = {frozenset[str](): 0}
+    for _ in layers:
+        after: dict[frozenset[str], int] = {}
+        for done, so_far in least.items():
+            left = [node for node in layers if node.name not in done]
+            for node in _ready(left, graph, pieces):
+                cost = _bytes_at(node, left, graph, pieces, extra, eating)
+                reached = done | {node.name}
+                after[reached] = min(after.get(reached, cost + so_far), max(cost, so_far))
+        least = after
+    return min(least.values())
+
+
+def _bytes_at(
+    node: IntegerNode,
+    left: list[IntegerNode],
+    graph: IntegerGraph,
+    pieces: dict[str, list[Piece]],
+    extra: dict[str, int],
+    eating: set[str],
+) -> int:
+    """While a layer runs: all that it and those behind it read of what is there, and its output."""
+    later = [name for other in left if other is not node for name in other.inputs]
+    to_come = {other.output for other in left}
+    kept = _present([*later, *graph.outputs], to_come, pieces)
+    read = _present([*later, *graph.outputs, *node.inputs], to_come, pieces)
+    output = graph.tensors[node.output].size
+    if getattr(OPERATORS[node.op], "IN_PLACE", False) and _size(read) - _size(kept) >= output:
+        output = 0
+    return _size(kept if node.name in eating else read) + output + extra.get(node.name, 0)
+
+
+def _present(names: list[str], to_come: set[str], pieces: dict[str, list[Piece]]) -> set[Piece]:
+    return {piece for name in names for piece in pieces[name] if piece[0] not in to_come}
+
+
+def _size(pieces: set[Piece]) -> int:
+    """Bytes of the union of pieces."""
+    total, tensor, reached = 0, "", 0
+    for root, begin, end in sorted(pieces):
+        if root != tensor:
+            tensor, reached = root, 0
+        total += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _ready(
+    left: list[IntegerNode], graph: IntegerGraph, pieces: dict[str, list[Piece]]
+) -> Iterator[IntegerNode]:
+    """The layers whose inputs are computed."""
+    to_come = {node.output for node in left}
+    for node in left:
+        if not any(root in to_come for name in node.inputs for root, _, _ in pieces[name]):
+            yield node
+
+
+def _renames(graph: IntegerGraph, node: IntegerNode) -> bool:
+    """Whether the output is bytes of the inputs as they lie there, or could be."""
+    shapes = [graph.tensors[name].shape for name in node.inputs]
+    operator = OPERATORS[node.op]
+    if hasattr(operator, "view"):
+        return operator.view(node.attributes, shapes[0]) is not None
+    return hasattr(operator, "parts") and operator.parts(node.attributes, shapes) is not None
+
+
+def _pieces(graph: IntegerGraph) -> dict[str, list[Piece]]:
+    """The bytes that each tensor is made of."""
+    pieces: dict[str, list[Piece]] = {
+        name: [(name, 0, graph.tensors[name].size)] for name in graph.inputs
+    }
+    for node in graph.nodes:
+        size = graph.tensors[node.output].size
+        if not _renames(graph, node):
+            pieces[node.output] = [(node.output, 0, size)]
+        elif len(node.inputs) > 1:
+            pieces[node.output] = [piece for name in node.inputs for piece in pieces[name]]
+        else:
+            shape = graph.tensors[node.inputs[0]].shape
+            begin = OPERATORS[node.op].view(node.attributes, shape)
+            pieces[node.output] = list(_cut(pieces[node.inputs[0]], begin, begin + size))
+    return pieces
+
+
+def _cut(pieces: list[Piece], begin: int, end: int) -> Iterator[Piece]:
+    """The bytes [begin, end) of the pieces, one behind the other."""
+    for root, first, last in pieces:
+        size = last - first
+        low, high = max(begin, 0), min(end, size)
+        if low < high:
+            yield root, first + low, first + high
+        begin, end = begin - size, end - size

@@ -1,0 +1,331 @@
+"""Whole networks that people have: flash, RAM, cycles, and what int8 makes of their answers.
+
+    make networks                            # writes results/networks.json and docs/networks.md
+    python benchmarks/networks.py U-Net GRU  # only what is called so; writes nothing
+
+Each network is trained for a minute, once dense and once more with 80% of each layer's weights at
+zero; the files are kept in the build folder. `pio run` builds each for the virtual Cortex-M4. The
+firmware's answers must equal `reference.py`'s, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import architectures
+import numpy as np
+import tasks
+import torch
+from deepcompress.batches import shape_of
+from deepcompress.compile import Compiled, compile_model
+from deepcompress.forward import forward_numpy
+from deepcompress.options import Target, parse
+from deepcompress.reference import dequantize, quantize_inputs, run
+from deepcompress.write import write
+from least_ram import least_ram
+from measuring import BUILD, ROOT
+from readme import replace_part
+from tasks import Samples
+from torch import nn
+from training import train
+
+sys.path.insert(0, str(architectures.EXAMPLE))
+
+from measure import Needs, measure
+
+RESULTS = ROOT / "benchmarks" / "results" / "networks.json"
+PAGE = ROOT / "docs" / "networks.md"
+MODELS = BUILD / "networks"
+CPU, BOARD, NAME = "cortex-m4", "virtual_m4", "net"
+SPARSITY = 0.8
+LEARNT, CALIBRATING, JUDGED = 4000, 64, 300  # samples
+IN_FIRMWARE = 20  # of those that are judged
+SETTLING = 128  # of those that are learnt
+RETRAINING = 400  # steps, at least
+
+INI = """\
+[env:{board}]
+platform = symlink://{root}/platforms/virtual
+board = {board}
+lib_deps = symlink://{root}
+custom_virtual_timeout = 3600
+custom_deepcompress_model =
+{models}
+{options}
+"""
+MAIN = """\
+#include <DeepCompress.h>
+#include <stdio.h>
+
+/* Answers each input of a file by its output in another; without the file, zeros. */
+template <class Network> static void run(const char *from, const char *to) {{
+    static Network network;
+    static int8_t input[Network::inputSize];
+    FILE *inputs = fopen(from, "rb");
+    if (inputs == NULL) {{
+        network.infer(input);
+        return;
+    }}
+    FILE *outputs = fopen(to, "wb");
+    while (fread(input, sizeof input, 1, inputs) == 1) {{
+        fwrite(network.infer(input).scores(), Network::outputSize, 1, outputs);
+    }}
+    fclose(outputs);
+}}
+
+int main() {{
+{calls}
+    return 0;
+}}
+"""
+CALL = '    run<DeepCompress::{Name}>("{name}.in", "{name}.out");'
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the benchmark's.
+
+    Attributes:
+        steps: of training; then again for what is sparse.
+    """
+
+    make: Callable[[], nn.Module]
+    task: Callable[[int, int], Samples]
+    steps: int = 600
+
+
+NETWORKS = {
+    "LeNet-5": Network(architectures.lenet5, tasks.digits, steps=0),
+    "CIFAR-10 network": Network(architectures.cifar10, partial(tasks.scenes, size=32)),
+    "DS-CNN": Network(architectures.ds_cnn, tasks.keywords),
+    "MobileNetV1 0.25": Network(architectures.mobilenet_v1, partial(tasks.presence, size=96)),
+    "ResNet-8": Network(architectures.resnet8, partial(tasks.scenes, size=32)),
+    "auto-encoder": Network(architectures.auto_encoder, tasks.spectra),
+    "MobileNetV2": Network(architectures.mobilenet_v2, partial(tasks.scenes, size=64)),
+    "1-D CNN": Network(architectures.activity, tasks.motions),
+    "U-Net": Network(architectures.unet, partial(tasks.outlines, size=48), steps=300),
+    "GRU": Network(architectures.gru, tasks.lines_of_digits),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network, dense or sparse.
+
+    Attributes:
+        flash_bytes, stack_bytes, cycles: of the linked firmware; code and constants, and one
+            inference.
+        least_bytes, least_working_bytes: see `least_ram`; of tensors, and with kernels' scratch.
+        signal_to_noise: of the int8 answers, in dB: how their difference from the float network's
+            compares with how these differ from input to input.
+        float_percent, int8_percent, same_percent: right answers, and equal ones; None where the
+            network does not classify.
+        exact: whether the firmware's answers equal the specification's.
+    """
+
+    network: str
+    sparsity: float
+    macs: int
+    nonzeros: int
+    flash_bytes: int
+    arena_bytes: int
+    stack_bytes: int
+    least_bytes: int
+    least_working_bytes: int
+    cycles: int
+    signal_to_noise: float
+    float_percent: float | None
+    int8_percent: float | None
+    same_percent: float | None
+    exact: bool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Whole networks on the virtual Cortex-M4.")
+    parser.add_argument("only", nargs="*", help="names of networks, as U-Net")
+    only = parser.parse_args().only
+    torch.set_num_threads(1)  # two that wait for each other are slower on a busy machine
+    rows = []
+    for name in only or NETWORKS:
+        for sparsity in (0, SPARSITY):
+            rows.append(measure_network(name, sparsity))
+            print(json.dumps(asdict(rows[-1])), flush=True)
+    print(table(rows))
+    if wrong := [row.network for row in rows if not row.exact]:
+        sys.exit(f"networks: not bit for bit what the specification says: {', '.join(wrong)}")
+    if not only:
+        RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        replace_part("networks", table(rows), page=PAGE)
+
+
+def measure_network(name: str, sparsity: float) -> Row:
+    network = NETWORKS[name]
+    model = trained(name, sparsity)
+    inputs, targets = network.task(CALIBRATING + JUDGED, 0)
+    calibration = model.with_suffix(".npz")
+    np.savez(calibration, inputs=inputs[:CALIBRATING])
+    options = {"calibration": str(calibration)}
+    compiled = compile_model(
+        model, name=NAME, options=parse(options, where="networks.py", target=Target(CPU))
+    )
+    elf = build(model.with_suffix(""), {NAME: model}, options)
+    inputs, targets = inputs[CALIBRATING:], targets[CALIBRATING:]
+    in_float = forward_numpy(compiled.graph, inputs)
+    integer = compiled.integer
+    answers = run(integer, quantize_inputs(inputs, integer))
+    in_int8 = dequantize(answers, integer.quantization[integer.outputs[0]])
+    (found,) = answers_of_firmware(elf, {NAME: compiled}, {NAME: inputs[:IN_FIRMWARE]}).values()
+    needs = measure(elf, NAME)
+    return Row(
+        network=name,
+        sparsity=sparsity,
+        **sizes(compiled, needs),
+        **quality(in_float, in_int8, targets),
+        exact=bool(np.array_equal(found, answers[:IN_FIRMWARE])),
+    )
+
+
+def trained(name: str, sparsity: float) -> Path:
+    """The `.pt` file of a network, made if it is not there."""
+    path = model_path(name, sparsity)
+    if path.is_file():
+        return path
+    network = NETWORKS[name]
+    inputs, targets = network.task(LEARNT, 1)
+    torch.manual_seed(0)
+    module = network.make()
+    if sparsity:
+        dense = torch.export.load(io.BytesIO(trained(name, 0).read_bytes()))
+        module.load_state_dict(dense.state_dict)
+    elif network.steps:
+        architectures.settle(module, torch.from_numpy(inputs[:SETTLING]))
+    steps = max(network.steps, RETRAINING) if sparsity else network.steps
+    print(f"{path.stem}: {steps} steps of training", file=sys.stderr, flush=True)
+    train(module, inputs, targets, steps=steps, sparsity=sparsity)
+    export(module, inputs[:1], path)
+    return path
+
+
+def model_path(name: str, sparsity: float) -> Path:
+    short = "".join(letter for letter in name.lower() if letter.isalnum())
+    return MODELS / f"{short}_{'sparse' if sparsity else 'dense'}.pt"
+
+
+def export(module: nn.Module, inputs: np.ndarray, path: Path) -> None:
+    """Writes an exported program for inputs like these, [1, *shape]."""
+    program = torch.export.export(module.eval(), (torch.from_numpy(inputs),))
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.getvalue())
+
+
+# --- firmware
+
+
+def build(folder: Path, models: Mapping[str, Path], options: Mapping[str, str]) -> Path:
+    """The ELF that `pio run` makes of a project of these models, by name."""
+    named = "\n".join(f"  {name} = {path}" for name, path in models.items())
+    lines = "\n".join(f"custom_deepcompress_{key} = {value}" for key, value in options.items())
+    ini = INI.format(root=ROOT, board=BOARD, models=named, options=lines)
+    calls = "\n".join(CALL.format(name=name, Name=name.capitalize()) for name in models)
+    write({"platformio.ini": ini}, folder)
+    write({"main.cpp": MAIN.format(calls=calls)}, folder / "src")
+    core = os.environ.get("PLATFORMIO_CORE_DIR", str(ROOT / ".tools" / "platformio"))
+    done = subprocess.run(
+        [sys.executable, "-m", "platformio", "run", "-d", folder, "-e", BOARD],
+        env={**os.environ, "PLATFORMIO_CORE_DIR": core, "DEEPCOMPRESS_PYTHON": sys.executable},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{folder} does not build:\n{(done.stdout + done.stderr)[-2000:]}")
+    return folder / ".pio" / "build" / BOARD / "firmware.elf"
+
+
+def answers_of_firmware(
+    elf: Path, compiled: Mapping[str, Compiled], inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What each network in QEMU makes of float inputs [n, *shape]: int8 [n, *output shape]."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, made in compiled.items():
+            integers = quantize_inputs(inputs[name], made.integer)
+            Path(folder, f"{name}.in").write_bytes(integers.tobytes())
+        subprocess.run([elf.with_name("program")], cwd=folder, check=True)
+        return {
+            name: np.fromfile(Path(folder, f"{name}.out"), np.int8).reshape(
+                -1, *shape_of(made.integer, made.integer.outputs)
+            )
+            for name, made in compiled.items()
+        }
+
+
+# --- numbers
+
+
+def sizes(compiled: Compiled, needs: Needs) -> dict[str, int]:
+    return {
+        "macs": sum(layer["dense_macs"] for layer in compiled.report["layers"]),
+        "nonzeros": compiled.report["parameters"]["nonzeros"],
+        "flash_bytes": needs.network_flash_bytes,
+        "arena_bytes": compiled.plan.arena_bytes,
+        "stack_bytes": needs.stack_bytes,
+        "least_bytes": least_ram(compiled.plan, scratch=False),
+        "least_working_bytes": least_ram(compiled.plan, scratch=True),
+        "cycles": needs.cycles,
+    }
+
+
+def quality(in_float: np.ndarray, in_int8: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """See `Row`; answers [n, *shape], whose greatest along axis 1 is the class."""
+    noise = np.square(in_int8 - in_float).mean()
+    signal = np.square(in_float - in_float.mean(axis=0)).mean()
+    decibels = {"signal_to_noise": float(10 * np.log10(signal / noise))}
+    if targets.dtype != np.int64:
+        return decibels | dict.fromkeys(("float_percent", "int8_percent", "same_percent"))
+    said, repeated = in_float.argmax(axis=1), in_int8.argmax(axis=1)
+    return decibels | {
+        "float_percent": 100 * float(np.mean(said == targets)),
+        "int8_percent": 100 * float(np.mean(repeated == targets)),
+        "same_percent": 100 * float(np.mean(repeated == said)),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    heads = ["network", "products", "weights", "flash B", "arena B", "of which needed", "stack B"]
+    heads += ["cycles", "a product", "int8 / float", "right: float", "int8", "same answer"]
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
+    for row in rows:
+        lines.append(
+            [
+                f"{row.network}, {row.sparsity:.0%} sparse" if row.sparsity else row.network,
+                *(f"{n:,}" for n in (row.macs, row.nonzeros, row.flash_bytes, row.arena_bytes)),
+                f"{row.least_bytes / row.arena_bytes:.1%}",
+                f"{row.stack_bytes:,}",
+                f"{row.cycles:,}",
+                f"{row.cycles / row.macs:.2f}",
+                f"{row.signal_to_noise:.1f} dB",
+                *map(percent, (row.float_percent, row.int8_percent, row.same_percent)),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}%"
+
+
+if __name__ == "__main__":
+    main()
