@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs results bench table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test lint format docs results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -38,6 +38,9 @@ results: setup ## the tables of README.md, measured anew
 
 bench: setup ## our kernels and those of others, side by side in one simulator: speed
 	@$(PYTHON) benchmarks/speed.py
+
+networks: setup ## whole networks people have: flash, RAM, cycles, int8 against float: docs/networks.md
+	@$(PYTHON) benchmarks/networks.py
 
 table-lenet5: setup ## the paper's comparison: LeNet-5 in as few bytes as its accuracy allows
 	@$(PYTHON) benchmarks/lenet5_size.py

@@ -16,8 +16,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,18 +25,18 @@ import architectures
 import numpy as np
 import tasks
 import torch
-from deepcompress.batches import shape_of
+import virtual
 from deepcompress.compile import Compiled, compile_model
 from deepcompress.forward import forward_numpy
 from deepcompress.options import Target, parse
 from deepcompress.reference import dequantize, quantize_inputs, run
-from deepcompress.write import write
 from least_ram import least_ram
 from measuring import BUILD, ROOT
 from readme import replace_part
 from tasks import Samples
 from torch import nn
 from training import train
+from virtual import export, firmware_of, write_project
 
 sys.path.insert(0, str(architectures.EXAMPLE))
 
@@ -46,49 +45,12 @@ from measure import Needs, measure
 RESULTS = ROOT / "benchmarks" / "results" / "networks.json"
 PAGE = ROOT / "docs" / "networks.md"
 MODELS = BUILD / "networks"
-CPU, BOARD, NAME = "cortex-m4", "virtual_m4", "net"
+CPU, NAME = "cortex-m4", "net"
 SPARSITY = 0.8
 LEARNT, CALIBRATING, JUDGED = 4000, 64, 300  # samples
 IN_FIRMWARE = 20  # of those that are judged
 SETTLING = 128  # of those that are learnt
 RETRAINING = 400  # steps, at least
-
-INI = """\
-[env:{board}]
-platform = symlink://{root}/platforms/virtual
-board = {board}
-lib_deps = symlink://{root}
-custom_virtual_timeout = 3600
-custom_deepcompress_model =
-{models}
-{options}
-"""
-MAIN = """\
-#include <DeepCompress.h>
-#include <stdio.h>
-
-/* Answers each input of a file by its output in another; without the file, zeros. */
-template <class Network> static void run(const char *from, const char *to) {{
-    static Network network;
-    static int8_t input[Network::inputSize];
-    FILE *inputs = fopen(from, "rb");
-    if (inputs == NULL) {{
-        network.infer(input);
-        return;
-    }}
-    FILE *outputs = fopen(to, "wb");
-    while (fread(input, sizeof input, 1, inputs) == 1) {{
-        fwrite(network.infer(input).scores(), Network::outputSize, 1, outputs);
-    }}
-    fclose(outputs);
-}}
-
-int main() {{
-{calls}
-    return 0;
-}}
-"""
-CALL = '    run<DeepCompress::{Name}>("{name}.in", "{name}.out");'
 
 
 @dataclass(frozen=True)
@@ -178,14 +140,16 @@ def measure_network(name: str, sparsity: float) -> Row:
     compiled = compile_model(
         model, name=NAME, options=parse(options, where="networks.py", target=Target(CPU))
     )
-    elf = build(model.with_suffix(""), {NAME: model}, options)
+    folder = model.with_suffix("")
+    write_project(folder, {NAME: model}, options)
+    pio_run(folder)
     inputs, targets = inputs[CALIBRATING:], targets[CALIBRATING:]
     in_float = forward_numpy(compiled.graph, inputs)
     integer = compiled.integer
     answers = run(integer, quantize_inputs(inputs, integer))
     in_int8 = dequantize(answers, integer.quantization[integer.outputs[0]])
-    (found,) = answers_of_firmware(elf, {NAME: compiled}, {NAME: inputs[:IN_FIRMWARE]}).values()
-    needs = measure(elf, NAME)
+    found = virtual.answers(folder, {NAME: compiled}, {NAME: inputs[:IN_FIRMWARE]})[NAME]
+    needs = measure(firmware_of(folder), NAME)
     return Row(
         network=name,
         sparsity=sparsity,
@@ -210,8 +174,9 @@ def trained(name: str, sparsity: float) -> Path:
     elif network.steps:
         architectures.settle(module, torch.from_numpy(inputs[:SETTLING]))
     steps = max(network.steps, RETRAINING) if sparsity else network.steps
-    print(f"{path.stem}: {steps} steps of training", file=sys.stderr, flush=True)
-    train(module, inputs, targets, steps=steps, sparsity=sparsity)
+    if steps:
+        print(f"{path.stem}: {steps} steps of training", file=sys.stderr, flush=True)
+        train(module, inputs, targets, steps=steps, sparsity=sparsity)
     export(module, inputs[:1], path)
     return path
 
@@ -221,29 +186,10 @@ def model_path(name: str, sparsity: float) -> Path:
     return MODELS / f"{short}_{'sparse' if sparsity else 'dense'}.pt"
 
 
-def export(module: nn.Module, inputs: np.ndarray, path: Path) -> None:
-    """Writes an exported program for inputs like these, [1, *shape]."""
-    program = torch.export.export(module.eval(), (torch.from_numpy(inputs),))
-    content = io.BytesIO()
-    torch.export.save(program, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.getvalue())
-
-
-# --- firmware
-
-
-def build(folder: Path, models: Mapping[str, Path], options: Mapping[str, str]) -> Path:
-    """The ELF that `pio run` makes of a project of these models, by name."""
-    named = "\n".join(f"  {name} = {path}" for name, path in models.items())
-    lines = "\n".join(f"custom_deepcompress_{key} = {value}" for key, value in options.items())
-    ini = INI.format(root=ROOT, board=BOARD, models=named, options=lines)
-    calls = "\n".join(CALL.format(name=name, Name=name.capitalize()) for name in models)
-    write({"platformio.ini": ini}, folder)
-    write({"main.cpp": MAIN.format(calls=calls)}, folder / "src")
+def pio_run(folder: Path) -> None:
     core = os.environ.get("PLATFORMIO_CORE_DIR", str(ROOT / ".tools" / "platformio"))
     done = subprocess.run(
-        [sys.executable, "-m", "platformio", "run", "-d", folder, "-e", BOARD],
+        [sys.executable, "-m", "platformio", "run", "-d", folder],
         env={**os.environ, "PLATFORMIO_CORE_DIR": core, "DEEPCOMPRESS_PYTHON": sys.executable},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -251,24 +197,6 @@ def build(folder: Path, models: Mapping[str, Path], options: Mapping[str, str]) 
     )
     if done.returncode:
         raise RuntimeError(f"{folder} does not build:\n{(done.stdout + done.stderr)[-2000:]}")
-    return folder / ".pio" / "build" / BOARD / "firmware.elf"
-
-
-def answers_of_firmware(
-    elf: Path, compiled: Mapping[str, Compiled], inputs: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """What each network in QEMU makes of float inputs [n, *shape]: int8 [n, *output shape]."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, made in compiled.items():
-            integers = quantize_inputs(inputs[name], made.integer)
-            Path(folder, f"{name}.in").write_bytes(integers.tobytes())
-        subprocess.run([elf.with_name("program")], cwd=folder, check=True)
-        return {
-            name: np.fromfile(Path(folder, f"{name}.out"), np.int8).reshape(
-                -1, *shape_of(made.integer, made.integer.outputs)
-            )
-            for name, made in compiled.items()
-        }
 
 
 # --- numbers
