@@ -18,7 +18,8 @@ from deepcompress.overlay import ALIGNMENT, Overlay, last_uses, overlay
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
-_ATTEMPTS = 500  # to place buffers in fewer bytes
+# How often buffers are placed anew to save bytes, and how many pairs are compared: half a second.
+_ATTEMPTS, _PAIRS = 2000, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def place(buffers: list[_Buffer]) -> dict[str, int]:
     order = sorted(buffers, key=lambda b: (-b.size, b.first))
     best = _place_in_order(order)
     least, chance = _least(buffers), Random(0)
-    for _ in range(_ATTEMPTS):
+    for _ in range(min(_ATTEMPTS, _PAIRS // max(1, len(order)) ** 2)):
         if _extent(best, buffers) < least + ALIGNMENT:
             break
         one, other = (chance.randrange(len(order)) for _ in range(2))
