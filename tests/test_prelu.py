@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from chains import assert_c_equals, noise_of_int8
+from deepcompress.fold import fold
+from deepcompress.graph import Quantization
+from deepcompress.ops import OPERATORS
+from deepcompress.ops.prelu import quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lower import lowered
@@ -31,6 +36,16 @@ def test_slopes_of_any_steepness_equal_the_reference(
 ) -> None:
     layer = prelu(1 if shared else shape[0], steepness, seed)
     assert_c_equals(nn.Sequential(layer, after), *shape, seed=seed)
+
+
+def test_a_dead_input_stays_at_zero() -> None:
+    """Its scale is the least there is; the output's is that of what it is joined with."""
+    node = fold(lowered(prelu(1, 0.3, 0), 4)).nodes[0]
+    dead = [Quantization(1e-38, 0)]
+    integer, after = quantize(node, dead, (-1.0, 1.0))
+    assert integer.requantize.shift < 32
+    answers = OPERATORS["prelu"].integer(integer, dead, np.full((1, 4), 100, np.int8))
+    assert (answers == after.zero_point).all()
 
 
 def test_int8_is_within_rounding_of_float() -> None:

@@ -76,3 +76,10 @@ def test_the_result_is_the_exact_product_but_for_a_sixteenth(real: float, value:
         assert abs(through([value], real)[0] - exact) <= Fraction(1, 2) + Fraction(1, 16) or (
             exact > 127
         )
+
+
+def test_a_dead_input_has_a_shift_that_64_bits_know() -> None:
+    """Its scale is the least there is; what it is added to or joined with may have any."""
+    multiplier, shift = choose_multipliers(np.array([1e-38]))
+    assert shift < 63
+    assert multiplier.tolist() == [0]

@@ -15,6 +15,9 @@ from deepcompress.graph import Requantize
 
 PREFERRED_SHIFT = 32
 
+# Of a product of 64 bits, where the input is as good as dead.
+_GREATEST_SHIFT = 62
+
 # What of a multiplier fits int8 and int16, once the zeros behind it are taken off.
 _BYTE_BITS = 7
 _SHORT_BITS = 15
@@ -71,6 +74,7 @@ def choose_multipliers(real: np.ndarray) -> tuple[np.ndarray, int]:
     while (
         smallest * 2.0**highest < _PRECISE_MULTIPLIER
         and largest * 2.0 ** (highest + 1) <= _MULTIPLIER_LIMIT
+        and highest < _GREATEST_SHIFT
     ):
         highest += 1
     unit = max(1.0, _unit(largest * 2.0**highest, _SHORT_BITS))

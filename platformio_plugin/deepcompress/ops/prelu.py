@@ -22,6 +22,8 @@ CHANNELWISE = True
 # The least output step, in input steps: so that factors are below 2**_FACTOR_BITS.
 _FACTOR_BITS = 8
 _MULTIPLIER_BITS = 15
+# Of a product of 32 bits, where the input is as good as dead.
+_GREATEST_SHIFT = 30
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def quantize(
     after = affine(*observed, finest=before.scale * steepest / 2**_FACTOR_BITS)
     factors = np.array([1.0, *slope]) * before.scale / after.scale
     shift = _MULTIPLIER_BITS - int(np.ceil(np.log2(np.abs(factors).max() * (1 + 2**-14))))
+    shift = min(shift, _GREATEST_SHIFT)
     multipliers = np.round(factors * 2.0**shift).astype(np.int16)
     multipliers.flags.writeable = False
     clamp = clamp_int8(node.clamp, after)
