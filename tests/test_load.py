@@ -287,6 +287,15 @@ def test_tensors_of_another_library_are_refused_with_what_to_do(
         load(path, options=Options())
 
 
+def test_a_script_with_packed_weights_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.jit.script(Flattens()).save(str(path))
+    script = Template(SCRIPT.safe_substitute({**HARMLESS, "result": "ops.quantized.relu6(x)"}))
+    replace_member(path, ".py", script.substitute(module=__name__).encode())
+    with pytest.raises(UserError, match=r"torch\.ao\.quantization.*Save the float network"):
+        load(path, options=Options(input_shape=SHAPE))
+
+
 def test_a_pickled_module_of_plain_layers_opens_without_trust(
     plain: nn.Module, tmp_path: Path
 ) -> None:

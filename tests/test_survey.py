@@ -131,7 +131,7 @@ def test_every_unsupported_layer_is_listed_with_its_reason_and_what_works(
     ]
     text = " ".join(" ".join(lines).split())
     assert re.search(r"\(1\) layer cumsum \(cumsum\), test_survey\.py:\d+, and 1 more: ", text)
-    assert "the operator cumsum is not supported. Use a GRU" in text
+    assert "the operator cumsum is not supported. Use nn.GRU" in text
     assert re.search(r"\(2\) layer sort \(sort\), test_survey\.py:\d+: .* in the firmware", text)
     assert re.search(r"\(3\) layer im2col .* Use nn\.Conv2d with fixed weights", text)
     assert "flash 1,490 B of int8 parameters; 2.3% of the board's 65,536: fits" in text
@@ -266,6 +266,37 @@ def test_what_reads_a_number_computed_at_run_time_is_refused() -> None:
         lower(program, name="net", see=layers.append)
     assert layers[-1].op == "mul"
     assert layers[-1].problem.what == "its other is computed while the network runs"
+
+
+def test_advice_that_is_known_counts_before_what_is_said_otherwise() -> None:
+    assert instead_of("rand", otherwise="Store it") == "Store it"
+    assert instead_of("argmax", otherwise="Store it").startswith("Do it in the firmware")
+
+
+def test_a_network_that_is_still_in_quantization_aware_training_is_told_to_be_converted(
+    check: object, tmp_path: Path
+) -> None:
+    class Trained(nn.Module):
+        """As torch's own fake quantizers export, while they still measure."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("on", torch.ones(1, dtype=torch.int64))
+            for name in ("low", "high", "scale"):
+                self.register_buffer(name, torch.ones(1))
+            self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fused_moving_avg_obs_fake_quant(
+                x, self.on, self.on, self.low, self.high, self.scale, self.zero_point,
+                0.01, -128, 127, 0, False, False,
+            )  # fmt: skip
+
+    code, lines, _ = check(saved(Trained(), tmp_path))
+    assert code == 1
+    assert "Convert the model (convert_pt2e) before it is exported" in " ".join(
+        "".join(lines).split()
+    )
 
 
 def test_what_is_not_known_gets_the_nearest_name() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.archive import members, packed
 from deepcompress.errors import UserError
-from deepcompress.exporting import attempt, example, first_line, shape_text, where
+from deepcompress.exporting import QUANTIZE_HINT, attempt, example, first_line, shape_text, where
 from deepcompress.options import Options
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def _checked(path: Path) -> dict[str, bytes]:
         raise UserError(
             "its weights are tensors of another library, such as those of torchao's quantize_()",
             where(path),
-            "Export the float network, which is quantized here; or quantize it by torchao's "
-            "prepare_pt2e and convert_pt2e, whose scales are kept",
+            QUANTIZE_HINT,
         )
     for name in needed:
         if name.endswith(".json"):

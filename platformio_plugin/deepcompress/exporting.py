@@ -20,6 +20,11 @@ EXPORT_HINT = (
     "torch.export.save(program, 'model.pt')"
 )
 
+QUANTIZE_HINT = (
+    "Save the float network, which is quantized here; or quantize it by torchao's prepare_pt2e and "
+    "convert_pt2e, whose scales are kept"
+)
+
 
 def export(module: torch.nn.Module, path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch

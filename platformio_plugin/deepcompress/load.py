@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING
 from deepcompress.archive import members, packed
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.exported import open_exported
-from deepcompress.exporting import EXPORT_HINT, attempt, example, first_line, shape_text, where
+from deepcompress.exporting import (
+    EXPORT_HINT,
+    QUANTIZE_HINT,
+    attempt,
+    example,
+    first_line,
+    shape_text,
+    where,
+)
 from deepcompress.options import Options
 from deepcompress.pickled import open_pickle
 
@@ -147,6 +155,7 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
     contents = attempt(path, lambda: members(path))
     for name, content in contents.items():
         if name.lower().endswith(".py"):
+            _check_not_packed(content, path)
             _check_script(content, path)
             contents[name] = _GPU.sub(b'torch.device("cpu")', content)
     module = attempt(path, lambda: torch.jit.load(packed(contents), map_location="cpu")).eval()
@@ -162,6 +171,15 @@ def _open_torchscript(path: Path, options: Options) -> torch.export.ExportedProg
             f"Is input_shape = {shape_text(options)} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
+
+
+def _check_not_packed(content: bytes, path: Path) -> None:
+    if b"torch.ao.nn.quantized" in content or b"ops.quantized." in content:
+        raise UserError(
+            "it was quantized by torch.ao.quantization, whose packed weights cannot be read",
+            where(path),
+            QUANTIZE_HINT,
+        )
 
 
 def _check_script(content: bytes, path: Path) -> None:

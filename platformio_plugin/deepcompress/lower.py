@@ -99,7 +99,7 @@ def lower(
         UserError: operators or uses of them that are not supported, naming the first layer; an
             input whose shape is not fixed; an output that depends on none.
     """
-    walk = _Lowering(decompose(program), name)
+    walk = _Lowering(_decomposed(program), name)
     graph = walk.run()
     for layer in walk.layers:
         see(layer)
@@ -107,6 +107,14 @@ def lower(
     if problems:
         raise UserError(problems[0].what, problems[0].where, _and_more(problems))
     return graph
+
+
+def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """As far as torch can: what stops it is then told as a layer that is not supported."""
+    try:
+        return decompose(program)
+    except Exception:
+        return program
 
 
 def _and_more(problems: list[UserError]) -> str:
@@ -349,7 +357,7 @@ class _Lowering:
             raise UserError(
                 "it reads no input, and is not computed here",
                 _place(self.layer_name(fx, arguments), aten, _source_line(fx)),
-                "Store its result in __init__, with register_buffer",
+                instead_of(aten, otherwise="Store its result in __init__, with register_buffer"),
             )
         turned = data[0].name in self.turned
         axes = Axes(aten, arguments, len(_value(data[0]).shape), turned).with_samples_first()
