@@ -8,7 +8,8 @@ from deepcompress.ops import BY_ATEN
 
 # Advice, and the names of the aten calls in whose place it helps.
 _INSTEAD = {
-    "Do it in the firmware, before or behind the network": "argmax argmin topk sort argsort",
+    "Leave it out: the result's index() says it": "argmax",
+    "Do it in the firmware, before or behind the network": "argmin argsort sort topk",
     "Clamp instead (relu, clamp, hardtanh), or multiply by a sigmoid": (
         "gt ge lt le eq ne where masked_fill logical_and logical_or logical_not"
     ),
