@@ -117,7 +117,7 @@ def test_two_networks_say_the_same_in_one_arena_as_in_two(arm_tools: None) -> No
 def test_the_sketches_for_arduino_boards_compile(name: str, tmp_path: Path) -> None:
     folder = example(name)
     build_and_run(folder, "native")
-    (tmp_path / "Arduino.h").write_text(f"{ARDUINO}unsigned long millis();\n")
+    (tmp_path / "Arduino.h").write_text(f"{ARDUINO}unsigned long millis();\nclass Stream;\n")
     generated = folder / ".pio/build/native/deepcompress/generated"
     command = ["g++", "-std=gnu++11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
     others = [example(other) / "src" for other in ("lenet5_mnist", "wrist_exercises")]

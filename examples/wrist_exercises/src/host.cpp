@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "recordings.h"
-#include "stream.h"
+#include "motion.h"
 
 static DeepCompress::Exercises network;
 
@@ -20,9 +20,9 @@ static int readFile(FILE *file) {
     }
     int32_t samples;
     while (fread(&samples, sizeof samples, 1, file) == 1) {
-        Stream motion;
+        Motion motion;
         network.reset();
-        for (int16_t axes[Stream::axes]; samples > 0 && fread(axes, sizeof axes, 1, file) == 1;
+        for (int16_t axes[Motion::axes]; samples > 0 && fread(axes, sizeof axes, 1, file) == 1;
              --samples) {
             if (motion.add(axes)) {
                 fputc(network.infer(motion.piece()).index(), classes);
@@ -34,7 +34,7 @@ static int readFile(FILE *file) {
 
 /* Plays a recording; says what the network makes of it each second, and whether it ends right. */
 static bool play(const Recording &recording) {
-    Stream motion;
+    Motion motion;
     network.reset();
     printf("%s, person %d:", network.label(recording.exercise), recording.person);
     int pieces = 0, last = -1;

@@ -8,10 +8,10 @@
 #include <DeepCompress.h>
 
 #include "recordings.h"
-#include "stream.h"
+#include "motion.h"
 
 DeepCompress::Exercises network;
-Stream motion;
+Motion motion;
 
 static const int16_t *readSensor() {
     static int recording, sample;
