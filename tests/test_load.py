@@ -271,19 +271,25 @@ def test_parametrized_weights_are_computed(norm: Callable, net: nn.Module, tmp_p
     assert_same_function(tmp_path / "model.pt", Options(), module, 1e-5)
 
 
-def test_tensors_of_another_library_are_refused_with_what_to_do(
-    net: nn.Module, tmp_path: Path
+FOREIGN = {
+    "export.access_subclass_inner_tensor": r"torchao's quantize_\(\).*prepare_pt2e",
+    "torchao.quantize_affine": r"torchao's quantize_\(\).*prepare_pt2e",
+    "mine.fast_conv": r"calls mine\.fast_conv, an operator of another library.*torch's own",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_operators_of_other_libraries_are_refused_with_what_to_do(
+    name: str, net: nn.Module, tmp_path: Path
 ) -> None:
-    """torchao's quantize_() makes weights of a class of its own; only torchao opens them."""
     path = tmp_path / "model.pt"
     SAVERS["exported program"](net, path)
 
     def change(program: dict) -> None:
-        node = program["graph_module"]["graph"]["nodes"][0]
-        node["target"] = "torch.ops.export.access_subclass_inner_tensor.default"
+        program["graph_module"]["graph"]["nodes"][0]["target"] = f"torch.ops.{name}.default"
 
     change_program(path, change)
-    with pytest.raises(UserError, match=r"torchao's quantize_\(\).*prepare_pt2e"):
+    with pytest.raises(UserError, match=FOREIGN[name]):
         load(path, options=Options())
 
 

@@ -40,6 +40,11 @@ _SIZE_PART = re.compile(
 )
 # torch follows a call's dotted name from its own module on, to any function of any module in it.
 _OPERATOR = re.compile(r"torch\.(ops\.\w+(\.\w+)*|sym_\w+)")
+_FOREIGN = re.compile(
+    rb'"torch\.ops\.(?!(?:aten|prims|higher_order|quantized_decomposed)\.)(\w+)\.(\w+)'
+)
+# What stands for reading a weight that is a class of its own, and torchao's operators.
+_OF_TORCHAO = ("export", "torchao")
 _NAME = re.compile(r"[\w.]*")
 _TENSOR = re.compile(r"(weight|tensor)_\d+")
 # A program that was exported on a GPU is opened on the CPU.
@@ -89,18 +94,28 @@ def _checked(path: Path) -> dict[str, bytes]:
             where(path),
             "torch.export.save writes one; a compiled package (AOTInductor) cannot be read back",
         )
-    if b"access_subclass_inner_tensor" in needed[_PROGRAM]:
-        raise UserError(
-            "its weights are tensors of another library, such as those of torchao's quantize_()",
-            where(path),
-            QUANTIZE_HINT,
-        )
+    _check_operators(needed[_PROGRAM], path)
     for name in needed:
         if name.endswith(".json"):
             value = json.loads(needed[name])
             _check(value, path)
             needed[name] = json.dumps(value).encode()
     return {**needed, _EXAMPLE_INPUTS: b""}
+
+
+def _check_operators(program: bytes, path: Path) -> None:
+    """Refuses operators that torch has only where another library is imported."""
+    foreign = _FOREIGN.search(program)
+    if foreign is None:
+        return
+    library, name = (part.decode() for part in foreign.groups())
+    if library in _OF_TORCHAO:
+        raise UserError("torchao's quantize_() has changed its weights", where(path), QUANTIZE_HINT)
+    raise UserError(
+        f"it calls {library}.{name}, an operator of another library",
+        where(path),
+        "Write it with torch's own in the Python model, and export that",
+    )
 
 
 def _check(value: Any, path: Path) -> None:
