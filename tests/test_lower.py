@@ -120,3 +120,16 @@ def test_the_line_of_the_users_model_is_told() -> None:
 
     with pytest.raises(UserError, match=r"test_lower\.py:\d+: the operator cumsum"):
         lowered(Odd(), 1, 8, 8)
+
+
+def test_places_that_are_looked_up_in_a_table_are_a_constant() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Embedding(5, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.place(torch.arange(5))
+
+    (node,) = lowered(Placed(), 5, 8).nodes
+    assert node.op == "scale_shift"

@@ -138,6 +138,15 @@ def test_every_unsupported_layer_is_listed_with_its_reason_and_what_works(
     assert max(map(len, lines)) <= 100
 
 
+def test_attention_is_one_problem_whatever_it_is_made_of(check: object, tmp_path: Path) -> None:
+    net, path = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(net, (torch.zeros(1, 5, 8),)), path)
+    _, lines, _ = check(path)
+    problems = [line for line in lines if line.startswith("(")]
+    assert len(problems) == 1
+    assert "nn.MultiheadAttention is not supported. Use nn.GRU" in " ".join("".join(lines).split())
+
+
 def test_compiling_names_the_first_of_them_and_counts_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

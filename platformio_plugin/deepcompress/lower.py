@@ -16,7 +16,7 @@ import numpy as np
 from deepcompress.decompose import decompose
 from deepcompress.errors import UserError
 from deepcompress.graph import Graph, Node, Tensor
-from deepcompress.nearest import instead_of
+from deepcompress.nearest import instead_of, instead_of_module
 from deepcompress.ops import BY_ATEN, OPERATORS, concat
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
@@ -47,7 +47,7 @@ _IDENTITY = {
 }
 # Calls that are computed here where all their tensors are constants: those of our operators, and
 # these. No others: what a file says is not run.
-_ON_CONSTANTS = {"_weight_norm", "argmax", "dot", "mv", "norm", "numpy_T", "t", "vdot"}
+_ON_CONSTANTS = {"_weight_norm", "argmax", "dot", "embedding", "mv", "norm", "numpy_T", "t", "vdot"}
 # Calls that make constants: of one value, or of those from a start to an end.
 _FILLED = {"zeros": 0.0, "ones": 1.0, "full": None}
 _RANGES = {"arange", "linspace"}
@@ -197,7 +197,8 @@ class _Lowering:
         self.turned: set[str] = set()
         self.nodes: list[Node] = []
         self.layers: list[Layer] = []
-        self.refused: set[str] = set()
+        self.unsupported: set[str] = set()
+        self.unknown: set[str] = set()  # their results, and what is computed of these
 
     def run(self) -> Graph:
         outputs: tuple[str, ...] = ()
@@ -222,8 +223,11 @@ class _Lowering:
         sizes = tuple(str(size) for size in _value(fx).shape[1:])
         shape = tuple(int(size) if size.isdigit() else size for size in sizes)
         self.tensors[fx.name] = Tensor(fx.name, tuple(s for s in shape if isinstance(s, int)))
-        self.refused.add(fx.name)
-        name = self.layer_name(fx, _named_arguments(_computing(fx)))
+        self.unsupported.add(fx.name)
+        self.unknown.add(fx.name)
+        kind, name = _module_kind(fx), self.layer_name(fx, _named_arguments(_computing(fx)))
+        if advice := instead_of_module(kind):
+            problem = UserError(f"nn.{kind} is not supported", problem.where, advice)
         self.layers.append(self.layer(fx, name, _aten_name(fx), shape, problem=problem))
 
     def layer(
@@ -260,8 +264,8 @@ class _Lowering:
             return  # each of the results is a call of its own
         if self.fold_constant(fx, aten):
             return
-        if aten == "getitem" and fx.args[0].name in self.refused:
-            self.refused.add(fx.name)
+        if aten == "getitem" and fx.args[0].name in self.unsupported:
+            self.unknown.add(fx.name)
             self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
         elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
@@ -279,8 +283,9 @@ class _Lowering:
     def rename(self, fx: torch.fx.Node) -> None:
         """What a call gives is its first argument."""
         self.alias[fx.name] = self.tensor_of(fx.args[0])
-        if fx.args[0].name in self.turned:
-            self.turned.add(fx.name)
+        for names in (self.turned, self.unknown):
+            if fx.args[0].name in names:
+                names.add(fx.name)
 
     def add(self, fx: torch.fx.Node, aten: str) -> None:
         """The nodes of a call, each of which reads what the one before it computes."""
@@ -359,11 +364,14 @@ class _Lowering:
                 _place(self.layer_name(fx, arguments), aten, _source_line(fx)),
                 instead_of(aten, otherwise="Store its result in __init__, with register_buffer"),
             )
+        unknown = any(argument.name in self.unknown for argument in data)
+        if unknown:
+            self.unknown.add(fx.name)
         turned = data[0].name in self.turned
         axes = Axes(aten, arguments, len(_value(data[0]).shape), turned).with_samples_first()
         mixed = any((argument.name in self.turned) != turned for argument in data)
         aten, arguments = (axes.aten, axes.arguments) if axes else (aten, arguments)
-        if axes and axes.turned:
+        if axes and axes.turned and not unknown:
             self.turned.add(fx.name)
         call = Call(
             layer=self.layer_name(fx, arguments),
@@ -376,7 +384,7 @@ class _Lowering:
             input_shapes=tuple(self.shape(argument) for argument in data),
             output_shape=self.shape(fx),
         )
-        if axes is None or mixed:
+        if (axes is None or mixed) and not unknown:
             raise call.unsupported(
                 "it moves the batch to another axis, or works on one that lies there",
                 "Leave the samples on the first axis; only around nn.GRU and nn.LSTM they may be "
@@ -600,6 +608,13 @@ def _shape(fx: torch.fx.Node, samples: int = 0) -> tuple[int, ...]:
             "Say which sizes it shall have with input_shape; or export the model with fixed ones",
         )
     return tuple(int(size) for size in sizes)
+
+
+def _module_kind(fx: torch.fx.Node) -> str:
+    """ "Conv2d": the class of the innermost module that makes a call, where torch recorded it."""
+    modules = list((fx.meta.get("nn_module_stack") or {}).values())
+    kind = modules[-1][1] if modules else ""
+    return getattr(kind, "__name__", str(kind).rpartition(".")[2])
 
 
 def _source_line(fx: torch.fx.Node) -> str:

@@ -48,6 +48,17 @@ _INSTEAD = {
 }
 
 
+# The same of modules, of whose calls many are not supported.
+_INSTEAD_OF_MODULES = {
+    "MultiheadAttention": "Use nn.GRU, or convolutions along the sequence",
+}
+
+
+def instead_of_module(kind: str) -> str | None:
+    """What to use in the place of a class of torch.nn, or None where its calls say it better."""
+    return _INSTEAD_OF_MODULES.get(kind)
+
+
 def instead_of(aten: str, *, otherwise: str = "") -> str:
     """What to do where an aten operator is not supported, as a sentence without its full stop.
 
