@@ -27,7 +27,7 @@ from deepcompress.plan import plan
 from deepcompress.quantize import quantize
 from deepcompress.reference import dequantize, run
 from deepcompress.stream import in_pieces, stream
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_random_networks import NOWHERE
 from torch import nn
@@ -150,6 +150,9 @@ def test_causal_convolutions_see_what_came_before(
     steps=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
+@example(
+    ops=["gru", "gru"], features=1, steps=4, seed=0
+)  # as many bytes kept as the arena has words
 def test_recurrent_layers_go_on_from_their_state(
     tmp_path_factory: pytest.TempPathFactory, ops: list[str], features: int, steps: int, seed: int
 ) -> None:
