@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepcompress.boards import KNOWN
+
 ROOT = Path(__file__).resolve().parent.parent
 START_UP = ROOT / "platforms" / "virtual" / "misc"
 
@@ -52,15 +54,21 @@ class Board:
         return self.machine.split()[0].removeprefix("-mcpu=")
 
 
+def _board(name: str, machine: str, **rest: int | str) -> Board:
+    """One whose memory the compiler knows."""
+    target = KNOWN[name]
+    return Board(name, machine, target.flash_limit, target.ram_limit, **rest)
+
+
 NRF5 = {"flash_origin": 0, "c": "gnu11", "cpp": "gnu++11"}
 BOARDS = (
-    Board("nucleo_f446re", M4, flash=512 << 10, ram=128 << 10),
-    Board("bluepill_f103c8", M3, flash=64 << 10, ram=20 << 10),
-    Board("nucleo_l432kc", M4, flash=256 << 10, ram=64 << 10),
-    Board("nucleo_h743zi", M7, flash=2 << 20, ram=512 << 10, ram_origin=0x24000000),
-    Board("nucleo_g071rb", M0PLUS, flash=128 << 10, ram=36 << 10),
-    Board("nrf52_dk", NRF52, flash=512 << 10, ram=64 << 10, **NRF5),
-    Board("nrf52840_dk", NRF52, flash=1 << 20, ram=256 << 10, **NRF5),
+    _board("nucleo_f446re", M4),
+    _board("bluepill_f103c8", M3),
+    _board("nucleo_l432kc", M4),
+    _board("nucleo_h743zi", M7, ram_origin=0x24000000),
+    _board("nucleo_g071rb", M0PLUS),
+    _board("nrf52_dk", NRF52, **NRF5),
+    _board("nrf52840_dk", NRF52, **NRF5),
 )
 
 
