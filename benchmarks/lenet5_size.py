@@ -26,7 +26,7 @@ import evaluate  # noqa: E402
 import mnist  # noqa: E402
 from deepcompress.forward import forward_numpy  # noqa: E402
 from measure import measure  # noqa: E402
-from readme import replace_part  # noqa: E402
+from readme import paragraph, replace_part  # noqa: E402
 
 # The pruned models, each with what `deepcompress prune` is asked for.
 PRUNED = {
@@ -70,7 +70,7 @@ def main() -> None:
             prune(name, options)
     rows = [measure_row(name, ending) for name, ending in ROWS.items()]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    text = "\n\n".join((table(rows), NOTE, layers_table(rows)))
+    text = "\n\n".join((table(rows), paragraph(NOTE), layers_table(rows)))
     replace_part("lenet5 size", text)
     print(text)
 

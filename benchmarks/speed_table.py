@@ -7,6 +7,7 @@ from math import exp, log
 from typing import TYPE_CHECKING
 
 from deepcompress.report import columns
+from readme import paragraph
 from workloads import LENET, SHAPES
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
-C of gcc -O2, all in the profiler's model of the CPU (zero wait states); in brackets, cycles against
-those of CMSIS-NN, {reference}. Ours is compiled with
-`optimize = speed`; code is all functions that are linked for the network. The layers are of MLPerf
-Tiny's networks, with ReLU and random weights pruned by magnitude; sparse wins from the sparsity on
-at which it takes fewer cycles than our dense kernel ([curves](docs/speed.png)); MVE / DSP compares
-instructions of our dense kernels on Cortex-M55 and M33. Unlu's and the paper's loops (arXiv
-2007.01348, 2103.15972) are re-implemented in `examples/lenet5_mnist/float` and `benchmarks/peers`.
-All answers are checked, ours bit for bit. `make bench` measures anew."""
+Modelled cycles (zero wait states) of C compiled by gcc -O2; in brackets as a multiple of those of
+CMSIS-NN, {reference}. Ours with `optimize = speed`; code is all functions that are linked for the
+network. The layers are of MLPerf Tiny's networks, with ReLU and random weights pruned by magnitude.
+"Sparse wins from": the sparsity from which it takes fewer cycles than our dense kernel
+([curves](docs/speed.png)). "MVE / DSP": instructions of our dense kernels on Cortex-M55 and M33.
+Unlu's and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
+`examples/lenet5_mnist/float` and `benchmarks/peers`. All answers are checked, ours bit for bit.
+`make bench` measures anew."""
 RELEASE_ONLY = "release 4.0.0 as PyPI's bakenn has it"
 FASTER = "the faster of release 4.0.0 and main of July 2026 (99f736a6)"
 
@@ -139,7 +140,7 @@ def readme_part(rows: Sequence[Row]) -> str:
     both = all(find(rows, name, LENET) for name in REFERENCES)
     note = NOTE.format(reference=FASTER if both else RELEASE_ONLY)
     tables = (lenet_table(rows), layers_table(rows), cpus_table(rows))
-    return "\n\n".join((*map(markdown, tables), note))
+    return "\n\n".join((*map(markdown, tables), paragraph(note)))
 
 
 def markdown(lines: list[list[str]]) -> str:
