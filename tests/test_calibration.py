@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from deepcompress.calibration import check_shape, read_calibration
+from deepcompress.calibration import check_shape, read_calibration, scaling_doubt
 from deepcompress.errors import UserError
 from deepcompress.options import Options
 
@@ -34,12 +35,57 @@ def test_bytes_are_scaled_as_the_training_did(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.inputs, (IMAGES / 255 - 0.5) / 0.25, atol=1e-6)
 
 
-def test_bytes_without_mean_and_std_are_the_numbers_0_to_255(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read(saved(tmp_path, inputs=IMAGES)).inputs, IMAGES)
+def test_bytes_without_mean_and_std_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"bytes \(uint8\), .*input_std = 0\.00392157"):
+        read(saved(tmp_path, inputs=IMAGES))
+
+
+def test_bytes_with_the_std_that_the_message_names_are_the_numbers_0_to_255(tmp_path: Path) -> None:
+    data = read(saved(tmp_path, inputs=IMAGES), input_mean=(0.0,), input_std=(0.00392157,))
+    np.testing.assert_allclose(data.inputs, IMAGES, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"input_mean": (0.5,)}, "input_mean is set, input_std is not"),
+        ({"input_std": (0.5,)}, "input_std is set, input_mean is not"),
+        (
+            {"input_mean": (63.75,), "input_std": (51.0,)},
+            r"input_mean = 0\.25 and input_std = 0\.2$",
+        ),
+        ({"input_mean": (127.5,), "input_std": (1.0,)}, "scaled to 0..1 first"),
+    ],
+)
+def test_half_a_scaling_and_one_of_bytes_are_refused(
+    options: dict, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=complaint.replace("$", r"\.$")):
+        read(saved(tmp_path, inputs=IMAGES.astype(np.float32)), **options)
+
+
+FLOATS = (IMAGES.astype(np.float32) * 8 / 255 - 0.25) / 0.5
+
+
+@pytest.mark.parametrize(
+    ("inputs", "doubt"),
+    [
+        (FLOATS, None),
+        (FLOATS * 0.5 + 0.25, "run from 0 to 0.973; .* bytes become -0.5 to 1.5, and they lie ins"),
+        ((FLOATS * 0.5 + 0.25) * 255, r"run from 0 to 248; .* 97% of its values lie outside"),
+        (FLOATS * 2, "% of its values lie outside"),
+    ],
+)
+def test_floats_that_no_byte_becomes_are_doubted(
+    inputs: np.ndarray, doubt: str | None, tmp_path: Path
+) -> None:
+    data = read(saved(tmp_path, inputs=inputs), input_mean=(0.25,), input_std=(0.5,))
+    said = scaling_doubt(data)
+    assert said is None if doubt is None else re.search(doubt, said)
 
 
 def test_a_bare_npy_is_the_inputs(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "x.npy", IMAGES / 255)
     assert len(read(tmp_path / "x.npy").inputs) == 2
 
 
@@ -90,7 +136,7 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "std"), [((0.5,), (0.0,)), ((0.5, 0.5), (1.0, 1.0, 1.0)), ((float("nan"),), None)]
+    ("mean", "std"), [((0.5,), (0.0,)), ((0.5, 0.5), (1.0, 1.0, 1.0)), ((float("nan"),), (1.0,))]
 )
 def test_a_mean_and_std_that_make_no_scaling_are_refused(
     mean: tuple, std: tuple, tmp_path: Path
@@ -101,10 +147,10 @@ def test_a_mean_and_std_that_make_no_scaling_are_refused(
 
 def test_as_many_means_as_channels(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 numbers for 1 channels"):
-        read(saved(tmp_path, inputs=IMAGES), input_mean=(0.1, 0.2, 0.3))
+        read(saved(tmp_path, inputs=IMAGES), input_mean=(0.1, 0.2, 0.3), input_std=(1.0,))
 
 
 def test_the_samples_must_have_the_models_shape(tmp_path: Path) -> None:
-    data = read(saved(tmp_path, inputs=IMAGES))
+    data = read(saved(tmp_path, inputs=IMAGES / 255))
     with pytest.raises(UserError, match="samples have the shape 1x4x4, the model's input is 1x8x8"):
         check_shape(data, (1, 8, 8), "calibration.npz")

@@ -19,6 +19,7 @@ from deepcompress.options import Target, parse
 from torch import nn
 
 SHAPE = (1, 12, 12)
+SCALING = {"input_mean": "0.5", "input_std": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compiled(project: Path, target: Target | None = None, **texts: str) -> object:
-    texts = {"calibration": str(project / "calibration.npz"), "input_mean": "0.5", **texts}
+    texts = {"calibration": str(project / "calibration.npz"), **SCALING, **texts}
     options = parse(texts, where="test", target=target)
     return compile_model(project / "net.pt", name="net", options=options)
 
@@ -48,7 +49,9 @@ def test_the_command_line_writes_sources_that_compile_cleanly_everywhere(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     data = project / "calibration.npz"
-    assert run_main("compile", project / "net.pt", "-o", tmp_path, "--calibration", data) == 0
+    scaling = ("--input-mean", 0.5, "--input-std", 1)
+    arguments = ("-o", tmp_path, "--calibration", data, *scaling)
+    assert run_main("compile", project / "net.pt", *arguments) == 0
     names = {path.name for path in tmp_path.iterdir()}
     assert {"net.c", "net.h", "net.hpp", "net_weights.h", "report.json", "report.html"} <= names
     for compiler in c_runner.compilers():
@@ -104,7 +107,7 @@ def test_ram_that_does_not_suffice_names_the_layer(project: Path) -> None:
 
 
 def test_without_data_a_warning_says_that_ranges_are_guessed(project: Path) -> None:
-    options = parse({"input_mean": "0.5"}, where="test")
+    options = parse(SCALING, where="test")
     report = compile_model(project / "net.pt", name="net", options=options).report
     assert report["accuracy"] is None
     assert "no calibration data" in report["warnings"][0]

@@ -60,7 +60,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, arm_tools: None) -> Compiled
     torch.export.save(torch.export.export(network, (torch.zeros(1, 1, 8, 8),)), folder / "net.pt")
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     np.savez(folder / "data.npz", inputs=images)
-    texts = {"calibration": str(folder / "data.npz"), "sparsity": "0.7", "self_test": "2"}
+    texts = {"calibration": str(folder / "data.npz"), "input_mean": "0", "input_std": "1"}
+    texts |= {"sparsity": "0.7", "self_test": "2"}
     return compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
 
 

@@ -13,6 +13,10 @@ from deepcompress.errors import UserError, did_you_mean
 from deepcompress.options import Options
 
 SYNTHETIC_SAMPLES = 64
+# Of images scaled to 0..1 no mean or std is above 1, and no network wants its inputs far from 0:
+# what is more than this was of bytes.
+_LARGEST_MEAN, _LARGEST_STD = 4, 2
+_ROUNDING = 0.01  # steps of a byte that a float input may be beyond the first and the last
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,6 @@ class ByteScaling:
         return ((images - self.zero.reshape(across)) * self.scale.reshape(across)).astype(
             np.float32
         )
-
-
-PLAIN_BYTES = ByteScaling(np.ones(1), np.zeros(1))
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,17 @@ def byte_scaling(options: Options) -> ByteScaling | None:
     """From the mean and std of the training, which are of images scaled to 0..1."""
     if options.input_mean is None and options.input_std is None:
         return None
-    std = np.array(options.input_std or (1.0,), np.float64)
-    mean = np.array(options.input_mean or (0.0,), np.float64)
+    where = "options input_mean and input_std"
+    if options.input_mean is None or options.input_std is None:
+        given, lacks = ("mean", "std") if options.input_std is None else ("std", "mean")
+        raise UserError(
+            f"input_{given} is set, input_{lacks} is not",
+            where,
+            "Set both to what the training subtracted and divided by; where it did not, "
+            "input_mean = 0, or input_std = 1",
+        )
+    std = np.array(options.input_std, np.float64)
+    mean = np.array(options.input_mean, np.float64)
     if (
         (std <= 0).any()
         or not np.isfinite([*mean, *std]).all()
@@ -69,11 +79,41 @@ def byte_scaling(options: Options) -> ByteScaling | None:
     ):
         raise UserError(
             f"mean {_listed(mean)} and std {_listed(std)} do not make a scaling",
-            "options input_mean and input_std",
+            where,
             "Give one number or one a channel for each, every std above 0",
+        )
+    if (abs(mean) > _LARGEST_MEAN).any() or (std > _LARGEST_STD).any():
+        raise UserError(
+            f"mean {_listed(mean)} and std {_listed(std)} are those of images of 0..255, but "
+            "images are scaled to 0..1 first",
+            where,
+            f"Divide both by 255: input_mean = {_listed(mean / 255)} and "
+            f"input_std = {_listed(std / 255)}",
         )
     mean, std = np.broadcast_arrays(mean, std)
     return ByteScaling(scale=1 / (255 * std), zero=255 * mean)
+
+
+def scaling_doubt(calibration: Calibration) -> str | None:
+    """A warning where float inputs are not what bytes become by mean and std, or None."""
+    scaling, inputs = calibration.byte_scaling, calibration.inputs
+    if scaling is None or calibration.images is not None:
+        return None
+    by_channel = np.moveaxis(inputs, 1, -1).reshape(-1, inputs.shape[1])
+    as_bytes = by_channel / scaling.scale + scaling.zero
+    outside = np.mean((as_bytes < -_ROUNDING) | (as_bytes > 255 + _ROUNDING))
+    lowest, highest = inputs.min(), inputs.max()
+    low, high = (-scaling.zero * scaling.scale).min(), ((255 - scaling.zero) * scaling.scale).max()
+    unscaled = low < lowest >= 0 and highest <= 1 < high  # every pixel brighter than the mean
+    if not outside and not unscaled:
+        return None
+    lie = f"{100 * outside:.2g}% of its values lie outside" if outside else "they lie inside"
+    return (
+        f"the calibration's float inputs run from {lowest:.3g} to {highest:.3g}; with input_mean "
+        f"and input_std, bytes become {low:.3g} to {high:.3g}, and {lie}. Are the inputs still "
+        "0..1 or 0..255, or normalised by other numbers? Save them as the network wants them, or "
+        "the images as uint8"
+    )
 
 
 def _listed(numbers: np.ndarray) -> str:
@@ -96,8 +136,8 @@ def read_calibration(options: Options) -> Calibration | None:
     inputs, labels = read_arrays(arrays, path, "calibration")
     if inputs.dtype != np.uint8:
         return Calibration(inputs.astype(np.float32), labels, scaling)
-    scaling = scaling or PLAIN_BYTES
-    return Calibration(real_inputs(inputs, scaling, path), labels, scaling, images=inputs)
+    real = real_inputs(inputs, scaling, "calibration", path)
+    return Calibration(real, labels, scaling, images=inputs)
 
 
 def read_several(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Calibration:
@@ -153,12 +193,28 @@ def read_arrays(
     return inputs, labels
 
 
-def real_inputs(inputs: np.ndarray, scaling: ByteScaling | None, where: Path | str) -> np.ndarray:
-    """float32 as the network wants them, of float or uint8 inputs [samples, ...]."""
+def real_inputs(
+    inputs: np.ndarray, scaling: ByteScaling | None, option: str, path: Path
+) -> np.ndarray:
+    """float32 as the network wants them, of float or uint8 inputs [samples, ...].
+
+    Args:
+        option: which names the file, for errors.
+
+    Raises:
+        UserError: bytes, and not said what they stand for.
+    """
     if inputs.dtype != np.uint8:
         return inputs.astype(np.float32)
-    scaling = scaling or PLAIN_BYTES
-    _check_channels(scaling, inputs.shape[1:], where)
+    if scaling is None:
+        raise UserError(
+            "it holds bytes (uint8), but input_mean and input_std are not set, so that nothing "
+            "says which numbers the network wants for them",
+            f"{option} file {path}",
+            "Set both to what the training subtracted and divided by, on images scaled to 0..1; "
+            "if the network really was fed 0..255: input_mean = 0 and input_std = 0.00392157",
+        )
+    _check_channels(scaling, inputs.shape[1:], path)
     return scaling.real(inputs)
 
 

@@ -22,6 +22,7 @@ from deepcompress.calibration import (
     pieces_of_streams,
     read_calibration,
     read_several,
+    scaling_doubt,
     synthetic_calibration,
 )
 from deepcompress.compress import Clock, compress
@@ -319,6 +320,8 @@ def _warnings(
             "no calibration data: ranges were measured on random inputs, so that accuracy may be "
             "poor. Name an .npz of real inputs in the option calibration"
         )
+    if doubt := scaling_doubt(calibration):
+        warnings.append(doubt)
     if options.stateful and calibration.pieces == 1 and not calibration.synthetic:
         warnings.append(
             "ranges were measured on the first piece of streams only: later ones, which remember, "

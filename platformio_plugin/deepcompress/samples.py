@@ -93,7 +93,7 @@ def _pair(
             "Training needs the class of every input, as its index: "
             "numpy.savez(path, inputs=..., labels=...)",
         )
-    return real_inputs(inputs, scaling, path), labels.astype(np.int64)
+    return real_inputs(inputs, scaling, "data", path), labels.astype(np.int64)
 
 
 def _check_shapes(training: np.ndarray, validation: np.ndarray, where: str) -> None:
