@@ -1,7 +1,7 @@
 """Whole networks that people have: flash, RAM, cycles, and what int8 makes of their answers.
 
     make networks                            # writes results/networks.json and docs/networks.md
-    python benchmarks/networks.py U-Net GRU  # only what is called so; writes nothing
+    python benchmarks/networks.py U-Net GRU  # only these, into the same; other rows stay
 
 Each network is trained for a minute, once dense and once more with 80% of each layer's weights at
 zero; the files are kept in the build folder. `pio run` builds each for the virtual Cortex-M4. The
@@ -16,7 +16,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -114,20 +114,34 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whole networks on the virtual Cortex-M4.")
-    parser.add_argument("only", nargs="*", help="names of networks, as U-Net")
-    only = parser.parse_args().only
+    parser.add_argument("only", nargs="*", help="names of networks, as U-Net: other rows are kept")
+    names = parser.parse_args().only or list(NETWORKS)
     torch.set_num_threads(1)  # two that wait for each other are slower on a busy machine
-    rows = []
-    for name in only or NETWORKS:
+    rows = read_rows()
+    for name in names:
         for sparsity in (0, SPARSITY):
-            rows.append(measure_network(name, sparsity))
-            print(json.dumps(asdict(rows[-1])), flush=True)
-    print(table(rows))
-    if wrong := [row.network for row in rows if not row.exact]:
-        sys.exit(f"networks: not bit for bit what the specification says: {', '.join(wrong)}")
-    if not only:
-        RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-        replace_part("networks", table(rows), page=PAGE)
+            row = measure_network(name, sparsity)
+            print(json.dumps(asdict(row)), flush=True)
+            if not row.exact:
+                sys.exit(f"networks: {name} is not bit for bit what the specification says")
+            rows[name, sparsity] = row
+    publish(rows)
+
+
+def read_rows() -> dict[tuple[str, float], Row]:
+    """The last results, by network and sparsity."""
+    if not RESULTS.is_file():
+        return {}
+    rows = [Row(**row) for row in json.loads(RESULTS.read_text())]
+    return {(row.network, row.sparsity): row for row in rows}
+
+
+def publish(rows: Mapping[tuple[str, float], Row]) -> None:
+    """Into the results and docs/networks.md."""
+    wanted = ((name, sparsity) for name in NETWORKS for sparsity in (0, SPARSITY))
+    ordered = [rows[key] for key in wanted if key in rows]
+    RESULTS.write_text(json.dumps([asdict(row) for row in ordered], indent=1) + "\n")
+    replace_part("networks", table(ordered), page=PAGE)
 
 
 def measure_network(name: str, sparsity: float) -> Row:
@@ -232,19 +246,19 @@ def quality(in_float: np.ndarray, in_int8: np.ndarray, targets: np.ndarray) -> d
 
 def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
-    heads = ["network", "products", "weights", "flash B", "arena B", "of which needed", "stack B"]
-    heads += ["cycles", "a product", "int8 / float", "right: float", "int8", "same answer"]
+    heads = ["network", "products", "weights", "flash", "arena", "needed", "stack", "cycles"]
+    heads += ["a product", "int8", "right in float", "in int8", "alike"]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for row in rows:
         lines.append(
             [
                 f"{row.network}, {row.sparsity:.0%} sparse" if row.sparsity else row.network,
                 *(f"{n:,}" for n in (row.macs, row.nonzeros, row.flash_bytes, row.arena_bytes)),
-                f"{row.least_bytes / row.arena_bytes:.1%}",
+                f"{row.least_bytes / row.arena_bytes:.0%}",
                 f"{row.stack_bytes:,}",
                 f"{row.cycles:,}",
                 f"{row.cycles / row.macs:.2f}",
-                f"{row.signal_to_noise:.1f} dB",
+                f"{row.signal_to_noise:.0f} dB",
                 *map(percent, (row.float_percent, row.int8_percent, row.same_percent)),
             ]
         )

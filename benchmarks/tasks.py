@@ -103,7 +103,7 @@ def _scenes(
     drawn, labels = _some_digits(count, seed)
     photograph = _photograph()
     images = np.empty((count, size, size, 3), np.float32)
-    masks = np.empty((count, size, size), np.float32)
+    masks = np.zeros((count, size, size), np.float32)
     for image, mask, digit in zip(images, masks, drawn, strict=True):
         side = int(random.integers(48, 512))
         x, y = (int(random.integers(0, limit - side + 1)) for limit in photograph.size)
