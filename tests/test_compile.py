@@ -113,10 +113,34 @@ def test_without_data_a_warning_says_that_ranges_are_guessed(project: Path) -> N
     assert "no calibration data" in report["warnings"][0]
 
 
+def test_labels_that_are_no_better_than_guessed_are_doubted(project: Path) -> None:
+    assert "guessing one of 3 outputs" in compiled(project).report["warnings"][0]
+
+
+def test_accuracy_that_pruning_takes_is_said_with_what_to_do(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, inputs = nn.Sequential(nn.Linear(64, 3)).eval(), torch.randn(200, 64)
+    torch.export.save(torch.export.export(network, (inputs[:1],)), tmp_path / "net.pt2")
+    labels = network(inputs).argmax(1).numpy()
+    np.savez(tmp_path / "data.npz", inputs=inputs.numpy(), labels=labels)
+
+    def report(**texts: str) -> dict:
+        options = parse({"calibration": str(tmp_path / "data.npz"), **texts}, where="test")
+        return compile_model(tmp_path / "net.pt2", name="net", options=options).report
+
+    pruned = report(sparsity="0.8")
+    lost = 100 - pruned["accuracy"]["int8_percent"]
+    (warning,) = pruned["warnings"]
+    points = re.search(r"([\d.]+) points by pruning, (-?[\d.]+) by int8\. Lower the", warning)
+    assert float(points[1]) + float(points[2]) == pytest.approx(lost, abs=0.11)
+    assert report()["warnings"] == []
+
+
 REFUSED = {
     "sparsity of a layer that is not there": ({"sparsity": "fc9:0.5"}, "no layer fc9"),
     "more golden vectors than samples": ({"self_test": "41"}, "than the 40 samples"),
     "labels file that is not there": ({"labels": "nothing.txt"}, "labels file nothing.txt"),
+    "fewer labels than outputs": ({"labels": "cat, dog"}, "2 names, the model has 3 outputs"),
     "calibration of another shape": ({"calibration": "WRONG"}, "input is 1x12x12"),
 }
 

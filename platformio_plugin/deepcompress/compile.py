@@ -50,6 +50,8 @@ _KEYWORDS = """
     static struct switch template this typedef union unsigned void volatile while
 """
 _NOTABLE_CHANGE = 1.0  # percent of the answers
+_NOTABLE_LOSS = 2.0  # points of accuracy, and more than one sample
+_NEAR_CHANCE = 5.0  # points of accuracy above guessing, for a network that should know better
 C_KEYWORDS = frozenset(_KEYWORDS.split())
 
 
@@ -93,6 +95,7 @@ def compile_model(
         clock.stage("retrain")
     if options.stateful:
         graph, original = (in_pieces(stream(g), calibration.pieces) for g in (graph, original))
+    _check_labels(labels, graph)
     check_possible(graph, options)
     pruned, planned = compress(graph, calibration, options, clock)
     integer = planned.encoded.integer
@@ -109,8 +112,9 @@ def compile_model(
         accuracy=None if calibration.synthetic else accuracy,
         golden_bytes=_golden_bytes(integer, golden),
         warnings=[
-            *_warnings(pruned, integer, calibration, labels, options),
+            *_warnings(pruned, calibration, options),
             *_pruning_warnings(options, calibration, accuracy),
+            *_accuracy_warnings(pruned, calibration, accuracy),
         ],
     )
     check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
@@ -257,6 +261,17 @@ def read_labels(options: Options) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
+    """Raises UserError where a class has no name, or a name no class."""
+    shape = graph.tensors[graph.outputs[0]].shape
+    if labels and len(labels) not in (prod(shape), shape[0]):
+        raise UserError(
+            f"it has {len(labels)} names, the model has {prod(shape)} outputs",
+            "option labels",
+            "Give each output its name, in the order of the outputs",
+        )
+
+
 def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> np.ndarray:
     """The calibration samples as the device would see them, int8 [samples, *input shape]."""
     if calibration.images is not None:
@@ -308,9 +323,7 @@ def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
 
 def _warnings(
     graph: Graph,
-    integer: IntegerGraph,
     calibration: Calibration,
-    labels: tuple[str, ...],
     options: Options,
 ) -> list[str]:
     warnings = []
@@ -327,9 +340,6 @@ def _warnings(
             "ranges were measured on the first piece of streams only: later ones, which remember, "
             "may exceed them. Save the calibration's inputs as [streams, pieces, ...]"
         )
-    outputs = integer.tensors[integer.outputs[0]].size
-    if labels and len(labels) != outputs:
-        warnings.append(f"{len(labels)} labels for {outputs} outputs: check the option labels")
     return warnings
 
 
@@ -345,6 +355,39 @@ def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accu
         "than before: expect to lose up to as many points of accuracy. Name labelled samples in "
         "the option data and set retrain = yes, or prune less"
     ]
+
+
+def _accuracy_warnings(pruned: Graph, calibration: Calibration, accuracy: Accuracy) -> list[str]:
+    """Where labels tell that the network knows little, or lost what it knew, and by what."""
+    given, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
+    if given is None or int8 is None or classes < 2:
+        return []
+    chance = 100 / classes
+    if given <= min(1.5 * chance, chance + _NEAR_CHANCE):
+        return [
+            f"the float network as given is right in {given:.1f}% of the samples; guessing one of "
+            f"{classes} outputs is in {chance:.1f}%. Check that `labels` are the indices of the "
+            "outputs, and that inputs are scaled as in the training (input_mean, input_std)"
+        ]
+    if given - int8 < _NOTABLE_LOSS or (given - int8) * accuracy.samples < 150:
+        return []
+    scores = forward_numpy(pruned, calibration.inputs)
+    sparse = measure_accuracy(scores, scores, calibration).float_percent or 0.0
+    return [
+        f"accuracy falls from {given:.1f}% to {int8:.1f}%: {given - sparse:.1f} points by "
+        f"pruning, {sparse - int8:.1f} by int8. "
+        + (
+            "Lower the sparsity, or set retrain = yes and name labelled samples in the option "
+            "data (or run `deepcompress prune` first)"
+            if given - sparse > sparse - int8
+            else "Check that the calibration's inputs are like those of the firmware; training "
+            "in int8, with retrain = yes and labelled samples in the option data, wins it back"
+        )
+    ]
+
+
+def _classes(graph: Graph) -> int:
+    return graph.tensors[graph.outputs[0]].size
 
 
 def _goals(options: Options) -> dict[str, Any]:

@@ -226,7 +226,10 @@ def _excess(parameters: dict[str, Any]) -> str:
 
 def _share(memory: dict[str, Any]) -> str:
     limit = memory["limit_bytes"]
-    return f"; {100 * memory['total_bytes'] / limit:.1f}% of the board's {limit:,}" if limit else ""
+    if not limit:
+        return ""
+    percent = 100 * memory["total_bytes"] / limit
+    return f"; {f'{percent:.1f}' if percent >= 0.1 else '<0.1'}% of the board's {limit:,}"
 
 
 def _time(facts: dict[str, Any]) -> str:
