@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.adaptive_pool2d import AdaptivePool2d
 from deepcompress.ops.add import Add
 from deepcompress.ops.avg_pool2d import AvgPool2d
 from deepcompress.ops.clamp import Limits
@@ -14,9 +15,11 @@ from deepcompress.ops.concat import Concat
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.history import History
 from deepcompress.ops.layer_norm import LayerNorm
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.linear_rows import LinearRows
+from deepcompress.ops.literal import Literal
 from deepcompress.ops.lookup import Lookup
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.ops.mean import Mean
@@ -117,18 +120,27 @@ class _Builder:
             attributes = LinearRows(size, features, tuple(rows))
             self.put("linear_rows", attributes, weight=weight, bias=bias)
 
-    def recurrent(self) -> None:
+    def gru(self) -> None:
+        self.recurrent("gru", 3)
+
+    def lstm(self) -> None:
+        self.recurrent("lstm", 4)
+
+    def recurrent(self, op: str, gates: int) -> None:
         steps, hidden = self.shape[0], self.integer(1, 5)
         features = self.tensors[self.last].size // steps
         self.put("flatten", Flatten((steps, features)))
-        op, gates = self.draw(st.sampled_from([("gru", 3), ("lstm", 4)]))
         parameters = {
             "weight": self.weights(gates * hidden, features + hidden),
             "bias": self.bias(gates * hidden),
         }
         if op == "gru":
             parameters["hidden_bias"] = self.bias(hidden)
-        self.put(op, Recurrent(features, hidden, steps, self.draw(st.booleans())), **parameters)
+        last, stateful = self.draw(st.booleans()), self.draw(st.booleans())
+        self.put(op, Recurrent(features, hidden, steps, last, stateful), **parameters)
+
+    def history(self) -> None:
+        self.put("history", History(self.integer(1, 4)))
 
     def lookup(self) -> None:
         self.put("lookup", self.draw(st.sampled_from(FUNCTIONS)))
@@ -146,18 +158,27 @@ class _Builder:
         shape = self.shape[self.integer(0, len(self.shape) - 1) :]
         gain, bias = self.random.standard_normal((2, *shape)).astype(np.float32)
         if np.prod(shape) > 3:  # of fewer values, int8 inputs may tell no variance
-            self.put("layer_norm", LayerNorm(shape, 1e-5), gain=gain, bias=bias)
+            attributes = LayerNorm(shape, 1e-5, centered=self.draw(st.booleans()))
+            self.put("layer_norm", attributes, gain=gain, bias=bias)
 
     def conv_transpose2d(self) -> None:
+        channels = self.shape[0]
         kernel, stride = ((self.integer(1, high), self.integer(1, high)) for high in (3, 2))
+        dilation = (self.integer(1, 2), self.integer(1, 2))
+        groups = self.draw(st.sampled_from([1, channels]))
         attributes = ConvTranspose2d(
-            in_channels=self.shape[0],
-            out_channels=self.integer(1, 3),
+            in_channels=channels,
+            out_channels=groups * self.integer(1, 3),
             kernel=kernel,
             stride=stride,
             padding=tuple(self.integer(0, (k - 1) // 2) for k in kernel),
+            output_padding=tuple(
+                self.integer(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True)
+            ),
+            dilation=dilation,
+            groups=groups,
         )
-        weight = self.weights(attributes.out_channels, self.shape[0], *kernel)
+        weight = self.weights(attributes.out_channels, channels // groups, *kernel)
         bias = self.bias(attributes.out_channels)
         self.put("conv_transpose2d", attributes, weight=weight, bias=bias)
 
@@ -165,7 +186,14 @@ class _Builder:
         _, height, width = self.shape
         kernel = (self.integer(1, min(3, height)), self.integer(1, min(3, width)))
         padding = tuple(self.integer(0, k // 2) for k in kernel)
-        self.put("max_pool2d", MaxPool2d(kernel, (self.integer(1, 3), self.integer(1, 3)), padding))
+        stride, ceil = (self.integer(1, 3), self.integer(1, 3)), self.draw(st.booleans())
+        self.put("max_pool2d", MaxPool2d(kernel, stride, padding, ceil=ceil))
+
+    def adaptive_pool2d(self) -> None:
+        size = self.shape[1:]
+        pooled = tuple(self.integer(1, min(4, n)) for n in size)
+        function = self.draw(st.sampled_from(["mean", "maximum"]))
+        self.put("adaptive_pool2d", AdaptivePool2d(function, size, pooled))
 
     def scale_shift(self) -> None:
         size = self.tensors[self.last].size
@@ -241,8 +269,9 @@ class _Builder:
         self.put("concat", Concat(axis, False, rows, sizes), inputs)
 
     def pad(self) -> None:
-        mode = self.draw(st.sampled_from(["constant", "reflect", "replicate"]))
-        largest = [min(2, size - 1) if mode == "reflect" else 2 for size in self.shape[1:]]
+        mode = self.draw(st.sampled_from(["constant", "reflect", "replicate", "circular"]))
+        within = {"reflect": 1, "circular": 0}
+        largest = [min(2, size - within.get(mode, -2)) for size in self.shape[1:]]
         around = tuple((self.integer(0, most), self.integer(0, most)) for most in largest)
         value = self.draw(st.sampled_from([0.0, -1.5])) if mode == "constant" else 0.0
         self.put("pad", Pad(((0, 0), *around), mode, value))
@@ -256,6 +285,11 @@ class _Builder:
         fits = [name for name, t in self.tensors.items() if _fit(t.shape, self.shape)]
         inputs = self.last, self.draw(st.sampled_from(fits))
         return inputs, tuple(self.tensors[name].shape for name in inputs)
+
+    def literal(self) -> None:
+        """As large as the last tensor, for others to be joined with."""
+        value = self.random.standard_normal((1, *self.shape)).astype(np.float32)
+        self.put("literal", Literal(self.shape), value=value)
 
     def clamp(self) -> None:
         limits = st.sampled_from([(0.0, np.inf), (0.0, 6.0), (-1.0, 1.0), (-np.inf, 0.5)])
@@ -271,29 +305,63 @@ FUNCTIONS = [Lookup(name) for name in ("abs", "hardswish", "sigmoid", "silu", "t
 FUNCTIONS += [Lookup("gelu", (("approximate", "tanh"),))]
 FUNCTIONS += [Lookup("leaky_relu", (("negative_slope", 0.1),))]
 ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
-ON_ANYTHING += ["rearrange", "concat", "mean"]
-ON_ANYTHING += ["linear_rows", "recurrent", "lookup", "prelu", "softmax", "layer_norm"]
+ON_ANYTHING += ["rearrange", "concat", "mean", "history", "literal"]
+ON_ANYTHING += ["linear_rows", "gru", "lstm", "lookup", "prelu", "softmax", "layer_norm"]
 ON_IMAGES = ["conv2d"] * 4 + [
     "conv_transpose2d",
     "max_pool2d",
     "avg_pool2d",
+    "adaptive_pool2d",
     "pad",
     "upsample_bilinear2d",
 ]
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """One to eight layers behind each other and beside each other."""
-    shape = tuple(draw(st.integers(1, high)) for high in (6, 14, 14))
+def graphs(draw: st.DrawFn, inputs: int = 1, outputs: int = 1, layers: int = 8) -> Graph:
+    """One to so many layers behind each other and beside each other, so many ends at the most."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    build = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x")
-    for _ in range(draw(st.integers(1, 8))):
+    tensors = {name: Tensor(name, _shape(draw)) for name in "xyz"[: draw(st.integers(1, inputs))]}
+    build = _Builder(draw, random, tensors, [], "x")
+    for _ in range(draw(st.integers(1, layers))):
         kinds = ON_ANYTHING + (ON_IMAGES if len(build.shape) == 3 else [])
         getattr(build, draw(st.sampled_from(kinds)))()
-    if build.last == "x":
+    if build.last in "xyz":
         build.clamp()
-    return Graph("net", build.tensors, _needed(build), ("x",), (build.last,))
+    computed = [node.output for node in build.nodes if node.output != build.last]
+    others = st.lists(st.sampled_from(computed or [build.last]), unique=True, max_size=outputs - 1)
+    ends = dict.fromkeys((build.last, *draw(others)))
+    return _graph(build, tuple(ends))
+
+
+def _shape(draw: st.DrawFn) -> tuple[int, ...]:
+    return tuple(draw(st.integers(1, high)) for high in (6, 14, 14))
+
+
+@st.composite
+def every_operator(draw: st.DrawFn) -> Graph:
+    """A layer of each operator on the same input, whatever its options; each is an output."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = tuple(draw(st.integers(low, high)) for low, high in ((1, 4), (4, 7), (4, 9)))
+    build, ends = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x"), []
+    for op in OPERATORS:
+        build.last = "x"
+        while build.last == "x":
+            {"flatten": build.reshape}.get(op, getattr(build, op, None))()
+        ends.append(next(node.output for node in reversed(build.nodes) if node.op == op))
+    return _graph(build, tuple(ends))
+
+
+def _graph(build: _Builder, outputs: tuple[str, ...]) -> Graph:
+    """What these outputs depend on."""
+    needed, nodes = set(outputs), []
+    for node in reversed(build.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            nodes.insert(0, node)
+    inputs = tuple(name for name in build.tensors if name in "xyz" and name in needed)
+    tensors = {name: tensor for name, tensor in build.tensors.items() if name in needed}
+    return Graph("net", tensors, tuple(nodes), inputs, outputs)
 
 
 @st.composite
@@ -309,16 +377,6 @@ def products(draw: st.DrawFn) -> Graph:
         if draw(st.booleans()):
             build.max_pool2d()
     return Graph("net", build.tensors, tuple(build.nodes), ("x",), (build.last,))
-
-
-def _needed(build: _Builder) -> tuple[Node, ...]:
-    """The layers that the last tensor depends on."""
-    needed, nodes = {build.last}, []
-    for node in reversed(build.nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
-            nodes.insert(0, node)
-    return tuple(nodes)
 
 
 @st.composite
