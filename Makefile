@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test lint format docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -16,6 +16,11 @@ demo: setup ## LeNet-5 reads handwritten digits on a virtual Cortex-M4
 
 test: setup ## all tests
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup
+
+SECONDS := 600
+SEED := 0
+fuzz: setup ## random networks, ten minutes or SECONDS=60 of them: C against the reference
+	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
 lint: setup ## ruff and clang-format, nothing is changed
 	@$(PYTHON) -m ruff check .

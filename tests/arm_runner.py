@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,14 @@ static const int8_t input[{NAME}_INPUT_SIZE] = {{
 }};
 static {name}_arena arena;
 
+static int print(const int8_t *values, int count) {{
+    return write(STDOUT_FILENO, values, count) != count;
+}}
+
 int main(void) {{
+    {before}
     const int8_t *scores = {name}_infer_int8(&arena, input);
-    return write(STDOUT_FILENO, scores, {NAME}_OUTPUT_SIZE) != {NAME}_OUTPUT_SIZE;
+    return {print};
 }}
 """
 
@@ -50,15 +55,21 @@ def build(
     cpu: str = "cortex-m4",
     flags: Iterable[str] = ("-O2",),
     inputs: np.ndarray | None = None,
+    outputs: Sequence[str] = ("output",),
+    before: str = "",
 ) -> Path:
-    """The ELF of a firmware that runs a generated model once and prints its scores' bytes.
+    """The ELF of a firmware that runs a generated model once and prints its outputs' bytes.
 
     Args:
         flags: of gcc, behind those that tell the CPU.
+        outputs: their names in C, see `emit.py`.
         inputs: int8, as many as the model takes; by default zeros.
     """
     numbers = "\n".join(number_lines(np.zeros(1, np.int8) if inputs is None else inputs))
-    main = MAIN.format(name=name, NAME=name.upper(), input=numbers)
+    sizes = [f"{name.upper()}_{output.upper()}_SIZE" for output in outputs]
+    values = ["scores", *(f"{name}_{output}(&arena)" for output in outputs[1:])]
+    printed = " || ".join(map("print({}, {})".format, values, sizes))
+    main = MAIN.format(name=name, NAME=name.upper(), input=numbers, print=printed, before=before)
     write({**texts, "main.c": main}, folder)
     sources = [folder / f"{name}.c", folder / "main.c", ROOT / "src" / "deepcompress.c"]
     return link(sources, folder=folder, cpu=cpu, flags=(*flags, f"-I{INCLUDE}", f"-I{folder}"))

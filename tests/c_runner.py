@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +27,27 @@ WARNINGS = (
 KERNELS = {"portable": ("-DDEEPCOMPRESS_PORTABLE",), "dsp": ("-DDEEPCOMPRESS_EMULATE_DSP",)}
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
-MAIN = """\
-#include "{name}.h"
-#include <stdio.h>
-#include <stdlib.h>
 
-/* Exact sizes on the heap, so that the address sanitizer sees a byte too far. */
-int main(void) {{
-    {type} *input = malloc(sizeof({type}) * {NAME}_INPUT_SIZE);
-    {name}_arena *arena = malloc(sizeof *arena);
-    {before}
-    while (fread(input, sizeof({type}), {NAME}_INPUT_SIZE, stdin) == {NAME}_INPUT_SIZE) {{
-        const int8_t *scores = {name}_infer_{kind}(arena, input);
-        fwrite(scores, 1, {NAME}_OUTPUT_SIZE, stdout);
-    }}
-    int status = (int){name}_self_test(arena);
-    free(input);
-    free(arena);
-    return status == DC_SELF_TEST_FAILED;
-}}
-"""
+def main_of(inputs: Sequence[str] = ("input",), outputs: Sequence[str] = ("output",)) -> str:
+    """The template of a program that reads inputs and writes outputs until there are no more.
+
+    Args:
+        inputs, outputs: their names in C, see `emit.py`; of a sample, they lie behind each other.
+    """
+    lines = ['#include "{name}.h"', "#include <stdio.h>", "#include <stdlib.h>", ""]
+    lines += ["/* Exact sizes on the heap, so that the address sanitizer sees a byte too far. */"]
+    lines += ["int main(void) {{"]
+    sizes = {name: f"{{NAME}}_{name.upper()}_SIZE" for name in (*inputs, *outputs)}
+    lines += [f"{{type}} *{x} = malloc(sizeof *{x} * {sizes[x]});" for x in inputs]
+    lines += ["{name}_arena *arena = malloc(sizeof *arena);", "{before}"]
+    read = (f"fread({x}, sizeof *{x}, {sizes[x]}, stdin) == {sizes[x]}" for x in inputs)
+    lines += [f"while ({' && '.join(read)}) {{{{"]
+    lines += [f"const int8_t *first = {{name}}_infer_{{kind}}(arena, {', '.join(inputs)});"]
+    lines += [f"fwrite(first, 1, {sizes[outputs[0]]}, stdout);"]
+    lines += [f"fwrite({{name}}_{y}(arena), 1, {sizes[y]}, stdout);" for y in outputs[1:]]
+    lines += ["}}", "int status = (int){name}_self_test(arena);", "free(arena);"]
+    lines += [f"free({x});" for x in inputs]
+    return "\n".join([*lines, "return status == DC_SELF_TEST_FAILED;", "}}", ""])
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def build(
     flags: tuple[str, ...] = ("-O1", *SANITIZERS),
     kernels: str = "portable",
     before: str = "",
-    main: str = MAIN,
+    main: str = main_of(),
 ) -> Path:
     """The program that runs a generated model on standard input; every warning is an error.
 

@@ -43,6 +43,7 @@ class _Builder:
     tensors: dict[str, Tensor]
     nodes: list[Node]
     last: str
+    stateful: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,11 +137,12 @@ class _Builder:
         }
         if op == "gru":
             parameters["hidden_bias"] = self.bias(hidden)
-        last, stateful = self.draw(st.booleans()), self.draw(st.booleans())
+        last, stateful = self.draw(st.booleans()), self.stateful and self.draw(st.booleans())
         self.put(op, Recurrent(features, hidden, steps, last, stateful), **parameters)
 
     def history(self) -> None:
-        self.put("history", History(self.integer(1, 4)))
+        if self.stateful:
+            self.put("history", History(self.integer(1, 4)))
 
     def lookup(self) -> None:
         self.put("lookup", self.draw(st.sampled_from(FUNCTIONS)))
@@ -291,6 +293,12 @@ class _Builder:
         value = self.random.standard_normal((1, *self.shape)).astype(np.float32)
         self.put("literal", Literal(self.shape), value=value)
 
+    def beside_literal(self) -> None:
+        before = self.last
+        self.literal()
+        size = self.tensors[before].size
+        self.put("concat", Concat(0, False, 1, (size, size)), (before, self.last))
+
     def clamp(self) -> None:
         limits = st.sampled_from([(0.0, np.inf), (0.0, 6.0), (-1.0, 1.0), (-np.inf, 0.5)])
         self.put("clamp", Limits(*self.draw(limits)))
@@ -305,7 +313,7 @@ FUNCTIONS = [Lookup(name) for name in ("abs", "hardswish", "sigmoid", "silu", "t
 FUNCTIONS += [Lookup("gelu", (("approximate", "tanh"),))]
 FUNCTIONS += [Lookup("leaky_relu", (("negative_slope", 0.1),))]
 ON_ANYTHING = ["linear", "clamp", "scale_shift", "reshape", "branch", "add", "mul"]
-ON_ANYTHING += ["rearrange", "concat", "mean", "history", "literal"]
+ON_ANYTHING += ["rearrange", "concat", "mean", "history", "beside_literal"]
 ON_ANYTHING += ["linear_rows", "gru", "lstm", "lookup", "prelu", "softmax", "layer_norm"]
 ON_IMAGES = ["conv2d"] * 4 + [
     "conv_transpose2d",
@@ -318,11 +326,18 @@ ON_IMAGES = ["conv2d"] * 4 + [
 
 
 @st.composite
-def graphs(draw: st.DrawFn, inputs: int = 1, outputs: int = 1, layers: int = 8) -> Graph:
-    """One to so many layers behind each other and beside each other, so many ends at the most."""
+def graphs(
+    draw: st.DrawFn, *, inputs: int = 1, outputs: int = 1, layers: int = 8, stateful: bool = False
+) -> Graph:
+    """Layers behind each other and beside each other.
+
+    Args:
+        inputs, outputs, layers: how many there are at the most.
+        stateful: whether some may go on where the last inference ended.
+    """
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tensors = {name: Tensor(name, _shape(draw)) for name in "xyz"[: draw(st.integers(1, inputs))]}
-    build = _Builder(draw, random, tensors, [], "x")
+    build = _Builder(draw, random, tensors, [], "x", stateful)
     for _ in range(draw(st.integers(1, layers))):
         kinds = ON_ANYTHING + (ON_IMAGES if len(build.shape) == 3 else [])
         getattr(build, draw(st.sampled_from(kinds)))()
@@ -343,7 +358,7 @@ def every_operator(draw: st.DrawFn) -> Graph:
     """A layer of each operator on the same input, whatever its options; each is an output."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = tuple(draw(st.integers(low, high)) for low, high in ((1, 4), (4, 7), (4, 9)))
-    build, ends = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x"), []
+    build, ends = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x", stateful=True), []
     for op in OPERATORS:
         build.last = "x"
         while build.last == "x":

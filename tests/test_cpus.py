@@ -13,17 +13,19 @@ import c_runner
 import numpy as np
 import pytest
 import strategies
+from deepcompress.batches import shape_of
 from deepcompress.calibration import Calibration
-from deepcompress.emit import emit
+from deepcompress.emit import emit, output_names
 from deepcompress.encode import encode
 from deepcompress.graph import EncodedGraph, Graph, Node, Plan, Tensor
 from deepcompress.ops import conv2d
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.max_pool2d import MaxPool2d
-from deepcompress.plan import plan
+from deepcompress.plan import is_stateful, plan
 from deepcompress.profile import profile
 from deepcompress.quantize import quantize
 from deepcompress.reference import run
+from deepcompress.stream import in_pieces
 from deepcompress.write import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,11 +139,11 @@ def assert_equal_on(
     """The firmware for a CPU, which its simulator runs, gives the scores of the reference."""
     planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1)
     integer = planned.encoded.integer
-    shape = integer.tensors[integer.inputs[0]].shape
+    shape = shape_of(integer, integer.inputs)
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)
     with tempfile.TemporaryDirectory() as folder:
         found = simulated(planned, inputs, Path(folder), cpu, gcc.split())
-    np.testing.assert_array_equal(found, run(integer, inputs).ravel())
+    np.testing.assert_array_equal(found, run(in_pieces(integer, 1), inputs).ravel())
 
 
 def simulated(
@@ -149,6 +151,16 @@ def simulated(
 ) -> np.ndarray:
     """What the firmware of a simulated core prints, int8."""
     texts, console = emit(planned, provenance=NOWHERE), io.BytesIO()
-    elf = arm_runner.build(texts, name="net", folder=folder, cpu=cpu, flags=flags, inputs=inputs)
+    stateful = any(is_stateful(step.node) for step in planned.steps)
+    elf = arm_runner.build(
+        texts,
+        name="net",
+        folder=folder,
+        cpu=cpu,
+        flags=flags,
+        inputs=inputs,
+        outputs=output_names(planned.encoded.integer.outputs),
+        before="net_reset(&arena);" if stateful else "",
+    )
     profile(elf, cpu=cpu, console=console)
     return np.frombuffer(console.getvalue(), np.int8)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import strategies
 from deepcompress import check
+from deepcompress.batches import shape_of
 from deepcompress.calibration import Calibration
-from deepcompress.emit import Provenance, emit
+from deepcompress.emit import Provenance, emit, input_names, output_names
 from deepcompress.encode import encode
 from deepcompress.encodings import ENCODINGS
 from deepcompress.fold import fold
@@ -21,9 +22,10 @@ from deepcompress.graph import Graph, IntegerGraph, Node, Plan, Tensor
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
-from deepcompress.plan import plan
+from deepcompress.plan import is_stateful, plan
 from deepcompress.quantize import quantize
-from deepcompress.reference import dequantize, quantize_float, run
+from deepcompress.reference import dequantize, quantize_float, quantize_inputs, run
+from deepcompress.stream import in_pieces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_encode import FIBONACCI
@@ -38,6 +40,7 @@ def through_the_stages(
 ) -> Plan:
     """All stages from fold to plan, with every check; int8 weights rounded down to steps."""
     check.shapes_follow(graph)
+    graph = in_pieces(graph, len(inputs))
     folded = fold(graph)
     check.same_function(graph, folded, inputs)
     integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
@@ -60,7 +63,8 @@ def in_steps(graph: IntegerGraph, step: int) -> IntegerGraph:
 
 
 def inputs_for(graph: Graph, seed: int) -> np.ndarray:
-    shape = graph.tensors[graph.inputs[0]].shape
+    """Five samples, or where the graph is stateful five pieces of a stream; see `batches.py`."""
+    shape = shape_of(graph, graph.inputs)
     return np.random.default_rng(seed).standard_normal((5, *shape)).astype(np.float32)
 
 
@@ -97,13 +101,18 @@ def assert_c_equals_reference(
     inputs = inputs_for(graph, seed)
     planned = through_the_stages(graph, inputs, encoding, optimize, step)
     integer = planned.encoded.integer
-    quantized = quantize_float(inputs, integer.quantization[integer.inputs[0]])
+    quantized = quantize_inputs(inputs, integer)
     # Beyond what was calibrated: every int8 value may come.
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)
-    texts = emit(planned, provenance=NOWHERE, golden_inputs=quantized[:1])
+    stateful = any(is_stateful(node) for node in integer.nodes)
+    texts = emit(planned, provenance=NOWHERE, golden_inputs=None if stateful else quantized[:1])
+    main = c_runner.main_of(input_names(integer.inputs), output_names(integer.outputs))
+    before = "net_reset(arena);" if stateful else ""
     with tempfile.TemporaryDirectory() as folder:
-        program = c_runner.build(texts, name="net", folder=Path(folder), kernels=kernels)
+        program = c_runner.build(
+            texts, name="net", folder=Path(folder), kernels=kernels, main=main, before=before
+        )
         found = c_runner.run(program, quantized, expected.shape[1])
     np.testing.assert_array_equal(found, expected)
 

@@ -27,29 +27,7 @@ from deepcompress.reference import quantize_inputs, run
 from test_random_networks import NOWHERE
 from torch import nn
 
-# Every value of a sample, behind each other: as the inputs go in, and as the outputs come out.
-MAIN = """\
-#include "{name}.h"
-#include <stdio.h>
-#include <stdlib.h>
-
-int main(void) {{
-    {type} *image = malloc(sizeof({type}) * {NAME}_INPUT_IMAGE_SIZE);
-    {type} *motion = malloc(sizeof({type}) * {NAME}_INPUT_MOTION_SIZE);
-    {name}_arena *arena = malloc(sizeof *arena);
-    while (fread(image, sizeof({type}), {NAME}_INPUT_IMAGE_SIZE, stdin) > 0) {{
-        (void)!fread(motion, sizeof({type}), {NAME}_INPUT_MOTION_SIZE, stdin);
-        const int8_t *first = {name}_infer_{kind}(arena, image, motion);
-        fwrite(first, 1, {NAME}_OUTPUT0_SIZE, stdout);
-        fwrite({name}_output1(arena), 1, {NAME}_OUTPUT1_SIZE, stdout);
-    }}
-    int status = (int){name}_self_test(arena);
-    free(image);
-    free(motion);
-    free(arena);
-    return status != DC_OK;
-}}
-"""
+MAIN = c_runner.main_of(["input_image", "input_motion"], ["output0", "output1"])
 
 
 class TwoTowers(nn.Module):

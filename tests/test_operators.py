@@ -1,0 +1,72 @@
+"""Every row of docs/operators.md, whatever its options: exact in C on every core, near to float."""
+
+from __future__ import annotations
+
+import c_runner
+import numpy as np
+import pytest
+import strategies
+from deepcompress.batches import split
+from deepcompress.calibration import Calibration
+from deepcompress.encodings import ENCODINGS
+from deepcompress.fold import fold
+from deepcompress.forward import forward_numpy
+from deepcompress.graph import Graph
+from deepcompress.quantize import quantize
+from deepcompress.reference import dequantize, quantize_inputs, run
+from deepcompress.stream import in_pieces
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_cpus import assert_equal_on
+from test_random_networks import assert_c_equals_reference, inputs_for
+
+# Drawing a layer of each operator takes many choices.
+PATIENT = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
+
+@settings(max_examples=3, suppress_health_check=PATIENT)
+@given(
+    graph=strategies.every_operator(),
+    seed=st.integers(0, 1000),
+    encoding=st.sampled_from(["auto", *ENCODINGS]),
+    kernels=st.sampled_from(list(c_runner.KERNELS)),
+)
+def test_every_operator_is_exact_under_sanitizers(
+    graph: Graph, seed: int, encoding: str, kernels: str
+) -> None:
+    step = 4 if encoding == "codebook" else 1
+    assert_c_equals_reference(graph, seed, encoding, "balanced", step, kernels)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m55"])
+@settings(max_examples=2, suppress_health_check=PATIENT)
+@given(
+    graph=strategies.every_operator(),
+    seed=st.integers(0, 1000),
+    gcc=st.sampled_from(["-O2", "-Os"]),
+)
+def test_every_operator_is_exact_on_every_core(
+    cpu: str, graph: Graph, seed: int, gcc: str, arm_tools: None
+) -> None:
+    assert_equal_on(cpu, graph, seed, "auto", "balanced", gcc)
+
+
+@settings(max_examples=30, derandomize=True, suppress_health_check=PATIENT)
+@given(graph=strategies.every_operator(), seed=st.integers(0, 1000))
+def test_every_operator_stays_near_to_float(graph: Graph, seed: int) -> None:
+    """What C and the reference have wrong alike, torch tells: beside what rounded weights lose, a
+    layer's error is a step of its output."""
+    inputs = inputs_for(graph, seed)
+    folded = fold(in_pieces(graph, len(inputs)))
+    integer = quantize(folded, Calibration(inputs))
+    given = quantize_inputs(inputs, integer)
+    found = split(integer, integer.outputs, run(integer, given))
+    rounded = dequantize(given, integer.quantization["x"])
+    expected = split(folded, folded.outputs, forward_numpy(folded, rounded))
+    for node in graph.nodes:
+        if node.output not in found:
+            continue
+        by = integer.quantization[node.output]
+        wanted = expected[node.output]
+        noise = np.square(dequantize(found[node.output], by) - wanted).mean()
+        assert noise <= 0.02 * np.square(wanted).mean() + by.scale**2, node
