@@ -173,9 +173,9 @@ def test_whole_sparse_networks_answer_on_a_board_as_the_reference_does(
 
 
 @pytest.mark.xdist_group("whole networks")
-def test_no_order_of_a_whole_networks_layers_needs_fewer_bytes(
+def test_a_whole_network_takes_a_twentieth_more_ram_than_its_best_order_needs_at_most(
     compiled: dict[str, Compiled],
 ) -> None:
     for name, made in compiled.items():
         least = least_ram(made.plan, scratch=True)
-        assert least <= made.plan.arena_bytes <= 1.01 * least + 8, name
+        assert least <= made.plan.arena_bytes <= 1.05 * least, name
