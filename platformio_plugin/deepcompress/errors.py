@@ -43,6 +43,14 @@ def draw(error: UserError, width: int = 90) -> str:
     )
 
 
+def draw_warnings(warnings: Iterable[str]) -> list[str]:
+    """Each warning of a report as the terminal shows it, wrapped."""
+    return [
+        textwrap.fill(f"warning   {warning}", 100, subsequent_indent=" " * 10)
+        for warning in warnings
+    ]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)' for the nearest known word, or an empty text."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -6,6 +6,7 @@ and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from deepcompress import __version__
 from deepcompress.cache import fetch, key_of
-from deepcompress.errors import UserError, did_you_mean, draw
+from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
 from deepcompress.ini import Model
 from deepcompress.interpreter import clean_environment, find_python
 
@@ -111,8 +112,32 @@ def _compiled(model: Model, project: Project) -> Path:
     with timed(f"{model.name}: hash", project):
         facts = [__version__, model.name, _texts(model), project.target]
         key = key_of(inputs(model, project.folder), facts)
+    made = []
+
+    def make(folder: Path) -> None:
+        _compile(model, project, folder)
+        made.append(folder)
+
     with timed(f"{model.name}: compile, or take from the cache", project):
-        return fetch(project.store, key, lambda folder: _compile(model, project, folder))
+        folder = fetch(project.store, key, make)
+    if not made:
+        project.say(unchanged(json.loads((folder / "report.json").read_text(encoding="utf-8"))))
+    return folder
+
+
+def unchanged(facts: dict) -> str:
+    """A report that was told before, in a line, and its warnings again."""
+    accuracy = facts["accuracy"] or {}
+    right, same = accuracy.get("int8_percent"), accuracy.get("agreement_percent")
+    parts = [
+        f"flash {facts['flash']['total_bytes']:,} B",
+        f"RAM {facts['ram']['total_bytes']:,} B",
+        f"{facts['cycles']:,} cycles",
+        *([f"{same:.1f}% same class as float"] if right is None and same is not None else []),
+        *([f"{right:.2f}% int8"] if right is not None else []),
+    ]
+    line = f"{facts['name']}: unchanged; {', '.join(parts)}"
+    return "\n".join([line, *draw_warnings(facts["warnings"])])
 
 
 @contextmanager

@@ -21,7 +21,6 @@ page of it, where `profile.py` may add what was measured.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +32,7 @@ from deepcompress.calibration import Calibration
 from deepcompress.cost import MODEL_CODE_BYTES, SHARED_CODE_BYTES
 from deepcompress.emit import all_arrays, c_identifier, shared_weights
 from deepcompress.encode import stored_weights
+from deepcompress.errors import draw_warnings
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
@@ -210,11 +210,7 @@ def _totals(facts: dict[str, Any]) -> list[str]:
         f"{ram['stack_bytes']:,}{_share(ram)}",
         f"cycles    about {facts['cycles']:,} on {facts['cpu']}{_time(facts)}",
     ]
-    warnings = [
-        textwrap.fill(f"warning   {warning}", 100, subsequent_indent=" " * 10)
-        for warning in facts["warnings"]
-    ]
-    return [*lines, *_accuracy_lines(facts["accuracy"]), *warnings]
+    return [*lines, *_accuracy_lines(facts["accuracy"]), *draw_warnings(facts["warnings"])]
 
 
 def _excess(parameters: dict[str, Any]) -> str:

@@ -42,6 +42,13 @@ def test_a_second_build_starts_no_compiler_and_imports_no_torch(project):
     assert len(project.calls()) == 1
 
 
+def test_a_second_build_says_again_what_was_compiled_and_its_warnings(project):
+    line = "net: unchanged; flash 1,701 B, RAM 240 B, 1,252 cycles"
+    assert line not in project.build()
+    lines = project.build().splitlines()
+    assert lines[lines.index(line) + 1] == "warning   3 of 4 wheels"
+
+
 def test_verbose_says_what_each_step_costs(project):
     steps = [line for line in project.build("-v").splitlines() if line.endswith(" ms")]
     assert [step.split(": ")[1].split()[0] for step in steps] == ["net", "net", "copy"]

@@ -29,7 +29,7 @@ def test_each_model_is_profiled_in_the_linked_firmware(project) -> None:
     assert [option(call, "--function") for call in profiled] == ["net_infer_*", "other_infer_*"]
     assert all(call[-2:] == ["--calls=1", "--wait-states=2"] for call in profiled)
     for name, call in zip(("net", "other"), profiled, strict=True):
-        assert Path(option(call, "--report")).read_text() == "{}\n"
+        assert '"cycles": 1252' in Path(option(call, "--report")).read_text()
         assert Path(option(call, "--html")) == build / "deepcompress" / "profiles" / f"{name}.html"
         assert f"report    {option(call, '--html')}" in output
 
