@@ -18,7 +18,7 @@ sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 from deepcompress.boards import flags, target_of
 from deepcompress.cache import mirror
 from deepcompress.generate import FAILURES, Project, explain, generate, profile, timed
-from deepcompress.ini import PREFIX, read_models
+from deepcompress.ini import PREFIX, misspelt_prefixes, read_models
 from SCons.Script import DefaultEnvironment
 
 sys.dont_write_bytecode = remembered
@@ -47,6 +47,8 @@ def build_models():
         return None
     try:
         project = describe_project()
+        for warning in misspelt_prefixes(dict(env.GetProjectOptions()), where=project.where):
+            sys.stderr.write(f"deepcompress: warning: {warning}\n")
         models = read_models(our_options(), where=project.where)
         if not models:
             return None
@@ -74,6 +76,7 @@ def describe_project():
         python=env.subst("$PYTHONEXE"),
         verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
         say=functools.partial(print, flush=True),
+        prefix=PREFIX,
     )
 
 

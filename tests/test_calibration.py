@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deepcompress.calibration import check_shape, read_calibration, scaling_doubt
+from deepcompress.calibration import Calibration, check_shape, read_calibration, scaling_doubt
 from deepcompress.errors import UserError
 from deepcompress.options import Options
 
@@ -154,3 +154,15 @@ def test_the_samples_must_have_the_models_shape(tmp_path: Path) -> None:
     data = read(saved(tmp_path, inputs=IMAGES / 255))
     with pytest.raises(UserError, match="samples have the shape 1x4x4, the model's input is 1x8x8"):
         check_shape(data, (1, 8, 8), "calibration.npz")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "do"),
+    [
+        ((12,), (16,), r"as \[samples, 16\]"),
+        ((8, 8), (1, 8, 8), r"`inputs\[:, None\]`.*, 1, 8, 8\]"),
+    ],
+)
+def test_a_wrong_shape_is_told_the_models_own(found: tuple, wanted: tuple, do: str) -> None:
+    with pytest.raises(UserError, match=do):
+        check_shape(Calibration(np.zeros((2, *found), np.float32)), wanted, "calibration.npz")

@@ -60,6 +60,7 @@ def test_the_command_line_writes_sources_that_compile_cleanly_everywhere(
     screen = capsys.readouterr().out
     assert re.search(r"^0 +Conv2d 1->4 3x3 \+ max 2x2 +36 of 36 +dense", screen, re.MULTILINE)
     assert "% int8, " in screen
+    assert f"{tmp_path}/: net.h for C, net.hpp for C++ (DeepCompress::Net)" in screen
 
 
 def test_the_same_model_and_options_give_the_same_bytes(project: Path) -> None:
@@ -180,6 +181,17 @@ def test_a_mistake_is_one_paragraph_on_stderr_and_exit_code_1(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+def test_options_are_named_as_they_are_set(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    command = ("compile", project / "net.pt", "-o", "out", "--input-mean", 1)
+    assert run_main(*command) == 1
+    assert "--input-mean is set,\n  --input-std is not" in capsys.readouterr().err
+    monkeypatch.setenv("DEEPCOMPRESS_OPTION_PREFIX", "custom_deepcompress_")
+    assert run_main(*command) == 1
+    assert "custom_deepcompress_input_mean is set" in capsys.readouterr().err
+
+
 def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
     project: Path,
     tmp_path: Path,
@@ -194,6 +206,12 @@ def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
     assert run_main(*command, "--verbose") == 2
     assert "Traceback" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_flag_is_told_the_nearest(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["compile", "net.pt", "-o", "out", "--input-maen=0.5"])
+    assert "no option --input-maen (did you mean --input-mean?)" in capsys.readouterr().err
 
 
 def test_help_shows_every_option_with_an_example(capsys: pytest.CaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from deepcompress.errors import UserError
-from deepcompress.ini import Model, read_models
+from deepcompress.ini import Model, misspelt_prefixes, read_models
 
 
 def read(**options):
@@ -56,3 +56,10 @@ def test_mistakes_are_told(options, told):
     with pytest.raises(UserError) as error:
         read(**options)
     assert told in str(error.value)
+
+
+def test_a_misspelt_prefix_is_told_and_other_custom_options_are_not() -> None:
+    ours, near = "custom_deepcompress_model", "custom_deepcompres_model"
+    keys = ["custom_deepsleep_time", "custom_deep_compress_model", near, ours, "board"]
+    warnings = misspelt_prefixes(keys, where="ini")
+    assert [warning.split()[1] for warning in warnings] == ["custom_deep_compress_model", near]

@@ -6,7 +6,7 @@ import pytest
 from c_runner import ROOT
 from deepcompress.__main__ import operators_markdown, options_markdown
 from deepcompress.errors import UserError
-from deepcompress.options import OPTIONS, Options, parse, parse_one
+from deepcompress.options import OPTIONS, Options, parse, parse_one, spelled
 
 
 def value(name: str, text: str) -> object:
@@ -93,3 +93,24 @@ def test_the_documentation_is_what_the_table_says() -> None:
 
 def test_the_page_of_operators_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "operators.md").read_text() == operators_markdown()
+
+
+@pytest.mark.parametrize(
+    ("told", "flags", "keys"),
+    [
+        ("Set input_shape (such as 1,8)", "Set --input-shape (such as 1,8)", "Set X_input_shape ("),
+        (
+            "you made it: trust_pickle = yes.",
+            "it: --trust-pickle yes.",
+            "it: X_trust_pickle = yes.",
+        ),
+        ("the option data and retrain = yes", "option --data and --retrain yes", "option X_data"),
+        ("options input_mean and input_std.", "--input-mean and --input-std.", "X_input_std."),
+        ("data of labels in a/input_mean.npz", "data of labels in a/input_mean.npz", "data of lab"),
+    ],
+)
+def test_options_in_a_sentence_are_written_as_they_are_set(
+    told: str, flags: str, keys: str
+) -> None:
+    assert flags in spelled(told)
+    assert keys in spelled(told, prefix="X_")

@@ -7,13 +7,16 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from deepcompress import __version__
-from deepcompress.errors import UserError, draw
+from deepcompress.errors import UserError, did_you_mean, draw
+from deepcompress.generate import PREFIX_VARIABLE
 from deepcompress.kconfig import kconfig
-from deepcompress.options import OPTIONS, Option, Options, Target, parse
+from deepcompress.options import OPTIONS, Option, Options, Target, parse, spelled
 
 EPILOG = """\
 example:
@@ -53,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return parsed.run(parsed)
     except UserError as error:
-        print(draw(error), file=sys.stderr)
+        prefix = os.environ.get(PREFIX_VARIABLE)
+        print(draw(error, spell=partial(spelled, prefix=prefix)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("deepcompress: interrupted; nothing was written", file=sys.stderr)
@@ -81,8 +85,23 @@ def _defect(error: Exception, *, verbose: bool) -> int:
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest flag in the place of one that there is not; so do its commands'."""
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        namespace, left = super().parse_known_args(args, namespace)
+        for word in left:
+            if word.startswith("--"):
+                name = word.partition("=")[0]
+                near = did_you_mean(name, self._option_string_actions)
+                self.error(f"there is no option {name}{near}")
+        return namespace, left
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="deepcompress",
         description="PyTorch networks on microcontrollers: pruned, int8, sparse, as generated C.",
     )
@@ -164,6 +183,7 @@ def _help(option: Option) -> str:
 
 def run_compile(parsed: argparse.Namespace) -> int:
     from deepcompress.compile import compile_model
+    from deepcompress.emit import class_name
     from deepcompress.report import table
     from deepcompress.runtime import runtime
     from deepcompress.write import write
@@ -181,6 +201,12 @@ def run_compile(parsed: argparse.Namespace) -> int:
     )
     write(compiled.texts | ({} if parsed.no_runtime else runtime()), parsed.output)
     print(table(compiled.report), flush=True)
+    face = f"DeepCompress::{class_name(name)}"
+    print(
+        f"sketch    {face}"
+        if parsed.no_runtime
+        else f"wrote     {parsed.output}/: {name}.h for C, {name}.hpp for C++ ({face}), report.html"
+    )
     return 0
 
 

@@ -68,7 +68,7 @@ def byte_scaling(options: Options) -> ByteScaling | None:
             f"input_{given} is set, input_{lacks} is not",
             where,
             "Set both to what the training subtracted and divided by; where it did not, "
-            "input_mean = 0, or input_std = 1",
+            "say input_mean = 0 or input_std = 1",
         )
     std = np.array(options.input_std, np.float64)
     mean = np.array(options.input_mean, np.float64)
@@ -242,13 +242,18 @@ def pieces_of_streams(calibration: Calibration, input_shape: tuple[int, ...]) ->
 def check_shape(calibration: Calibration, input_shape: tuple[int, ...], path: str | None) -> None:
     """Raises UserError where the samples do not have the model's input shape."""
     found = calibration.inputs.shape[1:]
-    if found != input_shape:
-        raise UserError(
-            f"its samples have the shape {'x'.join(map(str, found))}, the model's input is "
-            f"{'x'.join(map(str, input_shape))}",
-            f"calibration file {path}",
-            "Save `inputs` as [samples, channels, height, width], as the training fed them",
-        )
+    if found == input_shape:
+        return
+    wanted = f"[samples, {', '.join(map(str, input_shape))}]"
+    lacks_channels = (1, *found) == input_shape
+    raise UserError(
+        f"its samples have the shape {'x'.join(map(str, found))}, the model's input is "
+        f"{'x'.join(map(str, input_shape))}",
+        f"calibration file {path}",
+        f"It lacks the axis of channels: save `inputs[:, None]`, which is {wanted}"
+        if lacks_channels
+        else f"Save `inputs` as {wanted}, as the training fed them",
+    )
 
 
 def open_arrays(path: Path, option: str) -> dict[str, np.ndarray]:

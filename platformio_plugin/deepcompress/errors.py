@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -32,10 +32,13 @@ class UserError(Exception):
         return self.paragraph()
 
 
-def draw(error: UserError, width: int = 90) -> str:
-    """The paragraph as the terminal shows it, wrapped; paths and words are never broken."""
+def draw(error: UserError, width: int = 90, spell: Callable[[str], str] = str) -> str:
+    """The paragraph as the terminal shows it, wrapped; paths and words are never broken.
+
+    `spell` writes the options that it names as this face has them.
+    """
     return textwrap.fill(
-        f"deepcompress: error: {error.paragraph()}",
+        f"deepcompress: error: {spell(error.paragraph())}",
         width,
         break_long_words=False,
         break_on_hyphens=False,

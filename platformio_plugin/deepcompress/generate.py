@@ -28,6 +28,8 @@ _FILE_OPTIONS = ("calibration", "data", "labels", "architecture")
 _PYTHON_OPTION = "python"
 # Where a search keeps what it has tried; what it finds is the same.
 _STUDY_OPTION = "study"
+# Tells the compiler how the user writes options, where not as flags.
+PREFIX_VARIABLE = "DEEPCOMPRESS_OPTION_PREFIX"
 # What the compiler writes for people and tools, beside the sources.
 _REPORTS = ("report.json", "report.html")
 
@@ -37,7 +39,8 @@ class Project:
     """Where models are compiled, and for what.
 
     `where` names its settings in errors; `store` is the cache; `target` the board as flags of the
-    command line; `python` the build tool's own interpreter; `say` shows a line of progress.
+    command line; `python` the build tool's own interpreter; `say` shows a line of progress;
+    `prefix` is what options have before their names.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Project:
     python: str
     verbose: bool
     say: Callable[[str], None]
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
         with subprocess.Popen(
             command,
             cwd=str(project.folder),
-            env=_environment(),
+            env={**_environment(), PREFIX_VARIABLE: project.prefix},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -12,8 +12,9 @@ custom_deepcompress_sparsity =                        an option for some of them
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
@@ -54,6 +55,21 @@ def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
     for model in models:
         parse(model.texts, where=where)
     return models
+
+
+def misspelt_prefixes(keys: Iterable[str], *, where: str) -> list[str]:
+    """A warning for each key that is none of ours but begins nearly as ours do."""
+    return [
+        f"{where}: {key} is no option of DeepCompress: did you mean {PREFIX}...?"
+        for key in keys
+        if key.startswith("custom_") and not key.startswith(PREFIX) and _begins_nearly(key)
+    ]
+
+
+def _begins_nearly(key: str) -> bool:
+    words = key.split("_")
+    begins = ["_".join(words[:count]) + "_" for count in (2, 3)]
+    return bool(get_close_matches(PREFIX, begins, cutoff=0.85))
 
 
 def _check_keys(ours: Mapping[str, str], where: str) -> None:

@@ -135,7 +135,7 @@ def _missing(path: Path) -> UserError:
     if path.is_dir():
         return UserError("it is a folder", where(path), "Name the .pt file in it")
     folder = path.parent
-    neighbours = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    neighbours = [p.name for p in folder.glob("*.pt*")] if folder.is_dir() else []
     return UserError(
         f"there is no such file{did_you_mean(path.name, neighbours)}",
         where(path),

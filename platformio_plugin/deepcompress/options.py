@@ -297,6 +297,29 @@ def parse_one(option: Option, text: str, *, where: str) -> Any:
         ) from None
 
 
+def spelled(text: str, *, prefix: str | None = None) -> str:
+    """A sentence's options, `name = value`, `option name` or a name in two words, as they are set.
+
+    Args:
+        prefix: of the keys of an ini; without one, options are the flags of a command line.
+    """
+    return _NAMED.sub(lambda found: _as_set(found[1] or found[2], bool(found[1]), prefix), text)
+
+
+def _as_set(name: str, to_a_value: bool, prefix: str | None) -> str:
+    if prefix is not None:
+        return f"{prefix}{name}{' = ' if to_a_value else ''}"
+    return f"--{name.replace('_', '-')}{' ' if to_a_value else ''}"
+
+
+# A name of one word is a word as well: an option only before " = " or behind "option ".
+_ANY = "|".join(BY_NAME)
+_LONG = "|".join(name for name in BY_NAME if "_" in name)
+_NAMED = re.compile(
+    rf"(?<![\w./-])(?:({_ANY}) = |((?:{_LONG})|(?<=option )(?:{_ANY}))(?![\w/]|\.\w))"
+)
+
+
 def _shape(_: Option, text: str) -> tuple[int, ...]:
     parts = [part for part in re.split(r"[,x\s]+", text.strip("()[] ")) if part]
     if not parts or any(not part.isdigit() or int(part) == 0 for part in parts):

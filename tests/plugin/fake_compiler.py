@@ -43,6 +43,8 @@ def compile_model(arguments):
         sys.exit(1)
     if mood == "mistaken":
         sys.exit("a warning of torch\ndeepcompress: error: net.pt: it is not\n  a network.")
+    if mood == "naming an option":
+        sys.exit(f"deepcompress: error: set {os.environ['DEEPCOMPRESS_OPTION_PREFIX']}sparsity.")
     if mood == "crashing":
         raise RuntimeError("no such thing")
     (folder / f"{name}.hpp").write_text(f'#include "{name}.h"\n')

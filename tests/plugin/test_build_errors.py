@@ -97,3 +97,15 @@ def test_the_last_good_code_survives_a_mistake(project):
     project.write("models/net.pt", "7")
     project.build()
     assert project.value() == "value 7"
+
+
+def test_the_compiler_names_options_as_the_ini_does(project):
+    project.mood("naming an option")
+    assert "set custom_deepcompress_sparsity." in project.pio("run").stderr
+
+
+def test_a_misspelt_prefix_is_warned_of(project):
+    project.configure(f"{MODEL}\ncustom_deepcompres_sparsity = 0.5")
+    built = project.pio("run")
+    assert "custom_deepcompres_sparsity is no option of DeepCompress: did you" in built.stderr
+    assert built.returncode == 0
