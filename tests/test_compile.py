@@ -79,6 +79,11 @@ def test_the_report_counts_what_the_sources_hold(project: Path) -> None:
     assert report["ram"]["arena_bytes"] >= 144 + 100
 
 
+def test_an_encoding_that_is_named_is_taken_by_all_layers(project: Path) -> None:
+    layers = compiled(project, encoding="panel").report["layers"]
+    assert [layer["encoding"] for layer in layers if layer["weights"]] == ["panel", "panel"]
+
+
 def test_generated_files_name_no_path_date_or_host(project: Path) -> None:
     texts = compiled(project).texts
     for name, text in texts.items():

@@ -19,9 +19,12 @@ from deepcompress.compile import compile_model, open_model
 from deepcompress.compress import Clock, compress
 from deepcompress.errors import UserError
 from deepcompress.masks import estimate_cycles, producers, without_wasted
-from deepcompress.options import parse
+from deepcompress.options import Options, parse
 from deepcompress.pace import dense_cycles, measure_pace
 from deepcompress.prune import prune
+from deepcompress.recipe import Goal, Outcome, Recipe
+from deepcompress.search import Found
+from deepcompress.shrink import Shrunk, summary
 from deepcompress.structure import remove_dead_channels
 
 SIDE, CLASSES = 8, 4
@@ -93,6 +96,29 @@ def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
     assert parameters <= 400
     assert f"parameters  {parameters:,} B" in said
     assert compiled.report["accuracy"]["int8_percent"] > 90
+
+
+@pytest.mark.parametrize(
+    ("nonzeros", "bits", "said"),
+    [
+        (900, 4, r"; 900 of 1,288 weights are left"),
+        (
+            1288,
+            4,
+            r"; all 1,288 weights are left: nothing was pruned, values are shared \(16 a layer",
+        ),
+        (1288, 0, r"; all 1,288 weights are left: nothing was pruned\n"),
+    ],
+)
+def test_what_is_left_is_counted_in_weights(
+    nonzeros: int, bits: int, said: str, folder: Path, tmp_path: Path
+) -> None:
+    given = Options(calibration=str(folder / "data.npz"), input_mean=(0.0,), input_std=(1.0,))
+    graph = open_model(folder / "net.pt", name="net", options=given, clock=Clock()).graph
+    outcome = Outcome(99.0, 700, 900, 1000, nonzeros)
+    recipe = Recipe(codebook_bits=bits)
+    found = Found(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
+    assert re.search(said, summary(Shrunk(graph, graph, found, baseline=99.0, samples=60)))
 
 
 def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(

@@ -303,6 +303,8 @@ def options_markdown() -> str:
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
+        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
+        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
     ]
     for o in OPTIONS:
         default = "" if o.default is None else "no" if o.default is False else str(o.default)

@@ -66,21 +66,23 @@ OPTIONS: tuple[Option, ...] = (
         "numbers",
         None,
         "mean that the training subtracted from images scaled to 0..1, one number or one a "
-        "channel; makes raw camera bytes the model's input",
+        "channel; makes raw camera bytes the model's input. 0 where nothing was subtracted",
         "0.1307",
     ),
     Option(
         "input_std",
         "numbers",
         None,
-        "standard deviation that the training divided by; goes with input_mean",
+        "standard deviation that the training divided by, of images scaled to 0..1; goes with "
+        "input_mean. 1 where nothing was divided",
         "0.3081",
     ),
     Option(
         "sparsity",
         "sparsity",
         None,
-        "share of weights to prune by magnitude: one number for all layers, or layer:number pairs",
+        "share of weights to prune by magnitude: one number for all layers, or layer:number "
+        "pairs; none to prune nothing",
         "0.8 or conv1:0.5, fc1:0.9",
     ),
     Option(
@@ -98,13 +100,14 @@ OPTIONS: tuple[Option, ...] = (
         "auto",
         "how weights lie in flash: the cheapest for each layer, or one for all",
         "delta",
-        ("auto", "dense", "delta", "delta4", "bitmap", "block", "codebook", "huffman"),
+        ("auto", "dense", "delta", "delta4", "bitmap", "block", "panel", "codebook", "huffman"),
     ),
     Option(
         "optimize",
         "choice",
         "balanced",
-        "what `auto` choices minimise: bytes of flash, cycles, or both. With speed, retraining "
+        "what `auto` choices minimise: bytes of flash, which may take several times the cycles, "
+        "cycles, or both. With speed, retraining "
         "within a tolerated loss looks for the fewest cycles, else for the fewest bytes",
         "size",
         ("size", "speed", "balanced"),

@@ -171,12 +171,26 @@ def summary(shrunk: Shrunk) -> str:
     return "\n".join(
         [
             f"parameters  {outcome.parameter_bytes:,} B, {before / outcome.parameter_bytes:.1f}x "
-            f"smaller than {before:,} B of float; {outcome.nonzeros:,} of {before // 4:,} are left",
+            f"smaller than {before:,} B of float; {_left(shrunk)}",
             f"cycles      about {outcome.cycles:,} an inference",
             f"accuracy    {outcome.accuracy:.2f}% int8, {shrunk.baseline:.2f}% float, on "
             f"{shrunk.samples:,} validation samples",
         ]
     )
+
+
+def _left(shrunk: Shrunk) -> str:
+    """How many weights; where all are, what made the network smaller."""
+    weights = sum(
+        node.parameters["weight"].size
+        for node in shrunk.before.nodes
+        if "weight" in node.parameters
+    )
+    nonzeros, bits = shrunk.found.outcome.nonzeros, shrunk.found.recipe.codebook_bits
+    if nonzeros < weights:
+        return f"{nonzeros:,} of {weights:,} weights are left"
+    shared = f", values are shared ({2**bits} a layer)" if bits else ""
+    return f"all {weights:,} weights are left: nothing was pruned{shared}"
 
 
 def float_bytes(graph: Graph) -> int:
