@@ -75,7 +75,7 @@ template <class Network> class Result {
         return dc_argmax(scores(), size());
     }
 
-    /* Name of that class, "" where the build was given no labels. */
+    /* Name of that class: without labels its index, "" of more than 100. */
     const char *label() const {
         return Network::label(index());
     }
@@ -171,7 +171,7 @@ template <class Network> class ModelIn {
         return Result(Network::infer(arena_, reinterpret_cast<const Type *>(input)));
     }
 
-    /* Name of a class, "" where the build was given no labels. */
+    /* Name of a class: without labels its index, "" of more than 100. */
     static const char *label(int index) {
         return Network::label(index);
     }

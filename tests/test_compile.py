@@ -84,6 +84,12 @@ def test_an_encoding_that_is_named_is_taken_by_all_layers(project: Path) -> None
     assert [layer["encoding"] for layer in layers if layer["weights"]] == ["panel", "panel"]
 
 
+def test_classes_without_names_are_labelled_by_their_index(project: Path) -> None:
+    assert re.findall(r'^ +"(.*)",$', compiled(project).texts["net.c"], re.M) == ["0", "1", "2"]
+    named = compiled(project, labels="cat, dog, eel").texts["net.c"]
+    assert re.findall(r'^ +"(.*)",$', named, re.M) == ["cat", "dog", "eel"]
+
+
 def test_generated_files_name_no_path_date_or_host(project: Path) -> None:
     texts = compiled(project).texts
     for name, text in texts.items():

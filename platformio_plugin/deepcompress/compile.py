@@ -52,6 +52,7 @@ _KEYWORDS = """
 _NOTABLE_CHANGE = 1.0  # percent of the answers
 _NOTABLE_LOSS = 2.0  # points of accuracy, and more than one sample
 _NEAR_CHANCE = 5.0  # points of accuracy above guessing, for a network that should know better
+_NAMED_CLASSES = 100  # that get their index for a name: six bytes each, where the firmware asks
 C_KEYWORDS = frozenset(_KEYWORDS.split())
 
 
@@ -120,7 +121,10 @@ def compile_model(
     check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
     clock.stage("report")
     texts = emit(
-        planned, provenance=_provenance(path, options), labels=labels, golden_inputs=golden
+        planned,
+        provenance=_provenance(path, options),
+        labels=labels or _indices(pruned),
+        golden_inputs=golden,
     )
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     texts["report.html"] = page(facts)
@@ -270,6 +274,13 @@ def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
             "option labels",
             "Give each output its name, in the order of the outputs",
         )
+
+
+def _indices(graph: Graph) -> tuple[str, ...]:
+    """What classes are called that have no names, where the output is a score a class."""
+    shape = graph.tensors[graph.outputs[0]].shape
+    named = len(shape) == 1 and shape[0] <= _NAMED_CLASSES
+    return tuple(map(str, range(shape[0]))) if named else ()
 
 
 def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> np.ndarray:
