@@ -227,7 +227,7 @@ BAD = {
         r"at layer gate, model\.py:12 \(its path depends on the values of a tensor"
         r"\)\. .* compute both ways",
     ),
-    "a dynamic shape": (dynamic, r"tensor input: its shape .* is dynamic.*with input_shape"),
+    "a dynamic shape": (dynamic, r"tensor input: its shape .* is dynamic.*with --input-shape"),
     "an input of rank 5": (
         volumes,
         r"layer 0 \(conv3d\).*not supported\. Put the frames side by "
