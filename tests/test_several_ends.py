@@ -189,6 +189,13 @@ def test_samples_that_do_not_fit_are_told(case: str, saved: Path, tmp_path: Path
         compile_model(saved, name="towers", options=Options(calibration=str(path)))
 
 
+def test_bytes_are_refused_among_several_inputs(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.npz"
+    np.savez(path, image=np.zeros((9, 1, 6, 6), np.uint8), motion=np.zeros((9, 5), np.float32))
+    with pytest.raises(UserError, match=r"`image` holds bytes \(uint8\)"):
+        compile_model(saved, name="towers", options=Options(calibration=str(path)))
+
+
 def test_what_several_inputs_cannot_have_is_told(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has 2 inputs \(image, motion\), of which raw bytes"):
         compile_model(saved, name="towers", options=Options(input_mean=(0.5,), input_std=(0.5,)))

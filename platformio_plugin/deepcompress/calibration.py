@@ -117,7 +117,7 @@ def scaling_doubt(calibration: Calibration) -> str | None:
 
 
 def _listed(numbers: np.ndarray) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
+    return ",".join(f"{number:.4g}" for number in numbers)
 
 
 def read_calibration(options: Options) -> Calibration | None:
@@ -157,6 +157,12 @@ def read_several(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Calibrati
                 f"Save it with numpy.savez(path, {', '.join(f'{name}=...' for name in shapes)})",
             )
         _check_inputs(arrays[name], where, name)
+        if len(shapes) > 1 and arrays[name].dtype == np.uint8:
+            raise UserError(
+                f"`{name}` holds bytes (uint8), whose scaling cannot be told for several inputs",
+                where,
+                "Save float32 as the network wants it",
+            )
         samples = (len(arrays[next(iter(shapes))]), *shape)
         if arrays[name].shape != samples:
             raise UserError(

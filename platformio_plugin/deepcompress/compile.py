@@ -115,7 +115,7 @@ def compile_model(
         warnings=[
             *_warnings(pruned, calibration, options),
             *_pruning_warnings(options, calibration, accuracy),
-            *_accuracy_warnings(pruned, calibration, accuracy),
+            *_accuracy_warnings(pruned, calibration, accuracy, options),
         ],
     )
     check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
@@ -368,7 +368,9 @@ def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accu
     ]
 
 
-def _accuracy_warnings(pruned: Graph, calibration: Calibration, accuracy: Accuracy) -> list[str]:
+def _accuracy_warnings(
+    pruned: Graph, calibration: Calibration, accuracy: Accuracy, options: Options
+) -> list[str]:
     """Where labels tell that the network knows little, or lost what it knew, and by what."""
     given, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
     if given is None or int8 is None or classes < 2:
@@ -384,16 +386,21 @@ def _accuracy_warnings(pruned: Graph, calibration: Calibration, accuracy: Accura
         return []
     scores = forward_numpy(pruned, calibration.inputs)
     sparse = measure_accuracy(scores, scores, calibration).float_percent or 0.0
+    if options.retrain:
+        do = "Ask for less, or allow more epochs or trials"
+    elif given - sparse > sparse - int8:
+        do = (
+            "Lower the sparsity, or set retrain = yes and name labelled samples in the option data "
+            "(or run `deepcompress prune` first)"
+        )
+    else:
+        do = (
+            "Check that the calibration's inputs are like those of the firmware; training in int8, "
+            "with retrain = yes and labelled samples in the option data, may win it back"
+        )
     return [
         f"accuracy falls from {given:.1f}% to {int8:.1f}%: {given - sparse:.1f} points by "
-        f"pruning, {sparse - int8:.1f} by int8. "
-        + (
-            "Lower the sparsity, or set retrain = yes and name labelled samples in the option "
-            "data (or run `deepcompress prune` first)"
-            if given - sparse > sparse - int8
-            else "Check that the calibration's inputs are like those of the firmware; training "
-            "in int8, with retrain = yes and labelled samples in the option data, wins it back"
-        )
+        f"pruning, {sparse - int8:.1f} by int8. {do}"
     ]
 
 
