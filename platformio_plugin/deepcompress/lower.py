@@ -13,8 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcompress.call import Call, place
 from deepcompress.decompose import decompose
 from deepcompress.errors import UserError
+from deepcompress.fx_nodes import (
+    aten_name,
+    computing_node,
+    constant_names,
+    constants_of,
+    create,
+    gives_tensor,
+    is_created,
+    is_pure,
+    module_kind,
+    named_arguments,
+    read_only,
+    shape_of,
+    source_line,
+    tensor_arguments,
+    value_of,
+)
 from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.nearest import instead_of, instead_of_module
 from deepcompress.ops import BY_ATEN, OPERATORS, concat
@@ -48,9 +66,6 @@ _IDENTITY = {
 # Calls that are computed here where all their tensors are constants: those of our operators, and
 # these. No others: what a file says is not run.
 _ON_CONSTANTS = {"_weight_norm", "argmax", "dot", "embedding", "mv", "norm", "numpy_T", "t", "vdot"}
-# Calls that make constants: of one value, or of those from a start to an end.
-_FILLED = {"zeros": 0.0, "ones": 1.0, "full": None}
-_RANGES = {"arange", "linspace"}
 # Calls of two operands, one of which may be a number or a parameter; then our row has another name.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
 # Calls that may take away the axis of a recurrent layer's state that counts layers.
@@ -124,71 +139,14 @@ def _and_more(problems: list[UserError]) -> str:
     return problems[0].do + also
 
 
-@dataclass(frozen=True)
-class Call:
-    """One aten call with its arguments by name; what `ops/*.read` sees."""
-
-    layer: str
-    source: str
-    aten: str
-    arguments: dict[str, Any]
-    constants: dict[str, np.ndarray]
-    input_shapes: tuple[tuple[int, ...], ...]
-    output_shape: tuple[int, ...]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of the first tensor that is not a constant, without the batch."""
-        return self.input_shapes[0]
-
-    @property
-    def input_rank(self) -> int:
-        return len(self.input_shape)
-
-    def __getitem__(self, argument: str) -> Any:
-        return self.arguments[argument]
-
-    def get(self, argument: str, default: Any) -> Any:
-        return self.arguments.get(argument, default)
-
-    def pair(self, argument: str, default: Any = 0) -> tuple[int, int]:
-        """What PyTorch takes as one number for both or as (height, width)."""
-        value = self.get(argument, default)
-        values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-        return values * 2 if len(values) == 1 else values
-
-    def constant(self, argument: str, *, optional: bool = False) -> np.ndarray | None:
-        """A parameter as float32. Raises UserError where it is computed at run time."""
-        if argument in self.constants:
-            return self.constants[argument]
-        if optional and self.arguments.get(argument) is None:
-            return None
-        raise self.unsupported(f"its {argument} is computed, not stored", "Make it a parameter")
-
-    def operand(self, argument: str) -> np.ndarray:
-        """A number, or a parameter, as an array. Raises UserError where it is computed."""
-        if argument not in self.constants and argument not in self.arguments:
-            raise self.unsupported(
-                f"its {argument} is computed while the network runs", "Make it a number"
-            )
-        return self.constants.get(argument, np.asarray(self.arguments.get(argument)))
-
-    def unsupported(self, what: str, do: str) -> UserError:
-        return UserError(what, _place(self.layer, self.aten, self.source), do)
-
-
-def _place(layer: str, aten: str, source: str) -> str:
-    return f"layer {layer} ({aten})" + (f", {source}" if source else "")
-
-
 class _Lowering:
     """The walk over the program's nodes; what it has seen so far."""
 
     def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
         self.name = name
         self.fx_nodes = list(program.graph_module.graph.nodes)
-        self.constants: dict[str, torch.Tensor] = _constants(program)
-        self.constant_names = _constant_names(program)
+        self.constants: dict[str, torch.Tensor] = constants_of(program)
+        self.constant_names = constant_names(program)
         self.user_inputs = tuple(program.graph_signature.user_inputs)
         self.alias: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
@@ -204,7 +162,7 @@ class _Lowering:
         outputs: tuple[str, ...] = ()
         for fx in self.fx_nodes:
             if fx.op == "placeholder" and fx.name in self.user_inputs:
-                self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
+                self.tensors[fx.name] = Tensor(fx.name, shape_of(fx))
             elif fx.op == "call_function":
                 try:
                     self.call(fx)
@@ -220,15 +178,15 @@ class _Lowering:
 
     def refuse(self, fx: torch.fx.Node, problem: UserError) -> None:
         """A layer that is not supported: what reads it goes on as if its result were there."""
-        sizes = tuple(str(size) for size in _value(fx).shape[1:])
+        sizes = tuple(str(size) for size in value_of(fx).shape[1:])
         shape = tuple(int(size) if size.isdigit() else size for size in sizes)
         self.tensors[fx.name] = Tensor(fx.name, tuple(s for s in shape if isinstance(s, int)))
         self.unsupported.add(fx.name)
         self.unknown.add(fx.name)
-        kind, name = _module_kind(fx), self.layer_name(fx, _named_arguments(_computing(fx)))
+        kind, name = module_kind(fx), self.layer_name(fx, named_arguments(computing_node(fx)))
         if advice := instead_of_module(kind):
             problem = UserError(f"nn.{kind} is not supported", problem.where, advice)
-        self.layers.append(self.layer(fx, name, _aten_name(fx), shape, problem=problem))
+        self.layers.append(self.layer(fx, name, aten_name(fx), shape, problem=problem))
 
     def layer(
         self,
@@ -240,7 +198,7 @@ class _Lowering:
         nodes: tuple[str, ...] = (),
         problem: UserError | None = None,
     ) -> Layer:
-        read = _tensor_arguments(_computing(fx))
+        read = tensor_arguments(computing_node(fx))
         stored = sum(self.constants[a.name].numel() for a in read if a.name in self.constants)
         known = [self.tensors.get(self.resolved(a.name)) for a in read]
         values = sum(tensor.size for tensor in (*known, self.tensors.get(fx.name)) if tensor)
@@ -257,22 +215,22 @@ class _Lowering:
         return copied
 
     def call(self, fx: torch.fx.Node) -> None:
-        aten = _aten_name(fx).removesuffix("_")
-        if aten in _BOOKKEEPING or not _gives_tensor(fx) or not fx.users:
+        aten = aten_name(fx).removesuffix("_")
+        if aten in _BOOKKEEPING or not gives_tensor(fx) or not fx.users:
             return
-        if aten in SPLITS or _aten_name(_computing(fx)) in CHOOSERS:
+        if aten in SPLITS or aten_name(computing_node(fx)) in CHOOSERS:
             return  # each of the results is a call of its own
         if self.fold_constant(fx, aten):
             return
         if aten == "getitem" and fx.args[0].name in self.unsupported:
             self.unknown.add(fx.name)
-            self.tensors[fx.name] = Tensor(fx.name, _shape(fx))
-        elif aten == "getitem" and _aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
+            self.tensors[fx.name] = Tensor(fx.name, shape_of(fx))
+        elif aten == "getitem" and aten_name(fx.args[0]) in RECURRENT and fx.args[1] > 0:
             self.read_state(fx)
         elif fx.args and getattr(fx.args[0], "name", None) in self.states:
             self.drop_layers(fx, aten)
-        elif aten == "getitem" and _aten_name(fx.args[0]) in SPLITS:
-            self.add(fx, _aten_name(fx.args[0]))
+        elif aten == "getitem" and aten_name(fx.args[0]) in SPLITS:
+            self.add(fx, aten_name(fx.args[0]))
         elif aten in QUANTIZERS:
             self.state(fx, aten)
         elif (aten == "getitem" and fx.args[1] == 0) or aten in _IDENTITY:
@@ -344,38 +302,38 @@ class _Lowering:
         self.alias[fx.name] = self.tensor_of(fx.args[0])
 
     def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
-        computing = _computing(fx)
-        arguments = _named_arguments(computing)
+        computing = computing_node(fx)
+        arguments = named_arguments(computing)
         if computing is not fx:
             arguments["item"] = fx.args[1]
         constants = {
-            name: _read_only(self.constants[value.name])
+            name: read_only(self.constants[value.name])
             for name, value in arguments.items()
             if getattr(value, "name", None) in self.constants
         }
         for name, values in arguments.items():
             for i, value in enumerate(values if isinstance(values, (list, tuple)) else ()):
                 if getattr(value, "name", None) in self.constants:
-                    constants[f"{name}.{i}"] = _read_only(self.constants[value.name])
+                    constants[f"{name}.{i}"] = read_only(self.constants[value.name])
         data = self.data_of(fx)
         if not data:
             raise UserError(
                 "it reads no input, and is not computed here",
-                _place(self.layer_name(fx, arguments), aten, _source_line(fx)),
+                place(self.layer_name(fx, arguments), aten, source_line(fx)),
                 instead_of(aten, otherwise="Store its result in __init__, with register_buffer"),
             )
         unknown = any(argument.name in self.unknown for argument in data)
         if unknown:
             self.unknown.add(fx.name)
         turned = data[0].name in self.turned
-        axes = Axes(aten, arguments, len(_value(data[0]).shape), turned).with_samples_first()
+        axes = Axes(aten, arguments, len(value_of(data[0]).shape), turned).with_samples_first()
         mixed = any((argument.name in self.turned) != turned for argument in data)
         aten, arguments = (axes.aten, axes.arguments) if axes else (aten, arguments)
         if axes and axes.turned and not unknown:
             self.turned.add(fx.name)
         call = Call(
             layer=self.layer_name(fx, arguments),
-            source=_source_line(fx),
+            source=source_line(fx),
             aten=aten,
             arguments={
                 key: value for key, value in arguments.items() if not hasattr(value, "name")
@@ -393,13 +351,13 @@ class _Lowering:
         return call
 
     def shape(self, fx: torch.fx.Node) -> tuple[int, ...]:
-        return _shape(fx, samples=1 if fx.name in self.turned else 0)
+        return shape_of(fx, samples=1 if fx.name in self.turned else 0)
 
     def data_of(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
         """The tensors that a call works on: those computed, and all that it joins."""
-        computing = _computing(fx)
-        joins = _aten_name(computing) in concat.ATEN
-        tensors = _tensor_arguments(computing)
+        computing = computing_node(fx)
+        joins = aten_name(computing) in concat.ATEN
+        tensors = tensor_arguments(computing)
         return [a for a in tensors if joins or a.name not in self.constants]
 
     def operand(self, fx: torch.fx.Node, argument: torch.fx.Node) -> str:
@@ -410,9 +368,9 @@ class _Lowering:
         if argument.name not in self.constants:
             return self.tensor_of(argument)
         beside = next(a for a in self.data_of(fx) if a.name not in self.constants)
-        value, name = _read_only(self.constants[argument.name]), f"{fx.name}.{argument.name}"
+        value, name = read_only(self.constants[argument.name]), f"{fx.name}.{argument.name}"
         if (value != value[:1]).any():
-            raise self.read_call(fx, _aten_name(fx)).unsupported(
+            raise self.read_call(fx, aten_name(fx)).unsupported(
                 "a constant that it joins differs from sample to sample", "Give it a batch of 1"
             )
         self.tensors[name] = Tensor(name, value.shape[1:])
@@ -441,15 +399,15 @@ class _Lowering:
 
     def fold_constant(self, fx: torch.fx.Node, aten: str) -> bool:
         """Computes a call whose tensors are all constants, such as a weight's transpose."""
-        tensors = _tensor_arguments(fx)
-        if _is_created(aten):
-            self.constants[fx.name] = _create(fx, aten)
+        tensors = tensor_arguments(fx)
+        if is_created(aten):
+            self.constants[fx.name] = create(fx, aten)
             return True
         if not tensors or any(argument.name not in self.constants for argument in tensors):
             return False
         if aten == "getitem":
             self.constants[fx.name] = self.constants[tensors[0].name][fx.args[1]]
-        elif _is_pure(fx) and aten in _ON_CONSTANTS | _IDENTITY | ON_CONSTANTS | BY_ATEN.keys():
+        elif is_pure(fx) and aten in _ON_CONSTANTS | _IDENTITY | ON_CONSTANTS | BY_ATEN.keys():
             self.constants[fx.name] = self.compute(fx)
         else:
             return False
@@ -520,132 +478,3 @@ def _by_use(call: Call) -> Call:
 def _expanded(call: Call) -> Call:
     """The tensor as large as a constant makes it."""
     return replace(call, aten="expand", layer=f"{call.layer}.expand", constants={}, arguments={})
-
-
-def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
-    """Placeholder name -> parameter, buffer or lifted constant."""
-    stored = {**program.constants, **program.state_dict}
-    return {
-        placeholder: stored[name].detach()
-        for placeholder, name in _constant_names(program).items()
-        if name in stored
-    }
-
-
-def _constant_names(program: torch.export.ExportedProgram) -> dict[str, str]:
-    """Placeholder name -> the user's name, such as "conv1.weight"."""
-    signature = program.graph_signature
-    return {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-
-
-def _aten_name(fx: torch.fx.Node) -> str:
-    """ "conv2d" from aten.conv2d.default."""
-    schema = getattr(fx.target, "_schema", None)
-    return schema.name.split("::")[-1] if schema else getattr(fx.target, "__name__", str(fx.target))
-
-
-def _is_pure(fx: torch.fx.Node) -> bool:
-    """Whether a call is of torch's operator library, not of any other function of that name."""
-    schema = getattr(fx.target, "_schema", None)
-    return schema is not None and schema.name.startswith(("aten::", "quantized_decomposed::"))
-
-
-def _named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
-    """The call's arguments by their names in the operator's schema, defaults included."""
-    schema = getattr(fx.target, "_schema", None)
-    if schema is None:
-        return dict(enumerate(fx.args))
-    named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    named.update(zip((a.name for a in schema.arguments), fx.args, strict=False))
-    named.update(fx.kwargs)
-    return named
-
-
-def _tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
-    """The tensors among the arguments, in their order, as often as they are named.
-
-    Sizes of a dynamic batch are integers, not tensors.
-    """
-    import torch
-    from torch.fx.node import map_arg
-
-    arguments: list[torch.fx.Node] = []
-    map_arg((fx.args, fx.kwargs), arguments.append)
-    tensors = (torch.Tensor, list, tuple)
-    return [a for a in arguments if isinstance(a.meta.get("val"), tensors) or not a.meta]
-
-
-def _computing(fx: torch.fx.Node) -> torch.fx.Node:
-    """The call that computes a node: of one of several results, that which gives them all."""
-    return fx.args[0] if _aten_name(fx) == "getitem" else fx
-
-
-def _gives_tensor(fx: torch.fx.Node) -> bool:
-    """Whether a call's result is a tensor or several, and not a size."""
-    value = fx.meta.get("val")
-    return value is None or isinstance(value, (list, tuple)) or hasattr(value, "shape")
-
-
-def _value(fx: torch.fx.Node) -> torch.Tensor:
-    """A stand-in for a node's result, for the first where it has several."""
-    value = fx.meta["val"]
-    return value[0] if isinstance(value, (list, tuple)) else value
-
-
-def _shape(fx: torch.fx.Node, samples: int = 0) -> tuple[int, ...]:
-    """Shape of a node's result without the axis of the samples."""
-    value = _value(fx)
-    sizes = [size for axis, size in enumerate(value.shape) if axis != samples]
-    dynamic = [str(size) for size in sizes if not str(size).isdigit()]
-    if dynamic:
-        raise UserError(
-            f"its shape {tuple(value.shape)} is dynamic beyond the batch",
-            f"tensor {fx.name}",
-            "Say which sizes it shall have with input_shape; or export the model with fixed ones",
-        )
-    return tuple(int(size) for size in sizes)
-
-
-def _module_kind(fx: torch.fx.Node) -> str:
-    """ "Conv2d": the class of the innermost module that makes a call, where torch recorded it."""
-    modules = list((fx.meta.get("nn_module_stack") or {}).values())
-    kind = modules[-1][1] if modules else ""
-    return getattr(kind, "__name__", str(kind).rpartition(".")[2])
-
-
-def _source_line(fx: torch.fx.Node) -> str:
-    """ "model.py:31" of the user's code, where torch recorded it."""
-    lines = (fx.meta.get("stack_trace") or "").splitlines()
-    frames = [line for line in lines if 'File "' in line and "/torch/" not in line]
-    if not frames:
-        return ""
-    file, _, rest = frames[-1].strip().removeprefix('File "').partition('", line ')
-    return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
-
-
-def _is_created(aten: str) -> bool:
-    """Whether a call makes a constant of nothing, or of another tensor's shape."""
-    return aten in _RANGES or aten.removeprefix("new_").removesuffix("_like") in _FILLED
-
-
-def _create(fx: torch.fx.Node, aten: str) -> torch.Tensor:
-    """What the call makes, for one sample where the batch is dynamic."""
-    import torch
-
-    if aten in _RANGES:
-        return fx.target(*fx.args, **fx.kwargs)
-    value = _FILLED[aten.removeprefix("new_").removesuffix("_like")]
-    if value is None:
-        value = _named_arguments(fx)["fill_value"]
-    sizes = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
-    return torch.full(sizes, float(value))
-
-
-def _read_only(tensor: torch.Tensor) -> np.ndarray:
-    array = tensor.detach().cpu().float().numpy().copy()
-    array.flags.writeable = False
-    return array

@@ -19,7 +19,7 @@ from deepcompress.ops.clamp import Limits
 from deepcompress.scales import Range
 
 if TYPE_CHECKING:
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 QUANTIZERS = {
     "quantize_per_tensor",

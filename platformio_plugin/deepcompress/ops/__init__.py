@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Node, Quantization
-    from deepcompress.lower import Call
 
 Shape = tuple[int, ...]
 

@@ -18,7 +18,7 @@ from deepcompress.scales import Range, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
 CHANNELWISE = True

@@ -20,7 +20,7 @@ from deepcompress.scales import Range, affine, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ("avg_pool2d",)
 CHANNELWISE = True

@@ -15,7 +15,7 @@ from deepcompress.scales import Range
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ("cat", "concat", "concatenate", "stack")
 

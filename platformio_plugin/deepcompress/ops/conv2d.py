@@ -15,8 +15,8 @@ from deepcompress.scales import NARROW_SUM
 if TYPE_CHECKING:
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Quantization
-    from deepcompress.lower import Call
 
 ATEN = ("conv2d", "convolution", "_convolution_mode")
 ROWS_ARE_CHANNELS = True

@@ -20,8 +20,8 @@ from deepcompress.requantize import requantize
 if TYPE_CHECKING:
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Quantization
-    from deepcompress.lower import Call
 
 ATEN = ("conv_transpose2d",)
 ROWS_ARE_CHANNELS = True

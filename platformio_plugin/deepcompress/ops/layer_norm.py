@@ -22,7 +22,7 @@ from deepcompress.scales import Range, affine, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ("layer_norm", "native_layer_norm", "rms_norm")
 IN_PLACE = True

@@ -12,8 +12,8 @@ from deepcompress.requantize import requantize
 if TYPE_CHECKING:
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Quantization
-    from deepcompress.lower import Call
 
 ATEN = ("linear", "addmm", "mm", "matmul")
 ROWS_ARE_CHANNELS = True

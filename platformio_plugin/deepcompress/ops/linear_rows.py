@@ -15,8 +15,8 @@ from deepcompress.requantize import requantize
 if TYPE_CHECKING:
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Quantization
-    from deepcompress.lower import Call
 
 ATEN = ()
 

@@ -17,7 +17,7 @@ from deepcompress.scales import Range, affine
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ()
 

@@ -18,7 +18,7 @@ from deepcompress.scales import Range, affine, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 # Results from 0 to 1 and from -1 to 1, of which the last step is out of reach.
 _UNIT = Quantization(1 / 256, -128)

@@ -27,7 +27,7 @@ from deepcompress.scales import Range
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 __all__ = ["c_parameters", "macs", "output_shape", "start_byte"]
 

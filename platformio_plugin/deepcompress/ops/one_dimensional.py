@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = (
     "_convolution_mode",

@@ -24,7 +24,7 @@ from deepcompress.scales import LARGEST_WEIGHT, clamp_int8, find_grid, weight_sc
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
     Streams = TypeVar("Streams", np.ndarray, torch.Tensor)
 

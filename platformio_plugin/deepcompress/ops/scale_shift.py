@@ -17,7 +17,7 @@ from deepcompress.scales import Range, affine, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = (
     "batch_norm",

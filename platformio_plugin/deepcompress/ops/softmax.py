@@ -23,7 +23,7 @@ from deepcompress.scales import Range, affine, clamp_int8
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.lower import Call
+    from deepcompress.call import Call
 
 ATEN = ("softmax", "_softmax", "log_softmax", "_log_softmax")
 IN_PLACE = True

@@ -14,8 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from deepcompress.call import Call
     from deepcompress.graph import IntegerNode, Quantization
-    from deepcompress.lower import Call
 
 ATEN = ("upsample_bilinear2d",)
 CHANNELWISE = True
