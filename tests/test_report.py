@@ -62,3 +62,11 @@ def test_the_table_shows_each_layers_weights_beside_their_bound(facts: dict) -> 
     assert lines[2].split()[-4:-1] == [weight, bound, "51"]
     more = 100 * (layer["weight_bytes"] / layer["entropy_bytes"] - 1)
     assert f"they take {more:.1f}% more" in table(facts)
+
+
+def test_a_small_share_of_the_board_is_not_none_of_it(facts: dict) -> None:
+    facts["flash"]["limit_bytes"] = 128 * facts["flash"]["total_bytes"]
+    facts["ram"]["limit_bytes"] = 4096 * facts["ram"]["total_bytes"]
+    shares = [line for line in table(facts).splitlines() if "of the board's" in line]
+    assert "; 0.8% of the board's" in shares[0]
+    assert "; <0.1% of the board's" in shares[1]

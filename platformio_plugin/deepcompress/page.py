@@ -122,11 +122,17 @@ def _tiles(facts: Mapping[str, Any], measured: Mapping[str, Any] | None) -> list
     return [*tiles, *_accuracy(facts["accuracy"])]
 
 
-def _of_limit(memory: Mapping[str, Any], note: str) -> str:
+def share(memory: Mapping[str, Any]) -> str:
+    """ "1.4% of the board's 64,000", or an empty text where that is not known."""
     limit = memory["limit_bytes"]
-    return (
-        f"{memory['total_bytes'] / limit:.1%} of the board's {limit:,}; {note}" if limit else note
-    )
+    if not limit:
+        return ""
+    percent = 100 * memory["total_bytes"] / limit
+    return f"{f'{percent:.1f}' if percent >= 0.1 else '<0.1'}% of the board's {limit:,}"
+
+
+def _of_limit(memory: Mapping[str, Any], note: str) -> str:
+    return "; ".join(filter(None, [share(memory), note]))
 
 
 def _speed(facts: Mapping[str, Any], measured: Mapping[str, Any] | None) -> Tile:

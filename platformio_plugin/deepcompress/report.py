@@ -36,6 +36,7 @@ from deepcompress.errors import draw_warnings
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
+from deepcompress.page import share
 
 SCHEMA = 1
 
@@ -221,11 +222,7 @@ def _excess(parameters: dict[str, Any]) -> str:
 
 
 def _share(memory: dict[str, Any]) -> str:
-    limit = memory["limit_bytes"]
-    if not limit:
-        return ""
-    percent = 100 * memory["total_bytes"] / limit
-    return f"; {f'{percent:.1f}' if percent >= 0.1 else '<0.1'}% of the board's {limit:,}"
+    return f"; {said}" if (said := share(memory)) else ""
 
 
 def _time(facts: dict[str, Any]) -> str:
