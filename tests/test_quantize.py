@@ -13,7 +13,7 @@ from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.quantize import clamp_int8, quantize
 from deepcompress.reference import dequantize, quantize_bytes, quantize_float, run
-from deepcompress.scales import find_grid
+from deepcompress.scales import find_grid, narrow_scale
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +75,11 @@ def test_narrow_rows_on_grids_of_their_own_are_not_taken_for_finer_ones() -> Non
     inputs = random.standard_normal((2, 1, 4, 4)).astype(np.float32)
     node = quantize(graph, Calibration(inputs), narrow=True).nodes[0]
     np.testing.assert_array_equal(np.abs(node.weight), np.abs(steps))
+
+
+def test_a_narrow_row_of_one_weight_keeps_the_finest_scale() -> None:
+    weight = np.array([[0, 0, 0.5], [0.1, 0.2, 0.317]])
+    assert narrow_scale(weight)[0] == pytest.approx(0.5 / 127)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(6, 200), st.floats(1e-3, 10))

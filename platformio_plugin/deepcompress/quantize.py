@@ -38,6 +38,7 @@ from deepcompress.scales import (
     affine,
     clamp_int8,
     find_grids,
+    narrow_bound,
     narrow_scale,
     weight_scale,
 )
@@ -225,10 +226,12 @@ def _quantize_weighted(
     bias = node.parameters["bias"].astype(np.float64)
 
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
-    grids = find_grids(weight, widest=narrow)
-    on_grid = grids is not None and (grids >= least_scale).all()
-    if narrow and not on_grid:
+    grids = find_grids(weight, np.maximum(least_scale, narrow_bound(weight))) if narrow else None
+    if grids is None:
+        grids = find_grids(weight, least_scale)
+    if narrow and grids is None:
         least_scale = np.maximum(least_scale, narrow_scale(weight))
+    on_grid = grids is not None
     scale = grids if on_grid else weight_scale(weight, least_scale)
 
     # An output step finer than the accumulator's own would only multiply its noise.

@@ -38,19 +38,19 @@ def clamp_int8(clamp: Clamp, by: Quantization) -> tuple[int, int]:
     return nearest(clamp.minimum), nearest(clamp.maximum)
 
 
-def find_grids(weight: np.ndarray, *, widest: bool = False) -> np.ndarray | None:
+def find_grids(weight: np.ndarray, least: np.ndarray) -> np.ndarray | None:
     """Of weight [rows, k] the scale of each row, where all lie on grids already, or None.
 
     One for all rows if there is one. Else the weights were quantized row by row: each has its own,
     by up to 128, and together they are too many to be there by chance. A row without weights takes
-    the widest. See `find_grid`.
+    the widest. None is finer than `least` [rows]. See `find_grid`.
     """
-    grid = find_grid(weight, widest=widest)
+    grid = find_grid(weight, float(least.max()))
     if grid is not None:
         return np.full(len(weight), grid)
     grids, chance = np.zeros(len(weight)), 1.0
     for i, row in enumerate(weight):
-        found = find_grid(row, LARGEST_WEIGHT + 1, widest=widest)
+        found = find_grid(row, float(least[i]), LARGEST_WEIGHT + 1)
         if found is None and row.any():
             return None
         grids[i] = found or 0.0
@@ -59,25 +59,23 @@ def find_grids(weight: np.ndarray, *, widest: bool = False) -> np.ndarray | None
 
 
 def find_grid(
-    weight: np.ndarray, largest: int = LARGEST_WEIGHT, *, widest: bool = False
+    weight: np.ndarray, least: float = 0.0, largest: int = LARGEST_WEIGHT
 ) -> float | None:
     """The scale of which all weights are multiples by up to `largest`, or None.
 
-    Of several it is the finest, for which a bias is rounded least, or else the widest, for which
-    sums of products are smallest.
-
-    Weights of a shared codebook, of few bits or of quantization-aware training have one. A random
-    weight lies near enough to a multiple with a probability of 2e-3, so that weights of d
-    magnitudes pass by chance, with one of the 127 scales tried, with 127 * 2e-3**(d - 1): 2e-9
-    for five. Fewer may pass by chance, and lose less by it than by rounding to int8.
+    It is the finest, but not below `least`. Weights of a shared codebook, of few bits or of
+    quantization-aware training have one. A random weight lies near enough to a multiple with a
+    probability of 2e-3, so that weights of d magnitudes pass by chance, with one of the 127 scales
+    tried, with 127 * 2e-3**(d - 1): 2e-9 for five. Fewer may pass by chance, and lose less by it
+    than by rounding to int8.
     """
     magnitudes = np.unique(np.abs(weight[weight != 0]))
     if len(magnitudes) == 0:
         return None
-    least, greatest = float(magnitudes[0]), float(magnitudes[-1])
-    fewest_first = range(1, int((largest + _GRID_TOLERANCE) * least / greatest) + 1)
-    for steps in fewest_first if widest else reversed(fewest_first):
-        multiples = magnitudes * (steps / least)
+    smallest, greatest = float(magnitudes[0]), float(magnitudes[-1])
+    finest = max(least, greatest / (largest + _GRID_TOLERANCE))
+    for steps in range(int(smallest / finest), 0, -1):
+        multiples = magnitudes * (steps / smallest)
         if np.abs(multiples - np.round(multiples)).max() <= _GRID_TOLERANCE:
             return greatest / round(multiples[-1])
     return None
@@ -93,18 +91,21 @@ def weight_scale(weight: np.ndarray, least: np.ndarray) -> np.ndarray:
     return np.maximum(np.where(scale > 0, scale, widest), least)
 
 
+def narrow_bound(weight: np.ndarray) -> np.ndarray:
+    """Of weight [rows, k] the finest scales with which sums of each row's products fit int16, if
+    it lies on grids; else rounding may ask for a little more."""
+    return np.abs(weight).sum(axis=1) / (NARROW_SUM + 0.5)
+
+
 def narrow_scale(weight: np.ndarray) -> np.ndarray:
     """Scales of which the sums of each row's products fit int16; zeros where that loses too much.
 
     A coarser scale makes no integer weight larger, so the bound holds for all above these, too.
     A row that was trained on a grid of few values keeps it.
     """
-    sums = np.abs(weight).sum(axis=1)
-    scale = np.maximum(sums / NARROW_SUM, np.finfo(np.float32).tiny)
-    for i, row in enumerate(weight):
-        grid = find_grid(row, widest=True)
-        if grid is not None and sums[i] <= (NARROW_SUM + 0.5) * grid:
-            scale[i] = grid
+    scale = np.maximum(np.abs(weight).sum(axis=1) / NARROW_SUM, np.finfo(np.float32).tiny)
+    for i, (row, finest) in enumerate(zip(weight, narrow_bound(weight), strict=True)):
+        scale[i] = find_grid(row, finest) or scale[i]
     while True:
         rounded = np.round(weight / scale[:, None])
         over = np.abs(rounded).sum(axis=1) > NARROW_SUM
