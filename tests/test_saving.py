@@ -71,14 +71,14 @@ def test_random_networks_come_back(tmp_path: Path, graph: Graph) -> None:
     paddings = [n.attributes.padding for n in graph.nodes if n.op == "conv2d"]
     assume(all(p[:2] == p[2:] for p in paddings))
     assume(any("weight" in node.parameters for node in graph.nodes))
-    folded = fold(graph)
     inputs = np.random.default_rng(0).standard_normal((3, *graph.tensors["x"].shape))
-    for original in (graph, folded):
+    for original in (graph, fold(graph)):
         save_graph(original, tmp_path / "saved.pt")
-        again = read(tmp_path / "saved.pt")
-        assert [n.op for n in folded.nodes] == [n.op for n in again.nodes]
-        check.same_function(graph, again, inputs.astype(np.float32))
-    assert_same(folded, again)
+        first = read(tmp_path / "saved.pt")
+        check.same_function(graph, first, inputs.astype(np.float32))
+    # Pooling that is said in one of several ways comes back in ours; from then on nothing changes.
+    save_graph(first, tmp_path / "saved.pt")
+    assert_same(first, read(tmp_path / "saved.pt"))
 
 
 def test_a_folder_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
