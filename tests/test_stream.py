@@ -21,6 +21,7 @@ from deepcompress.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.history import History
 from deepcompress.ops.recurrent import Recurrent
 from deepcompress.options import Options
 from deepcompress.plan import plan
@@ -29,7 +30,7 @@ from deepcompress.reference import dequantize, run
 from deepcompress.stream import in_pieces, stream
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_random_networks import NOWHERE
+from test_random_networks import NOWHERE, assert_c_equals_reference
 from torch import nn
 
 PIECES = 4
@@ -164,6 +165,17 @@ def test_recurrent_layers_go_on_from_their_state(
 
     folder, random = tmp_path_factory.mktemp("net"), np.random.default_rng(seed + 1)
     assert_pieces_equal_the_whole(build(PIECES * steps), build(steps), folder, random, axis=0)
+
+
+@pytest.mark.parametrize("limits", [Limits(0.0, 1.0), Limits(0.2, 1.0)])
+def test_what_is_remembered_is_limited_behind_it_or_before(limits: Limits) -> None:
+    nodes = (
+        Node("history", "history", ("x",), "seen", History(columns=1), {}),
+        Node("clamp", "clamp", ("seen",), "y", limits, {}),
+    )
+    tensors = {name: Tensor(name, (1, 1, n)) for name, n in (("x", 1), ("seen", 2), ("y", 2))}
+    graph = Graph("net", tensors, nodes, ("x",), ("y",))
+    assert_c_equals_reference(graph, 0, "auto", "balanced")
 
 
 def test_a_network_that_remembers_nothing_is_refused() -> None:

@@ -85,8 +85,10 @@ def _clamp_before_move(producer: Node, consumer: Node) -> tuple[Node, Node] | No
     """Where it may then disappear into what computes the values that are moved."""
     if consumer.op != "clamp" or not _only_moves(producer) or len(producer.inputs) > 1:
         return None
+    limits = consumer.attributes
+    if producer.op == "history" and not limits.minimum <= 0 <= limits.maximum:
+        return None  # It begins with zeros.
     if producer.op == "pad":
-        limits = consumer.attributes
         value = float(np.clip(producer.attributes.value, limits.minimum, limits.maximum))
         producer = replace(producer, attributes=replace(producer.attributes, value=value))
     return _swapped(producer, consumer)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deepcompress.graph import IntegerNode, Quantization
 
 ATEN = ()
+ONLY_MOVES = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) 
         [before[:: a.pieces], streams.reshape(-1, *rows, a.pieces * width)], axis=-1
     )
     pieces = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
-    return np.clip(np.moveaxis(pieces, -2, 1).reshape(*before.shape[:-1], -1), *node.clamp)
+    return np.moveaxis(pieces, -2, 1).reshape(*before.shape[:-1], -1)
 
 
 def scratch_bytes(attributes: History, shape: tuple[int, ...]) -> int:
