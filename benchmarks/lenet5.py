@@ -15,12 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "lenet5_mnist"
 RESULTS = ROOT / "benchmarks" / "results" / "lenet5.json"
-README = ROOT / "README.md"
-BEGIN, END = "<!-- results: written by `make results` -->", "<!-- end of results -->"
 sys.path.insert(0, str(EXAMPLE))
 
 import evaluate  # noqa: E402
 from measure import measure  # noqa: E402
+from readme import replace_part  # noqa: E402
 
 # What a row is called -> the environment of the board, that of the PC, its change of options.
 BUILDS = {
@@ -35,9 +34,7 @@ def main() -> None:
     rows = [measure_build(name, *build) for name, build in BUILDS.items()]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    before, _, rest = README.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
+    replace_part("results", table(rows))
     print(table(rows))
 
 
@@ -96,7 +93,7 @@ def table(rows: list[dict]) -> str:
         "firmware; cycles are modelled, accuracy is of all 10,000 test images through the "
         "generated C."
     )
-    return "\n".join(["", *(f"| {' | '.join(line)} |" for line in lines), "", note, ""])
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -9,13 +10,17 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def replace_part(name: str, text: str, *, page: Path = README) -> None:
-    """Puts a text between the marks of a part, which the page has once."""
+    """Puts a text between the marks of a part, which the page has once.
+
+    The first mark says what writes it: <!-- results: written by a command -->.
+    """
     content = page.read_text()
-    begin, end = f"<!-- {name}: written by a command -->", f"<!-- end of {name} -->"
-    before, found, rest = content.partition(begin)
-    if not found or end not in rest:
+    begin = re.search(rf"<!-- {name}: written by [^>]* -->", content)
+    end = f"<!-- end of {name} -->"
+    if not begin or end not in content[begin.end() :]:
         raise ValueError(f"{page} has no part {name}")
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
+    rest = content[begin.end() :].partition(end)[2]
+    page.write_text(f"{content[: begin.end()]}\n\n{text}\n\n{end}{rest}")
 
 
 def paragraph(text: str) -> str:

@@ -189,7 +189,7 @@ def test_a_blank_page_has_no_digit() -> None:
 
 
 def test_a_virtual_board_finds_digits_in_frames(arm_tools: None) -> None:
-    command = [*evaluate.pio_run("virtual_m4_camera"), "-t", "upload"]
+    command = evaluate.pio_run(EXAMPLE, "virtual_m4_camera", "-t", "upload")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "test image 18: 3 read as 3" in done.stdout

@@ -9,8 +9,8 @@ with noise.
 
 from __future__ import annotations
 
-import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,9 +20,12 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from results import write_part  # noqa: E402
+
 HEIGHT, WIDTH = 120, 160
 FRAMES = 2_000
-MARKS = "<!-- camera: written by camera.py -->", "<!-- end of camera -->"
 
 
 def main() -> None:
@@ -34,11 +37,7 @@ def main() -> None:
         f"Of {FRAMES:,} test digits the firmware reads {right:.1f}% in such frames, and "
         f"{alone:.1f}% as MNIST's own images."
     )
-    begin, end = map(re.escape, MARKS)
-    path = HERE / "README.md"
-    whole = path.read_text()
-    path.write_text(re.sub(f"(?s)(?<={begin}).*(?={end})", f"\n\n{text}\n\n", whole))
-    print(text)
+    write_part(HERE, text, part="camera")
 
 
 def frames_of(images: np.ndarray, seed: int = 1) -> np.ndarray:

@@ -64,7 +64,7 @@ def ink_of_terminal() -> Ink:
 
 def upload(environment: str) -> Iterator[str]:
     """The lines of `pio run -t upload`. Raises RuntimeError if it fails."""
-    command = [*evaluate.pio_run(environment), "-t", "upload"]
+    command = evaluate.pio_run(evaluate.HERE, environment, "-t", "upload")
     print(f"$ pio run -e {environment} -t upload", flush=True)
     with subprocess.Popen(
         command,

@@ -25,8 +25,10 @@ from deepcompress.compile import Compiled, compile_model
 from deepcompress.options import parse
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-PIO = ROOT / "tools" / "pio"
+sys.path.insert(0, str(HERE.parent))
+
+from results import pio_run  # noqa: E402
+
 CLASSES = 10
 
 
@@ -112,16 +114,10 @@ def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
 
 def build(environment: str) -> None:
     """Builds a firmware; raises RuntimeError with the build's last words if that fails."""
-    command = [*pio_run(environment), "--silent"]
+    command = pio_run(HERE, environment, "--silent")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{environment} does not build:\n{(done.stdout + done.stderr)[-2000:]}")
-
-
-def pio_run(environment: str) -> list[str]:
-    """The command that builds an environment, by this checkout's PlatformIO or the one on PATH."""
-    pio = str(PIO) if PIO.is_file() else "pio"
-    return [pio, "run", "-d", str(HERE), "-e", environment]
 
 
 def firmware_scores(environment: str, images: np.ndarray) -> np.ndarray:

@@ -6,12 +6,13 @@ python compare.py
 from __future__ import annotations
 
 import re
-import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PIO = HERE.parents[1] / "tools/pio"
-MARKS = "<!-- results: written by compare.py -->", "<!-- end of results -->"
+sys.path.insert(0, str(HERE.parent))
+
+from results import output_of, pio_run, write_part  # noqa: E402
 
 
 def main() -> None:
@@ -24,18 +25,12 @@ def main() -> None:
         scores[name] = [line for line in said.splitlines() if " watched as " in line]
         equal = "the same" if scores[name] == scores["an arena each"] else "NOT the same"
         rows.append(f"| {name} | {int(memory[1]):,} B | {int(ram[1]):,} B | {equal} |")
-    path, text = HERE / "README.md", "\n".join(rows)
-    begin, end = map(re.escape, MARKS)
-    whole = path.read_text()
-    path.write_text(re.sub(f"(?s)(?<={begin}).*(?={end})", f"\n\n{text}\n\n", whole))
-    print(text)
+    write_part(HERE, "\n".join(rows))
 
 
 def run(environment: str) -> str:
     """What the build and its firmware print; raises CalledProcessError if either fails."""
-    pio = str(PIO) if PIO.is_file() else "pio"
-    command = [pio, "run", "-d", HERE, "-e", environment, "-t", "upload"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return output_of(*pio_run(HERE, environment, "-t", "upload"))
 
 
 if __name__ == "__main__":

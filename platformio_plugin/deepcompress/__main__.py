@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -116,26 +116,43 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_compile(commands: argparse._SubParsersAction) -> None:
+def _add_model_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    verbose: str = "tracebacks of our defects",
+    **texts: str,
+) -> argparse.ArgumentParser:
+    """A command about a .pt file and a board, with every option of the compiler."""
     command = commands.add_parser(
+        name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts
+    )
+    command.add_argument("model", type=Path, help="the .pt file")
+    command.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    _add_board(command)
+    _add_option_flags(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_compile(commands: argparse._SubParsersAction) -> None:
+    command = _add_model_command(
+        commands,
         "compile",
+        run_compile,
+        verbose="print each stage's time",
         help="a .pt file to C sources",
         description="Compresses a PyTorch network and writes C sources for it.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("model", type=Path, help="the .pt file")
     command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
     command.add_argument("--name", help="the model's name in C; by default the file's")
-    command.add_argument("-v", "--verbose", action="store_true", help="print each stage's time")
     command.add_argument(
         "--no-runtime",
         action="store_true",
         help="write the model's own files only, for a build that has the library",
     )
-    _add_board(command)
-    _add_option_flags(command)
-    command.set_defaults(run=run_compile)
 
 
 def _add_board(command: argparse.ArgumentParser) -> None:
@@ -211,18 +228,14 @@ def run_compile(parsed: argparse.Namespace) -> int:
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
+    _add_model_command(
+        commands,
         "check",
+        run_check,
         help="whether a .pt file will run and fit, without compiling it",
         description="Lists a network's layers, which of them are supported, and what it will take.",
         epilog=CHECK_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("model", type=Path, help="the .pt file")
-    command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of our defects")
-    _add_board(command)
-    _add_option_flags(command)
-    command.set_defaults(run=run_check)
 
 
 def run_check(parsed: argparse.Namespace) -> int:
@@ -236,21 +249,17 @@ def run_check(parsed: argparse.Namespace) -> int:
 
 
 def _add_prune(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser(
+    command = _add_model_command(
+        commands,
         "prune",
+        run_prune,
         help="a .pt file to a smaller one, by training on data",
         description="Prunes a network while training it until it meets a goal, and writes it.",
         epilog=PRUNE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("model", type=Path, help="the .pt file")
     command.add_argument(
         "-o", "--output", type=Path, required=True, help="the .pt file to write; a .png beside it"
     )
-    command.add_argument("-v", "--verbose", action="store_true", help="tracebacks of our defects")
-    _add_board(command)
-    _add_option_flags(command)
-    command.set_defaults(run=run_prune)
 
 
 def run_prune(parsed: argparse.Namespace) -> int:

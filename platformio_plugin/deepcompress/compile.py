@@ -94,8 +94,7 @@ def compile_model(
     if options.retrain:
         graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
         clock.stage("retrain")
-    if options.stateful:
-        graph, original = (in_pieces(stream(g), calibration.pieces) for g in (graph, original))
+    graph, original = (as_stream(g, calibration, options) for g in (graph, original))
     _check_labels(labels, graph)
     check_possible(graph, options)
     pruned, planned = compress(graph, calibration, options, clock)
@@ -231,6 +230,11 @@ def _shrink(
         beside=beside,
         say=say,
     )
+
+
+def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
+    """The network that remembers, if the option `stateful` says so."""
+    return in_pieces(stream(graph), calibration.pieces) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:

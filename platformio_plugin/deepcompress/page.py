@@ -131,6 +131,14 @@ def share(memory: Mapping[str, Any]) -> str:
     return f"{f'{percent:.1f}' if percent >= 0.1 else '<0.1'}% of the board's {limit:,}"
 
 
+def duration(facts: Mapping[str, Any], digits: int) -> str:
+    """ ", 1.6 ms at 180 MHz", or an empty text where the clock is not known."""
+    clock = facts["clock_hz"]
+    return (
+        f", {1e3 * facts['cycles'] / clock:.{digits}f} ms at {clock / 1e6:g} MHz" if clock else ""
+    )
+
+
 def _of_limit(memory: Mapping[str, Any], note: str) -> str:
     return "; ".join(filter(None, [share(memory), note]))
 
@@ -138,17 +146,14 @@ def _of_limit(memory: Mapping[str, Any], note: str) -> str:
 def _speed(facts: Mapping[str, Any], measured: Mapping[str, Any] | None) -> Tile:
     estimate = f"{facts['cycles']:,} estimated on {facts['cpu']}"
     if not measured:
-        return Tile("Cycles", f"{facts['cycles']:,}", f"estimated on {facts['cpu']}{_time(facts)}")
+        return Tile(
+            "Cycles", f"{facts['cycles']:,}", f"estimated on {facts['cpu']}{duration(facts, 2)}"
+        )
     inference = measured["inferences"][0]
     if inference["cycles"] is None:
         return Tile("Instructions", f"{inference['instructions']:,}", f"on {measured['cpu']}")
     cycles = {"cycles": inference["cycles"], "clock_hz": measured["clock_hz"]}
-    return Tile("Cycles", f"{inference['cycles']:,}", f"profiled{_time(cycles)}; {estimate}")
-
-
-def _time(facts: Mapping[str, Any]) -> str:
-    clock = facts["clock_hz"]
-    return f", {1e3 * facts['cycles'] / clock:.2f} ms at {clock / 1e6:g} MHz" if clock else ""
+    return Tile("Cycles", f"{inference['cycles']:,}", f"profiled{duration(cycles, 2)}; {estimate}")
 
 
 def _accuracy(accuracy: Mapping[str, Any] | None) -> list[Tile]:

@@ -269,10 +269,7 @@ def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
     clamp = node.clamp
     if node.op == "clamp":
         clamp = Clamp(node.attributes.minimum, node.attributes.maximum).then(clamp)
-    return IntegerNode.of(
-        node,
-        clamp=clamp_int8(clamp, before),
-    )
+    return IntegerNode.of(node, clamp=clamp_int8(clamp, before))
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ from deepcompress.errors import draw_warnings
 from deepcompress.graph import Plan, Step
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
-from deepcompress.page import share
+from deepcompress.page import duration, share
 
 SCHEMA = 1
 
@@ -209,7 +209,7 @@ def _totals(facts: dict[str, Any]) -> list[str]:
         f"they take {_excess(parameters)}",
         f"RAM       {ram['total_bytes']:,} B = arena {ram['arena_bytes']:,} + stack about "
         f"{ram['stack_bytes']:,}{_share(ram)}",
-        f"cycles    about {facts['cycles']:,} on {facts['cpu']}{_time(facts)}",
+        f"cycles    about {facts['cycles']:,} on {facts['cpu']}{duration(facts, 1)}",
     ]
     return [*lines, *_accuracy_lines(facts["accuracy"]), *draw_warnings(facts["warnings"])]
 
@@ -223,11 +223,6 @@ def _excess(parameters: dict[str, Any]) -> str:
 
 def _share(memory: dict[str, Any]) -> str:
     return f"; {said}" if (said := share(memory)) else ""
-
-
-def _time(facts: dict[str, Any]) -> str:
-    clock = facts["clock_hz"]
-    return f", {1e3 * facts['cycles'] / clock:.1f} ms at {clock / 1e6:g} MHz" if clock else ""
 
 
 def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcompress.compile import flash_at, open_model
+from deepcompress.compile import as_stream, flash_at, open_model
 from deepcompress.compress import Clock, compress
 from deepcompress.errors import UserError
 from deepcompress.fit import check_possible, misfits
 from deepcompress.lower import Layer
 from deepcompress.options import Options, Target
+from deepcompress.page import duration, share
 from deepcompress.report import columns, report
-from deepcompress.stream import stream
 
 # Weights that are not encoded just to tell their size: it would take longer than a minute.
 _MANY = 8_000_000
@@ -51,7 +51,7 @@ def survey(path: Path, *, options: Options) -> Survey:
     layers: list[Layer] = []
     try:
         opened = open_model(path, name=path.stem, options=options, clock=Clock(), see=layers.append)
-        graph = stream(opened.graph) if options.stateful else opened.graph
+        graph = as_stream(opened.graph, opened.calibration, options)
         check_possible(graph, options)
         if sum(layer.parameters for layer in layers) > _MANY:
             return Survey(tuple(layers), None, ())
@@ -115,14 +115,16 @@ def _estimates(found: Survey, target: Target) -> list[str]:
             f"RAM       about {values:,} B at the widest{_compared(values, target.ram_limit)}",
             "note      nothing was encoded: pruning may save much of this flash, code takes more",
         ]
-    lines = [
-        f"{spelled:<10}about {facts[memory]['total_bytes']:,} B"
+    flash, ram = (
+        f"about {facts[memory]['total_bytes']:,} B"
         f"{_compared(facts[memory]['total_bytes'], facts[memory]['limit_bytes'])}"
-        for memory, spelled in (("flash", "flash"), ("ram", "RAM"))
+        for memory in ("flash", "ram")
+    )
+    lines = [
+        f"flash     {flash}",
+        f"RAM       {ram}",
+        f"cycles    about {facts['cycles']:,} on {target.cpu}{duration(facts, 1)}",
     ]
-    seconds = facts["cycles"] / target.clock_hz if target.clock_hz else None
-    time = f", {1e3 * seconds:.1f} ms at {target.clock_hz / 1e6:g} MHz" if seconds else ""
-    lines.append(f"cycles    about {facts['cycles']:,} on {target.cpu}{time}")
     if found.stand_in:
         note = (
             "random inputs stood in for calibration data: sizes and cycles hardly depend on it, "
@@ -136,7 +138,7 @@ def _compared(needed: int, limit: int | None) -> str:
     if limit is None:
         return ""
     verdict = "fits" if needed <= limit else "DOES NOT FIT"
-    return f"; {100 * needed / limit:.1f}% of the board's {limit:,}: {verdict}"
+    return f"; {share({'total_bytes': needed, 'limit_bytes': limit})}: {verdict}"
 
 
 def _wrapped(head: str, text: str) -> str:
