@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepcompress.boards import KNOWN
+from deepcompress.target.boards import KNOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 START_UP = ROOT / "platforms" / "virtual" / "misc"

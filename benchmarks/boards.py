@@ -29,9 +29,9 @@ sys.path.insert(0, str(EXAMPLE))
 
 import bare_boards  # noqa: E402
 import evaluate  # noqa: E402
+from deepcompress.backend.atomic_write import atomic_write  # noqa: E402
 from deepcompress.compile import compile_model  # noqa: E402
 from deepcompress.options import Target, parse  # noqa: E402
-from deepcompress.write import write  # noqa: E402
 from readme import replace_part  # noqa: E402
 
 IMAGES = 20  # through each board that QEMU has
@@ -185,7 +185,7 @@ def build_bare(board: bare_boards.Board) -> tuple[str, Use]:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         umbrella = {"DeepCompressModels.h": '#include "lenet5.hpp"\n'}
-        write({**compiled.texts, **umbrella}, here)
+        atomic_write({**compiled.texts, **umbrella}, here)
         elf = bare_boards.build(board, [here / "lenet5.c", EXAMPLE / "src" / "bare.cpp"], here)
         flash, ram = sizes_of(elf)
     return BUILDS, Use(flash, board.flash, ram, board.ram)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deepcompress import reference
 from deepcompress.compile import compile_model
+from deepcompress.execute import int8_reference
 from deepcompress.options import parse
-from deepcompress.report import percent, top1
+from deepcompress.report.summary import percent, top1
 from readme import paragraph, replace_part
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -160,7 +160,7 @@ def measure(name: str, model: Path, arrays: dict[str, np.ndarray]) -> dict:
     with torch.no_grad(), model.open("rb") as file:
         network = torch.export.load(file).module()
         scores = np.concatenate([network(image[None]).numpy() for image in normalise(images)])
-    int8 = reference.run(integer, reference.quantize_bytes(images, integer))
+    int8 = int8_reference.run(integer, int8_reference.quantize_bytes(images, integer))
     is_float = name == "float"
     return {
         "name": name,

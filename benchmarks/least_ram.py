@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deepcompress.graph import IntegerGraph, IntegerNode, Plan
+from deepcompress.backend.memory_plan import copies_input
+from deepcompress.ir.graph import IntegerGraph, IntegerNode, Plan
 from deepcompress.ops import OPERATORS
-from deepcompress.plan import copies_input
 
 Piece = tuple[str, int, int]  # the bytes [begin, end) of a tensor that a layer computes
 

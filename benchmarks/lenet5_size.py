@@ -24,7 +24,7 @@ sys.path.insert(0, str(EXAMPLE))
 
 import evaluate  # noqa: E402
 import mnist  # noqa: E402
-from deepcompress.forward import forward_numpy  # noqa: E402
+from deepcompress.execute.float_torch import forward_numpy  # noqa: E402
 from measure import measure  # noqa: E402
 from readme import paragraph, replace_part  # noqa: E402
 

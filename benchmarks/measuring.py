@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from deepcompress.cpus import find
-from deepcompress.emit import number_lines
-from deepcompress.firmware import Firmware, read_firmware
-from deepcompress.profile import profile
-from deepcompress.write import write
+from deepcompress.backend.atomic_write import atomic_write
+from deepcompress.backend.c_names import number_lines
+from deepcompress.profiler.elf import Firmware, read_firmware
+from deepcompress.profiler.profile import profile
+from deepcompress.target import find
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
@@ -34,10 +34,10 @@ static const {type} input[] __attribute__((aligned(4))) = {{
 }};
 
 int main(void) {{
-    return write(STDOUT_FILENO, peer_infer(input), {bytes}) != {bytes};
+    return atomic_write(STDOUT_FILENO, peer_infer(input), {bytes}) != {bytes};
 }}
 """
-EMPTY = '#include <unistd.h>\nint main(void) { return write(STDOUT_FILENO, "", 1) != 1; }\n'
+EMPTY = '#include <unistd.h>\nint main(void) { return atomic_write(STDOUT_FILENO, "", 1) != 1; }\n'
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def measure_peer(
     main = MAIN.format(
         type=f"{inputs.dtype}_t", input="\n".join(number_lines(inputs)), bytes=output_bytes
     )
-    write({"main.c": main}, folder)
+    atomic_write({"main.c": main}, folder)
     elf = arm_runner.link(
         [folder / "main.c", *sources], folder=folder, cpu=cpu, flags=(OPTIMIZE, *flags)
     )
@@ -106,7 +106,7 @@ def _measured(elf: Path, function: str, input_bytes: int, cpu: str) -> Measured:
 def _empty(cpu: str) -> Firmware:
     """A firmware that only starts and ends."""
     folder = BUILD / "empty" / cpu
-    write({"main.c": EMPTY}, folder)
+    atomic_write({"main.c": EMPTY}, folder)
     return read_firmware(
         arm_runner.link([folder / "main.c"], folder=folder, cpu=cpu, flags=[OPTIMIZE])
     )

@@ -27,9 +27,9 @@ import tasks
 import torch
 import virtual
 from deepcompress.compile import Compiled, compile_model
-from deepcompress.forward import forward_numpy
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.execute.int8_reference import dequantize, quantize_inputs, run
 from deepcompress.options import Target, parse
-from deepcompress.reference import dequantize, quantize_inputs, run
 from least_ram import least_ram
 from measuring import BUILD, ROOT
 from readme import replace_part

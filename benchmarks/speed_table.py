@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from deepcompress.report import columns
+from deepcompress.report.text_table import columns
 from readme import paragraph
 from workloads import LENET, SHAPES
 

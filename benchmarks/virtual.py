@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from deepcompress.batches import shape_of
+from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.compile import Compiled
-from deepcompress.reference import quantize_inputs
-from deepcompress.write import write
+from deepcompress.execute.int8_reference import quantize_inputs
+from deepcompress.ir.batch_layout import shape_of
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,8 +75,8 @@ def write_project(folder: Path, models: Mapping[str, Path], options: Mapping[str
     lines = "\n".join(f"custom_deepcompress_{key} = {value}" for key, value in options.items())
     ini = INI.format(root=ROOT, board=BOARD, models=named, options=lines)
     calls = "\n".join(CALL.format(name=name, Name=name.capitalize()) for name in models)
-    write({"platformio.ini": ini}, folder)
-    write({"main.cpp": MAIN.format(calls=calls)}, folder / "src")
+    atomic_write({"platformio.ini": ini}, folder)
+    atomic_write({"main.cpp": MAIN.format(calls=calls)}, folder / "src")
 
 
 def firmware_of(folder: Path) -> Path:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from deepcompress.calibration import Calibration
+from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.compile import integer_inputs, open_model
-from deepcompress.compress import Clock, compress
-from deepcompress.emit import Provenance, emit
-from deepcompress.fold import fold
-from deepcompress.graph import Clamp, Graph, IntegerGraph, Node, Tensor
+from deepcompress.data.calibration import Calibration
+from deepcompress.execute.int8_reference import run
+from deepcompress.ir.graph import Clamp, Graph, IntegerGraph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.options import Options, Target, parse
-from deepcompress.reference import run
+from deepcompress.passes.fuse import fuse
+from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "lenet5_mnist"
 MODELS = EXAMPLE / "models"
@@ -91,7 +91,7 @@ def layer(shape: str) -> Workload:
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph(NAME, tensors, (node,), ("x",), ("y",))
     inputs = random.standard_normal((4, *size)).astype(np.float32)
-    return Workload(shape, fold(graph), Calibration(inputs))
+    return Workload(shape, fuse(graph), Calibration(inputs))
 
 
 @functools.cache
@@ -114,7 +114,7 @@ def compiled(
     options = Options(
         sparsity=sparsity, encoding=encoding, optimize="speed", target=Target(cpu=cpu)
     )
-    pruned, planned = compress(workload.graph, workload.calibration, options)
+    pruned, planned = graph_to_plan(workload.graph, workload.calibration, options)
     integer = planned.encoded.integer
     sample = first(workload.calibration)
     inputs = integer_inputs(integer, sample)
@@ -122,7 +122,7 @@ def compiled(
     return Built(
         pruned,
         integer,
-        emit(planned, provenance=Provenance(workload.name, "-", ())),
+        emit_c(planned, provenance=Provenance(workload.name, "-", ())),
         sample.inputs,
         inputs[0],
         run(integer, inputs)[0],

@@ -15,10 +15,10 @@ LIBRARY = Path(pio_lib_builder.path)
 sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
 sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
-from deepcompress.boards import flags, target_of
-from deepcompress.cache import mirror
-from deepcompress.generate import FAILURES, Project, explain, generate, profile, timed
-from deepcompress.ini import PREFIX, misspelt_prefixes, read_models
+from deepcompress.build.cache import mirror
+from deepcompress.build.ini import PREFIX, misspelt_prefixes, read_models
+from deepcompress.build.project import FAILURES, Project, explain, generate, profile, timed
+from deepcompress.target.boards import flags, target_of
 from SCons.Script import DefaultEnvironment
 
 sys.dont_write_bytecode = remembered

@@ -16,10 +16,10 @@ import c_runner
 import hypothesis
 import strategies
 from deepcompress.encodings import ENCODINGS
-from deepcompress.graph import Graph
+from deepcompress.ir.graph import Graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_random_networks import assert_c_equals_reference
+from model_graphs import assert_c_equals_reference
 
 # Of one seed: found again in less than a minute.
 NETWORKS = 40

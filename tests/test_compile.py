@@ -12,7 +12,7 @@ import c_runner
 import numpy as np
 import pytest
 import torch
-from deepcompress.__main__ import main
+from deepcompress.cli.main import main
 from deepcompress.compile import compile_model
 from deepcompress.errors import UserError
 from deepcompress.options import Target, parse
@@ -209,7 +209,7 @@ def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.setattr("deepcompress.compile.fold", lambda graph: 1 / 0)
+    monkeypatch.setattr("deepcompress.compile.fuse", lambda graph: 1 / 0)
     command = ("compile", project / "net.pt", "-o", tmp_path / "out")
     assert run_main(*command) == 2
     assert "internal error: ZeroDivisionError" in (quiet := capsys.readouterr().err)

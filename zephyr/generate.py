@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platformio_plugin"))
 
-from deepcompress.cache import mirror
-from deepcompress.cpus import CPUS
-from deepcompress.generate import FAILURES, Project, explain, inputs, sources
-from deepcompress.ini import Model
+from deepcompress.build.cache import mirror
+from deepcompress.build.ini import Model
+from deepcompress.build.project import FAILURES, Project, explain, inputs, sources
 from deepcompress.options import parse
+from deepcompress.target import CPUS
 
 FUNCTION = "deepcompress_model()"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import arm_runner
-from deepcompress.write import write
+from deepcompress.backend.atomic_write import atomic_write
 from measuring import BUILD, OPTIMIZE, Measured, measure_peer
 from workloads import Built
 
@@ -29,7 +29,7 @@ class KernelLibrary:
 def measure_library(library: KernelLibrary, built: Built, *, cpu: str, folder: Path) -> Measured:
     """One inference of a network; its answer is what TFLite's arithmetic says, bit for bit."""
     layers = tflite_layers(built.integer)
-    write({"network.c": c_text(layers)}, folder)
+    atomic_write({"network.c": c_text(layers)}, folder)
     inputs = built.inputs.transpose(1, 2, 0) if built.inputs.ndim == 3 else built.inputs
     expected = run_tflite(layers, inputs)
     measured = measure_peer(

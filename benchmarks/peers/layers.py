@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from deepcompress.emit import C_TYPES, number_lines
-from deepcompress.graph import IntegerGraph, IntegerNode
+from deepcompress.backend.c_names import number_lines
+from deepcompress.backend.emit_c import C_TYPES
+from deepcompress.ir.graph import IntegerGraph, IntegerNode
 
 Shape = tuple[int, int, int]  # height, width, channels
 

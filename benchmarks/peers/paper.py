@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from deepcompress.emit import C_TYPES, c_float, number_lines
-from deepcompress.forward import forward_numpy
-from deepcompress.graph import Node, Quantization
-from deepcompress.reference import dequantize
-from deepcompress.write import write
+from deepcompress.backend.atomic_write import atomic_write
+from deepcompress.backend.c_names import c_float, number_lines
+from deepcompress.backend.emit_c import C_TYPES
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.execute.int8_reference import dequantize
+from deepcompress.ir.graph import Node, Quantization
 from measuring import Measured, measure_peer
 from workloads import Built
 
@@ -20,7 +21,7 @@ TOLERATED = 0.1  # of the largest score: its weights have one scale a layer, and
 
 def measure(built: Built, *, cpu: str, folder: Path) -> Measured:
     """One inference of LeNet-5; its scores are near those of the float network."""
-    write({"network.c": c_text(built)}, folder)
+    atomic_write({"network.c": c_text(built)}, folder)
     outputs = forward_numpy(built.pruned, built.sample)[0]
     measured = measure_peer(
         [folder / "network.c", HERE / "paper.c"],

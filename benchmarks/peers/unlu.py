@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from deepcompress.forward import forward_numpy
+from deepcompress.execute.float_torch import forward_numpy
 from measuring import Measured, measure_peer
 from workloads import EXAMPLE, MODELS, Built
 

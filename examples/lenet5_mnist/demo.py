@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 import evaluate
-from deepcompress.report import columns
+from deepcompress.report.text_table import columns
 from drawing import COLOUR, GAP, PLAIN, WIDTH, Ink, Reading, draw_row
 from measure import Needs, measure
 

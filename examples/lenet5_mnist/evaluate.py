@@ -4,7 +4,7 @@
     python evaluate.py virtual_m0 virtual_m4 --images 100
 
 The firmware of an environment of platformio.ini is the same generated C, whichever CPU runs it, so
-its int8 scores must equal those of `deepcompress.reference`, bit for bit.
+its int8 scores must equal those of `deepcompress.execute.int8_reference`, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import mnist
 import model
 import numpy as np
 import torch
-from deepcompress import reference
 from deepcompress.compile import Compiled, compile_model
+from deepcompress.execute import int8_reference
 from deepcompress.options import parse
 
 HERE = Path(__file__).resolve().parent
@@ -109,7 +109,7 @@ def compile_network(**changes: str) -> Compiled:
 def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
     """What the specification of the arithmetic says of uint8 images: int8 [n, 10]."""
     integer = compile_network(**changes).integer
-    return reference.run(integer, reference.quantize_bytes(images, integer))
+    return int8_reference.run(integer, int8_reference.quantize_bytes(images, integer))
 
 
 def build(environment: str) -> None:

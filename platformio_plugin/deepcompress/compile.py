@@ -13,45 +13,46 @@ from typing import Any
 
 import numpy as np
 
-from deepcompress import check
-from deepcompress.batches import shape_of
-from deepcompress.calibration import (
+from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.data.calibration import (
     Calibration,
     byte_scaling,
     check_shape,
     pieces_of_streams,
     read_calibration,
     read_several,
-    scaling_doubt,
     synthetic_calibration,
 )
-from deepcompress.compress import Clock, compress
-from deepcompress.curve import draw_curve, require_matplotlib
-from deepcompress.emit import Provenance, emit
+from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
-from deepcompress.fit import check_fits, check_possible
-from deepcompress.fold import fold
-from deepcompress.forward import forward_numpy
-from deepcompress.graph import Graph, IntegerGraph, Plan
-from deepcompress.load import load
-from deepcompress.lower import Layer, lower
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
+from deepcompress.frontend.fx_importer import Layer, import_graph
+from deepcompress.frontend.load import load
+from deepcompress.frontend.save_program import check_writable, save_graph
+from deepcompress.ir.batch_layout import in_pieces, shape_of
+from deepcompress.ir.graph import Graph, IntegerGraph, Plan
 from deepcompress.options import Options
-from deepcompress.page import page
-from deepcompress.reference import quantize_bytes, quantize_inputs, run
-from deepcompress.report import Accuracy, flash_bytes, measure_accuracy, report
-from deepcompress.samples import Samples, check_samples, read_samples
-from deepcompress.saving import check_writable, save_graph
-from deepcompress.shrink import Shrunk, samples_as_calibration, shrink
-from deepcompress.stream import in_pieces, stream
+from deepcompress.passes.fuse import fuse
+from deepcompress.passes.make_stateful import make_stateful
+from deepcompress.pipeline import verify
+from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.report.board_fit import check_fits, check_possible
+from deepcompress.report.html import html
+from deepcompress.report.summary import flash_bytes, measure_accuracy, summarize
+from deepcompress.report.warnings import warnings_of
+from deepcompress.training.compress_with_data import (
+    Shrunk,
+    compress_with_data,
+    samples_as_calibration,
+)
+from deepcompress.training.pareto_plot import draw_curve, require_matplotlib
 
 _KEYWORDS = """
     auto break case char class const continue default delete do double else enum extern float for
     goto if inline int long namespace new operator register restrict return short signed sizeof
     static struct switch template this typedef union unsigned void volatile while
 """
-_NOTABLE_CHANGE = 1.0  # percent of the answers
-_NOTABLE_LOSS = 2.0  # points of accuracy, and more than one sample
-_NEAR_CHANCE = 5.0  # points of accuracy above guessing, for a network that should know better
 _NAMED_CLASSES = 100  # that get their index for a name: six bytes each, where the firmware asks
 C_KEYWORDS = frozenset(_KEYWORDS.split())
 
@@ -97,7 +98,7 @@ def compile_model(
     graph, original = (as_stream(g, calibration, options) for g in (graph, original))
     _check_labels(labels, graph)
     check_possible(graph, options)
-    pruned, planned = compress(graph, calibration, options, clock)
+    pruned, planned = graph_to_plan(graph, calibration, options, clock)
     integer = planned.encoded.integer
 
     inputs = integer_inputs(integer, calibration)
@@ -105,28 +106,24 @@ def compile_model(
     accuracy = measure_accuracy(
         forward_numpy(original, calibration.inputs), run(integer, inputs), calibration
     )
-    facts = report(
+    facts = summarize(
         planned,
         source=path.name,
         target=options.target,
         accuracy=None if calibration.synthetic else accuracy,
         golden_bytes=_golden_bytes(integer, golden),
-        warnings=[
-            *_warnings(pruned, calibration, options),
-            *_pruning_warnings(options, calibration, accuracy),
-            *_accuracy_warnings(pruned, calibration, accuracy, options),
-        ],
+        warnings=warnings_of(pruned, calibration, accuracy, options),
     )
     check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
     clock.stage("report")
-    texts = emit(
+    texts = emit_c(
         planned,
         provenance=_provenance(path, options),
         labels=labels or _indices(pruned),
         golden_inputs=golden,
     )
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
-    texts["report.html"] = page(facts)
+    texts["report.html"] = html(facts)
     clock.stage("emit")
     return Compiled(texts, facts, pruned, in_pieces(integer, 1), planned)
 
@@ -161,12 +158,12 @@ def open_model(
     clock.stage("data")
     program = load(path, options=options)
     clock.stage("load")
-    lowered = lower(program, name=name, see=see)
-    check.shapes_follow(lowered)
+    lowered = import_graph(program, name=name, see=see)
+    verify.shapes_follow(lowered)
     calibration = _calibration_for(lowered, calibration, options)
     clock.stage("lower")
-    graph = fold(lowered)
-    check.same_function(lowered, graph, calibration.inputs[:8])
+    graph = fuse(lowered)
+    verify.same_function(lowered, graph, calibration.inputs[:8])
     if samples is not None:
         check_samples(samples, graph, options.data)
     clock.stage("fold")
@@ -222,7 +219,7 @@ def _shrink(
             "option data",
             "Name an .npz with inputs and labels, or file.py:function",
         )
-    return shrink(
+    return compress_with_data(
         graph,
         opened.samples,
         options,
@@ -234,13 +231,13 @@ def _shrink(
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_pieces(stream(graph), calibration.pieces) if options.stateful else graph
+    return in_pieces(make_stateful(graph), calibration.pieces) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
     """Bytes of flash that the model would take, pruned to this sparsity and stored smallest."""
     smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size", retrain=False)
-    return flash_bytes(compress(graph, calibration, smaller)[1])
+    return flash_bytes(graph_to_plan(graph, calibration, smaller)[1])
 
 
 def check_name(name: str) -> None:
@@ -334,82 +331,6 @@ def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
     if golden is None:
         return 0
     return golden.nbytes + len(golden) * prod(shape_of(integer, integer.outputs))
-
-
-def _warnings(
-    graph: Graph,
-    calibration: Calibration,
-    options: Options,
-) -> list[str]:
-    warnings = []
-    measured = not graph.ranges.keys() >= {*graph.inputs, *(node.output for node in graph.nodes)}
-    if calibration.synthetic and measured:
-        warnings.append(
-            "no calibration data: ranges were measured on random inputs, so that accuracy may be "
-            "poor. Name an .npz of real inputs in the option calibration"
-        )
-    if doubt := scaling_doubt(calibration):
-        warnings.append(doubt)
-    if options.stateful and calibration.pieces == 1 and not calibration.synthetic:
-        warnings.append(
-            "ranges were measured on the first piece of streams only: later ones, which remember, "
-            "may exceed them. Save the calibration's inputs as [streams, pieces, ...]"
-        )
-    return warnings
-
-
-def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accuracy) -> list[str]:
-    """What pruning in one go may have cost, where no labels tell."""
-    changed = 100 - accuracy.agreement_percent
-    in_one_go = options.sparsity is not None and not options.retrain
-    if not in_one_go or calibration.labels is not None or changed < _NOTABLE_CHANGE:
-        return []
-    samples = "random inputs" if calibration.synthetic else "calibration samples"
-    return [
-        f"pruned without retraining, the network answers {changed:.0f}% of the {samples} otherwise "
-        "than before: expect to lose up to as many points of accuracy. Name labelled samples in "
-        "the option data and set retrain = yes, or prune less"
-    ]
-
-
-def _accuracy_warnings(
-    pruned: Graph, calibration: Calibration, accuracy: Accuracy, options: Options
-) -> list[str]:
-    """Where labels tell that the network knows little, or lost what it knew, and by what."""
-    given, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
-    if given is None or int8 is None or classes < 2:
-        return []
-    chance = 100 / classes
-    if given <= min(1.5 * chance, chance + _NEAR_CHANCE):
-        return [
-            f"the float network as given is right in {given:.1f}% of the samples; guessing one of "
-            f"{classes} outputs is in {chance:.1f}%. Check that `labels` are the indices of the "
-            "outputs, and that inputs are scaled as in the training (input_mean, input_std)"
-        ]
-    if given - int8 < _NOTABLE_LOSS or (given - int8) * accuracy.samples < 150:
-        return []
-    scores = forward_numpy(pruned, calibration.inputs)
-    sparse = measure_accuracy(scores, scores, calibration).float_percent or 0.0
-    if options.retrain:
-        do = "Ask for less, or allow more epochs or trials"
-    elif given - sparse > sparse - int8:
-        do = (
-            "Lower the sparsity, or set retrain = yes and name labelled samples in the option data "
-            "(or run `deepcompress prune` first)"
-        )
-    else:
-        do = (
-            "Check that the calibration's inputs are like those of the firmware; training in int8, "
-            "with retrain = yes and labelled samples in the option data, may win it back"
-        )
-    return [
-        f"accuracy falls from {given:.1f}% to {int8:.1f}%: {given - sparse:.1f} points by "
-        f"pruning, {sparse - int8:.1f} by int8. {do}"
-    ]
-
-
-def _classes(graph: Graph) -> int:
-    return graph.tensors[graph.outputs[0]].size
 
 
 def _goals(options: Options) -> dict[str, Any]:

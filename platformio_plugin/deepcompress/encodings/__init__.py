@@ -13,7 +13,7 @@ from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense
 if TYPE_CHECKING:
     import numpy as np
 
-    from deepcompress.graph import Array
+    from deepcompress.ir.graph import Array
 
 
 class Encoding(Protocol):

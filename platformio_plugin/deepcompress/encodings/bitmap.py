@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepcompress.encodings.count import counted_values, read_counted_values
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode"]
 

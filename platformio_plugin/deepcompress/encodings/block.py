@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepcompress.encodings.groups import decode_groups, encode_groups
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode", "stored_weights"]
 

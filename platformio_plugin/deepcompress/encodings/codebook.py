@@ -14,7 +14,7 @@ import numpy as np
 
 from deepcompress.encodings import bits
 from deepcompress.encodings.delta4 import pack_gaps, unpack_gaps
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from deepcompress.encodings.count import counted_values, read_counted_values
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode", "pack_gaps", "unpack_gaps"]
 

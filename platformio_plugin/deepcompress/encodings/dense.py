@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 
 def encode(weight: np.ndarray) -> tuple[Array, ...]:

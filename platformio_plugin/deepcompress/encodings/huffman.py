@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from deepcompress.encodings import bits
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.graph import Array
+from deepcompress.ir.graph import Array
 
 _CHANNELS = 4
 

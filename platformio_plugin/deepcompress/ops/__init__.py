@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Node, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Node, Quantization
 
 Shape = tuple[int, ...]
 

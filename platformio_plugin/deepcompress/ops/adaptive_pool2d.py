@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import IntegerNode, Node, Quantization
+from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.ir.graph import IntegerNode, Node, Quantization
 from deepcompress.ops.avg_pool2d import mean, quantize_means
 from deepcompress.ops.max_pool2d import Pair
-from deepcompress.scales import Range, clamp_int8
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
 CHANNELWISE = True

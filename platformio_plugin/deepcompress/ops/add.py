@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.broadcast import broadcast, c_loops, nest
-from deepcompress.graph import IntegerNode, Node, Quantization
-from deepcompress.scales import Range, affine, clamp_int8
+from deepcompress.arith.broadcast import broadcast, c_loops, nest
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.graph import IntegerNode, Node, Quantization
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("add", "sub", "rsub")
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.arith.requantize import choose_multipliers, requantize
+from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
 from deepcompress.ops.max_pool2d import Pair, read_windows, window_fields
 from deepcompress.ops.max_pool2d import windows as count_windows
-from deepcompress.requantize import choose_multipliers, requantize
-from deepcompress.scales import Range, affine, clamp_int8
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("avg_pool2d",)
 CHANNELWISE = True

@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
 CHANNELWISE = True

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.arith.qparams import NARROW_SUM
+from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
 from deepcompress.ops.max_pool2d import MaxPool2d, Pair, height_width, pool_maximum
-from deepcompress.requantize import requantize
-from deepcompress.scales import NARROW_SUM
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ("conv2d", "convolution", "_convolution_mode")
 ROWS_ARE_CHANNELS = True

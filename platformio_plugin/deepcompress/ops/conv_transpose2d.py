@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.constants import unfolded_bias
+from deepcompress.arith.narrow_constants import unfolded_bias
+from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
 from deepcompress.ops.max_pool2d import Pair, height_width
-from deepcompress.requantize import requantize
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ("conv_transpose2d",)
 ROWS_ARE_CHANNELS = True

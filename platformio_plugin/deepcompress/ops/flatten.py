@@ -11,8 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ("flatten", "unflatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
 

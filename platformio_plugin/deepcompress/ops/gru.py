@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import IntegerNode, Node, Quantization
+from deepcompress.arith.qparams import Range
+from deepcompress.ir.graph import IntegerNode, Node, Quantization
 from deepcompress.ops import recurrent
 from deepcompress.ops.recurrent import (
     Recurrent,
@@ -22,12 +23,11 @@ from deepcompress.ops.recurrent import (
     start_byte,
     tanh,
 )
-from deepcompress.scales import Range
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 __all__ = ["c_parameters", "macs", "output_shape", "start_byte"]
 

@@ -14,8 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ()
 ONLY_MOVES = True

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.requantize import requantize
+from deepcompress.arith.requantize import requantize
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ("linear", "addmm", "mm", "matmul")
 ROWS_ARE_CHANNELS = True

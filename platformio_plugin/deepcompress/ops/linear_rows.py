@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
 from deepcompress.ops import linear
-from deepcompress.requantize import requantize
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 ATEN = ()
 

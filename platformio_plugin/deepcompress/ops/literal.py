@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization
-from deepcompress.scales import Range, affine
+from deepcompress.arith.qparams import Range, affine
+from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ()
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization
-from deepcompress.scales import Range, affine, clamp_int8
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 # Results from 0 to 1 and from -1 to 1, of which the last step is out of reach.
 _UNIT = Quantization(1 / 256, -128)

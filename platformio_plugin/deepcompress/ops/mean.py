@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import IntegerNode, Node, Quantization, Requantize
-from deepcompress.requantize import choose_multipliers, requantize
-from deepcompress.scales import Range, affine, clamp_int8
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.arith.requantize import choose_multipliers, requantize
+from deepcompress.ir.graph import IntegerNode, Node, Quantization, Requantize
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("mean", "sum")
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.broadcast import broadcast, c_loops
-from deepcompress.graph import IntegerNode, Node, Quantization
+from deepcompress.arith.broadcast import broadcast, c_loops
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.graph import IntegerNode, Node, Quantization
 from deepcompress.ops.add import aligned, check_shapes
-from deepcompress.scales import Range, affine, clamp_int8
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("mul", "div")
 

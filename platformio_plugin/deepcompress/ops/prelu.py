@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
-from deepcompress.scales import Range, affine, clamp_int8
+from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
 ATEN = ("prelu",)
 IN_PLACE = True

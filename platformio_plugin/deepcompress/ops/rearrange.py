@@ -17,8 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
-    from deepcompress.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.graph import IntegerNode, Quantization
 
 SPLITS = ("split", "split_with_sizes", "chunk", "unbind")
 

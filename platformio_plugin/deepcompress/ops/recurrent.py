@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from deepcompress.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.arith.qparams import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
+from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
 from deepcompress.ops.rearrange import Rearrange, merged
-from deepcompress.scales import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.call import Call
+    from deepcompress.ir.aten_call import Call
 
     Streams = TypeVar("Streams", np.ndarray, torch.Tensor)
 

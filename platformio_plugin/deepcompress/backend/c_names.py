@@ -1,0 +1,67 @@
+"""How names and numbers of a model are written in C."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+_LINE = 96
+
+
+def input_names(tensors: tuple[str, ...]) -> list[str]:
+    """What each input is called in C: `input` if it is the only one."""
+    if len(tensors) == 1:
+        return ["input"]
+    return [f"input_{c_identifier(name, prefix='')}" for name in tensors]
+
+
+def output_names(tensors: tuple[str, ...]) -> list[str]:
+    """What each output is called in C: `output` if it is the only one, else by its place."""
+    return ["output"] if len(tensors) == 1 else [f"output{i}" for i in range(len(tensors))]
+
+
+def class_name(name: str) -> str:
+    """Lenet5 of lenet5, KeywordSpotter of keyword_spotter."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
+
+
+def c_identifier(name: str, *, prefix: str) -> str:
+    """A C identifier from a layer's name: conv1, features_0, layer_0 for "0"."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return word if word and not word[0].isdigit() else prefix + word
+
+
+def c_float(value: float) -> str:
+    """A C float literal that reads back as the same float32."""
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def c_offset(zero_point: int) -> str:
+    """ "- 83" or "+ 95": what is written behind a quantized value to take its zero point away."""
+    return f"{'-' if zero_point >= 0 else '+'} {abs(zero_point)}"
+
+
+def c_string(text: str) -> str:
+    """A C string literal; other characters than printable ASCII as octal UTF-8 bytes."""
+    plain = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{plain}"'
+
+
+def brackets(shape: tuple[int, ...]) -> str:
+    return "".join(f"[{size}]" for size in shape)
+
+
+def number_lines(values: np.ndarray) -> list[str]:
+    """Numbers with commas, as many a line as fit."""
+    lines, line = [], ""
+    for value in values.ravel().tolist():
+        if len(line) + len(str(value)) + 2 > _LINE:
+            lines.append(line.rstrip())
+            line = ""
+        line += f"{value}, "
+    return [*lines, line.rstrip().removesuffix(",")]

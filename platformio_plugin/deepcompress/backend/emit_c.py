@@ -1,0 +1,320 @@
+"""From a Plan to C text. Numbers arrive in the templates ready; fixed C is never generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepcompress import __version__
+from deepcompress.backend.c_names import (
+    brackets,
+    c_float,
+    c_identifier,
+    c_offset,
+    c_string,
+    class_name,
+    input_names,
+    number_lines,
+    output_names,
+)
+from deepcompress.backend.memory_plan import is_stateful, scratch_words
+from deepcompress.execute.int8_reference import run
+from deepcompress.ir.batch_layout import in_pieces
+from deepcompress.ir.graph import Array, Constants, IntegerNode, Plan, Step
+from deepcompress.ops import OPERATORS
+
+C_TYPES = {
+    np.dtype(np.int8): "int8_t",
+    np.dtype(np.uint8): "uint8_t",
+    np.dtype(np.int16): "int16_t",
+    np.dtype(np.uint16): "uint16_t",
+    np.dtype(np.int32): "int32_t",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the generated files say of where they come from. No date, path or host."""
+
+    source: str
+    sha256: str
+    options: tuple[str, ...]
+
+
+def emit_c(
+    plan: Plan,
+    *,
+    provenance: Provenance,
+    labels: tuple[str, ...] = (),
+    golden_inputs: np.ndarray | None = None,
+) -> dict[str, str]:
+    """The generated files of one model: file name -> text.
+
+    Args:
+        labels: names of the classes, as many as outputs, or none.
+        golden_inputs: int8 [vectors, *input shape] to keep in flash for the self test.
+    """
+    facts = _facts(plan, provenance, labels, golden_inputs)
+    name = plan.encoded.integer.name
+    templates = {
+        f"{name}.h": "model.h.j2",
+        f"{name}.hpp": "model.hpp.j2",
+        f"{name}_weights.h": "weights.h.j2",
+        f"{name}.c": "model.c.j2",
+    }
+    environment = _environment()
+    return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+
+
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepcompress.backend"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["c_string"] = c_string
+    return environment
+
+
+def _facts(
+    plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden_inputs: np.ndarray | None
+) -> dict[str, Any]:
+    graph = plan.encoded.integer
+    return {
+        "version": __version__,
+        "provenance": provenance,
+        "name": graph.name,
+        "NAME": graph.name.upper(),
+        "Name": class_name(graph.name),
+        "inputs": _ends(plan, graph.inputs, input_names(graph.inputs)),
+        "outputs": _ends(plan, graph.outputs, output_names(graph.outputs)),
+        "byte_input": _byte_input(plan),
+        "arena_bytes": plan.arena_bytes,
+        "arena_words": -(-plan.arena_bytes // 4),
+        "layers": _layers(plan),
+        "DC_LAYER": "DC_SMALL_LAYER" if plan.encoded.optimize == "size" else "DC_LAYER",
+        "kept": _kept(plan),
+        "kernel_headers": sorted({step.node.op for step in plan.steps}),
+        "labels": labels,
+        "golden": _golden(plan, golden_inputs),
+        "weight_bytes": sum(array.values.nbytes for array in all_arrays(plan)),
+    }
+
+
+def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[str, Any]]:
+    """What the templates need of the network's inputs or outputs. `offset` counts the values before
+    this one's, of one sample."""
+    graph, ends, offset = plan.encoded.integer, [], 0
+    for tensor, name in zip(tensors, names, strict=True):
+        by, size = graph.quantization[tensor], graph.tensors[tensor].size
+        ends.append(
+            {
+                "name": name,
+                "NAME": name.upper(),
+                "tensor": tensor,
+                "shape": graph.tensors[tensor].shape,
+                "size": size,
+                "offset": offset,
+                "scale": c_float(by.scale),
+                "zero_point": by.zero_point,
+                "minus_zero_point": c_offset(by.zero_point),
+                "address": plan.addresses[tensor],
+            }
+        )
+        offset += size
+    return ends
+
+
+def layer_arrays(plan: Plan, step: Step) -> list[Array]:
+    """All constant arrays of a layer: weights, bias, multipliers, tables."""
+    return [*_weight_arrays(plan, step), *step.node.tables]
+
+
+def _weight_arrays(plan: Plan, step: Step) -> list[Array]:
+    weight = plan.encoded.weights.get(step.node.name)
+    if weight is None:
+        return []
+    bias = "without the input's zero point" if weight.zero_point else "zero point folded in"
+    return [
+        *weight.arrays,
+        Array("bias", weight.bias.stored, bias + _shifted(weight.bias)),
+        Array(
+            "multiplier",
+            weight.multiplier.stored,
+            "of requantization" + _shifted(weight.multiplier),
+        ),
+    ]
+
+
+def _shifted(constants: Constants) -> str:
+    one = "; one for all channels" if constants.shared else ""
+    return one + (f"; shifted right by {constants.shift}" if constants.shift else "")
+
+
+def all_arrays(plan: Plan) -> list[Array]:
+    """All that lies in flash, what layers share once."""
+    shared = shared_weights(plan)
+    arrays = []
+    for step in plan.steps:
+        read = plan.encoded.weights[step.node.name].arrays if step.node.name in shared else ()
+        arrays += layer_arrays(plan, step)[len(read) :]
+    return arrays
+
+
+def shared_weights(plan: Plan) -> dict[str, str]:
+    """Layer name -> the layer before it whose encoded weights are the same, which it reads."""
+    first: dict[tuple, str] = {}
+    shared = {}
+    for step in plan.steps:
+        weight = plan.encoded.weights.get(step.node.name)
+        if weight is not None:
+            arrays = ((a.name, a.values.dtype, a.values.tobytes()) for a in weight.arrays)
+            owner = first.setdefault((weight.encoding, *arrays), step.node.name)
+            if owner != step.node.name:
+                shared[step.node.name] = owner
+    return shared
+
+
+def _layers(plan: Plan) -> list[dict[str, Any]]:
+    shared, names, layers = shared_weights(plan), {}, []
+    for step in plan.steps:
+        name = c_identifier(step.node.name, prefix="layer_")
+        while name in names.values():
+            name += "_"
+        names[step.node.name] = name
+        owner = shared.get(step.node.name, step.node.name)
+        layers.append(_layer(plan, step, name, owner=names[owner]))
+    return layers
+
+
+def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
+    """What the templates need of a layer, whose weights are under the name of `owner`."""
+    graph, node = plan.encoded.integer, step.node
+    inputs = [graph.tensors[tensor].shape for tensor in node.inputs]
+    output = graph.tensors[node.output].shape
+    scales = [graph.quantization[tensor] for tensor in node.inputs]
+    operator = OPERATORS[node.op]
+    weight = plan.encoded.weights.get(node.name)
+    weights = weight.arrays if weight else ()
+    constants = _weight_arrays(plan, step)[len(weights) :]
+    return {
+        "function": f"{graph.name}_{name}",
+        "user_name": node.name,
+        "describe": operator.describe(node.attributes),
+        "kernel": f"{node.op}_int8",
+        "encoding": weight.encoding.upper() if weight else None,
+        "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
+        "fields": operator.c_parameters(node, scales, inputs, output)
+        | dict(node.fields)
+        | _conv2d_fields(plan, node),
+        "requantize": node.requantize,
+        "arrays": [
+            *(_array(graph.name, owner, array, stored=owner == name) for array in weights),
+            *(_array(graph.name, name, array) for array in constants),
+        ],
+        "tables": [_array(graph.name, name, array) for array in node.tables],
+        "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
+        "zero_point": weight.zero_point if weight else 0,
+        "input_shape": ", ".join(map(brackets, inputs)),
+        "output_shape": brackets(output),
+        "parameters": ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(len(inputs))],
+        "takes_array": getattr(operator, "TAKES_ARRAY", False),
+        "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
+        "output": step.output,
+        "takes_scratch": node.op == "conv2d" or hasattr(operator, "scratch_bytes"),
+        "scratch": step.scratch if step.scratch_bytes else None,
+        "weights": _weights_text(plan, step),
+        "cycles": step.cycles,
+    }
+
+
+def _kept(plan: Plan) -> list[dict[str, int]]:
+    """What of the arena lasts from one inference to the next, and the bytes that it starts with."""
+    graph = plan.encoded.integer
+    return [
+        {
+            "address": step.scratch,
+            "bytes": step.scratch_bytes,
+            "start": OPERATORS[step.node.op].start_byte(graph.quantization[step.node.inputs[0]]),
+        }
+        for step in plan.steps
+        if is_stateful(step.node)
+    ]
+
+
+def _pointer(plan: Plan, tensor: str) -> str:
+    """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
+    place = plan.places[tensor]
+    inputs = plan.encoded.integer.inputs
+    if place.root in inputs:
+        name = input_names(inputs)[inputs.index(place.root)]
+        return f"{name} + {place.offset}" if place.offset else name
+    return f"at + {plan.addresses[tensor]}"
+
+
+def _conv2d_fields(plan: Plan, node: IntegerNode) -> dict[str, Any]:
+    """What a convolution's kernel is told beside its shape."""
+    if node.op != "conv2d":
+        return {}
+    tiles = {4: "DC_FOUR", 8: "DC_EIGHT", 16: "DC_SIXTEEN"}
+    return {
+        "tiles": tiles[plan.encoded.weights[node.name].tiles],
+        "scratch_words": scratch_words(plan.encoded, node),
+    }
+
+
+def _weights_text(plan: Plan, step: Step) -> str:
+    weight = step.node.weight
+    if weight is None:
+        return ""
+    nonzero = int(np.count_nonzero(weight))
+    return f"{plan.encoded.weights[step.node.name].encoding}, {nonzero} of {weight.size} weights"
+
+
+def _array(model: str, layer: str, array: Array, *, stored: bool = True) -> dict[str, Any]:
+    """`stored` is False where another layer has brought the array along."""
+    return {
+        "stored": stored,
+        "name": f"{model}_{layer}_{array.name}",
+        "field": array.name,
+        "type": C_TYPES[array.values.dtype],
+        "size": array.values.size,
+        "bytes": array.values.nbytes,
+        "meaning": array.meaning,
+        "lines": number_lines(array.values),
+    }
+
+
+def _byte_input(plan: Plan) -> dict[str, Any] | None:
+    graph = plan.encoded.integer
+    by, shape = graph.byte_input, graph.tensors[graph.inputs[0]].shape
+    if by is None:
+        return None
+    channels = len(by.multiplier)
+    return {
+        "channels": channels,
+        "plane": int(np.prod(shape)) // channels,
+        "multiplier": ", ".join(map(str, by.multiplier.tolist())),
+        "offset": ", ".join(map(str, by.offset.tolist())),
+        "shift": by.shift,
+    }
+
+
+def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
+    if inputs is None or len(inputs) == 0:
+        return None
+    outputs = run(in_pieces(plan.encoded.integer, 1), inputs)
+    return {
+        "count": len(inputs),
+        "input_size": inputs[0].size,
+        "output_size": outputs[0].size,
+        "inputs": number_lines(inputs),
+        "outputs": number_lines(outputs),
+        "bytes": inputs.nbytes + outputs.nbytes,
+    }

@@ -1,0 +1,103 @@
+"""Finished results by content: what was compiled once from the same bytes is not compiled again.
+
+A cache is a folder of folders, each named by the key of what it was made from. Standard library
+only, and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepcompress.file_lock import locked
+
+# More than a project has environments times models, or each build would sweep what the next needs.
+KEPT = 32
+_TEMPORARY = "making-"
+
+
+def key_of(files: Iterable[Path], facts: Any) -> str:
+    """A name for a result: 32 hexadecimal digits of the files' contents and the facts.
+
+    Args:
+        files: in any order; their contents and names count, their places and times do not.
+        facts: whatever else the result depends on, as JSON can say it.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, content in sorted((path.name, _digest(path)) for path in files):
+        digest.update(name.encode() + b"\0" + content)
+    return digest.hexdigest()[:32]
+
+
+def _digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.digest()
+
+
+def fetch(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
+    """The folder of a key, made now if it is not there; other processes wait for it.
+
+    Args:
+        make: fills a new, empty folder. If it raises or is killed, the cache stays as it was.
+    """
+    finished = folder / key
+    if not finished.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / "lock"):
+            if not finished.is_dir():
+                sweep(folder)
+                _make(finished, make)
+    os.utime(str(finished))  # used now: swept last
+    return finished
+
+
+def _make(finished: Path, make: Callable[[Path], None]) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=str(finished.parent)))
+    try:
+        make(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(finished)
+    except BaseException:
+        shutil.rmtree(str(temporary), ignore_errors=True)
+        raise
+
+
+def sweep(folder: Path, *, kept: int = KEPT) -> None:
+    """Removes what killed builds left, and all but the results used last. Needs the lock."""
+    finished = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(_TEMPORARY)]
+    finished.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in finished[kept:]:
+        # Renamed first, so that a sweep that is killed leaves no half of a result under its key.
+        old.rename(folder / (_TEMPORARY + old.name))
+    for leftover in folder.glob(_TEMPORARY + "*"):
+        shutil.rmtree(str(leftover), ignore_errors=True)
+
+
+def mirror(contents: Mapping[str, bytes], folder: Path) -> bool:
+    """Makes a folder hold just these files; those that are right already are not touched.
+
+    Returns whether anything changed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = False
+    for leftover in folder.iterdir():
+        if leftover.name not in contents:
+            leftover.unlink()
+            changed = True
+    for name, content in contents.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            fresh = folder / (name + ".new")
+            fresh.write_bytes(content)
+            fresh.replace(path)
+            changed = True
+    return changed

@@ -1,0 +1,68 @@
+"""The pages that the option table and the operators write: docs/options.md, docs/operators.md."""
+
+from __future__ import annotations
+
+from deepcompress.options import OPTIONS
+
+
+def options_markdown() -> str:
+    """docs/options.md."""
+    lines = [
+        "# Options",
+        "",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
+        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
+        "",
+        "| name | default | meaning | example |",
+        "|---|---|---|---|",
+        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
+        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
+    ]
+    for o in OPTIONS:
+        default = "" if o.default is None else "no" if o.default is False else str(o.default)
+        choices = (
+            f" One of {', '.join(f'`{choice}`' for choice in o.choices)}." if o.choices else ""
+        )
+        lines.append(f"| `{o.name}` | {default} | {o.meaning}.{choices} | `{o.example}` |")
+    return "\n".join(lines) + "\n"
+
+
+def operators_markdown() -> str:
+    """docs/operators.md: the operators' own words on what they are."""
+    from deepcompress.frontend.decompositions import decomposed
+    from deepcompress.ops import OPERATORS
+
+    lines = [
+        "# Operators",
+        "",
+        "Written by `python -m deepcompress operators`. A layer becomes one of these by the aten",
+        "operators that torch's export makes of it. Whatever is not here, or is used in a way",
+        "that is not, is refused by layer, operator and line.",
+    ]
+    for name, operator in OPERATORS.items():
+        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
+        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            title,
+            "",
+            *([limits, ""] if limits else []),
+            f"From {aten}.",
+        ]
+    names = ", ".join(f"`{name}`" for name in sorted(decomposed()))
+    lines += [
+        "",
+        "## Made of these",
+        "",
+        f"Calls that become some of the operators above: {names}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def options_text() -> str:
+    return "".join(
+        f"custom_deepcompress_{o.name}\n    {o.meaning}\n    {o.name} = {o.example}\n\n"
+        for o in OPTIONS
+    )

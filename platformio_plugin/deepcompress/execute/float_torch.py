@@ -1,0 +1,76 @@
+"""Runs a float Graph in torch: what calibration observes, retraining trains, and checks compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from deepcompress.ir.batch_layout import join, parts, split
+from deepcompress.ir.graph import Graph
+from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import limit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Parameters = Mapping[str, Mapping[str, "torch.Tensor"]]
+
+
+def forward(
+    graph: Graph,
+    inputs: torch.Tensor,
+    *,
+    parameters: Parameters | None = None,
+    observe: Callable[[str, torch.Tensor], torch.Tensor | None] = lambda name, value: None,
+) -> torch.Tensor:
+    """The graph's output for a batch.
+
+    Args:
+        inputs: float32 [batch, *input shape]; of several inputs see `batches.py`.
+        parameters: node name -> parameters to use instead of the graph's own, for training.
+        observe: called with each tensor's name and value; what it returns takes its place.
+
+    Returns:
+        float32 [batch, *output shape]; differentiable where the parameters are.
+    """
+    import torch
+
+    parameters = parameters or to_torch(graph)
+    values: dict[str, torch.Tensor] = {}
+
+    def put(name: str, value: torch.Tensor) -> None:
+        replacement = observe(name, value)
+        values[name] = value if replacement is None else replacement
+
+    for name, value in split(graph, graph.inputs, inputs).items():
+        put(name, value)
+    for node in graph.nodes:
+        operands = [values[name] for name in node.inputs]
+        value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
+        put(node.output, limit(value, node.clamp.minimum, node.clamp.maximum))
+    return join(graph, graph.outputs, values, torch.cat)
+
+
+def to_torch(graph: Graph) -> Parameters:
+    """The graph's parameters as torch tensors, node by node."""
+    import torch
+
+    return {
+        node.name: {name: torch.tensor(array) for name, array in node.parameters.items()}
+        for node in graph.nodes
+    }
+
+
+def forward_numpy(graph: Graph, inputs: np.ndarray) -> np.ndarray:
+    """`forward` on arrays, a batch at a time: float32 [samples, *output shape]."""
+    import numpy as np
+    import torch
+
+    parameters = to_torch(graph)
+    with torch.no_grad():
+        outputs = [
+            forward(graph, torch.from_numpy(part), parameters=parameters).numpy()
+            for part in parts(graph, inputs)
+        ]
+    return np.concatenate(outputs)

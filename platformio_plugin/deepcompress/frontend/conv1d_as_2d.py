@@ -1,0 +1,58 @@
+"""Layers on [channels, length] are those on [channels, height, width] of height 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepcompress.ir.aten_call import Call
+
+ATEN = (
+    "_convolution_mode",
+    "adaptive_avg_pool1d",
+    "adaptive_max_pool1d",
+    "avg_pool1d",
+    "conv1d",
+    "conv_transpose1d",
+    "convolution",
+    "max_pool1d",
+)
+
+# What an argument of one number a dimension is for the height.
+_ALONG_HEIGHT = {
+    "dilation": 1,
+    "kernel_size": 1,
+    "output_padding": 0,
+    "output_size": 1,
+    "padding": 0,
+    "stride": 1,
+}
+
+
+def is_one_dimensional(call: Call) -> bool:
+    return call.aten in ATEN and len(call.output_shape) == 2
+
+
+def as_image(call: Call) -> Call:
+    """The same call on images of one row."""
+    weight = {k: array[:, :, None] for k, array in call.constants.items() if array.ndim == 3}
+    return replace(
+        call,
+        aten=call.aten.replace("1d", "2d"),
+        arguments={name: _with_height(name, value) for name, value in call.arguments.items()},
+        constants={**call.constants, **weight},
+        input_shapes=tuple(_with_row(shape) for shape in call.input_shapes),
+        output_shape=_with_row(call.output_shape),
+    )
+
+
+def _with_height(name: str, value: Any) -> Any:
+    if name not in _ALONG_HEIGHT or isinstance(value, str) or value in (None, [], ()):
+        return value
+    along_width = value if isinstance(value, (list, tuple)) else [value]
+    return [_ALONG_HEIGHT[name], *along_width]
+
+
+def _with_row(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:-1], 1, shape[-1])

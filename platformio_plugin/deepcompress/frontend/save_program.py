@@ -1,0 +1,105 @@
+"""A Graph as a `.pt`: an exported program, which torch runs and `load` opens like any other."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcompress.errors import UserError
+from deepcompress.ir.graph import Graph, Node
+from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import limit
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_graph(graph: Graph, path: Path) -> None:
+    """Writes the graph's network for batches of any size; the file is there whole or not at all.
+
+    Its layers have their names.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    content = _packed(graph)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            fresh.write_bytes(content)
+            fresh.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError where `save_graph` would; to be asked before hours of training."""
+    if path.is_dir():
+        raise UserError("it is a folder", f"file {path}", "Name the .pt file to write")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"it cannot be written ({error.strerror or error})",
+        f"file {path}",
+        "Make room or choose another folder; what was there before is untouched",
+    )
+
+
+def _packed(graph: Graph) -> bytes:
+    """The exported program as a file has it.
+
+    Made in memory, because torch's own writer ends the whole process where the disk is full.
+    """
+    import torch
+
+    inputs = torch.zeros(2, *graph.tensors[graph.inputs[0]].shape)
+    program = torch.export.export(
+        _module(graph), (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
+    )
+    program.example_inputs = None  # they would be saved too, and can be larger than the network
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    return content.getvalue()
+
+
+def _module(graph: Graph) -> torch.nn.Module:
+    import torch
+
+    class Network(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            values = {graph.inputs[0]: inputs}
+            for node in graph.nodes:
+                operands = [values[name] for name in node.inputs]
+                parameters = dict(layers[node.name].named_parameters())
+                value = OPERATORS[node.op].forward(node.attributes, parameters, *operands)
+                values[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
+            return values[graph.outputs[0]]
+
+    network = Network()
+    layers = {node.name: _add_layer(network, node) for node in graph.nodes}
+    return network.eval()
+
+
+def _add_layer(network: torch.nn.Module, node: Node) -> torch.nn.Module:
+    """The module of a layer, inside those that its dotted name goes through."""
+    import torch
+
+    module = network
+    for part in node.name.split("."):
+        if part not in module._modules:
+            module.add_module(part, torch.nn.Module())
+        module = module._modules[part]
+    for name, array in node.parameters.items():
+        tensor = torch.tensor(array)
+        module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+    return module

@@ -1,0 +1,74 @@
+"""What to write in the place of an operator that is not supported: the nearest thing that is."""
+
+from __future__ import annotations
+
+from deepcompress.errors import did_you_mean
+from deepcompress.frontend.decompositions import decomposed
+from deepcompress.ops import BY_ATEN
+
+# Advice, and the names of the aten calls in whose place it helps.
+_INSTEAD = {
+    "Leave it out: the result's index() says it": "argmax",
+    "Do it in the firmware, before or behind the network": "argmin argsort sort topk",
+    "Clamp instead (relu, clamp, hardtanh), or multiply by a sigmoid": (
+        "gt ge lt le eq ne where masked_fill logical_and logical_or logical_not"
+    ),
+    "Take slices at fixed places (x[:, 2:5]), or multiply by a Linear's constant matrix": (
+        "index index_select index_put gather scatter nonzero flip one_hot masked_select "
+        "embedding embedding_bag"
+    ),
+    "Put the frames side by side as channels, and use the layer of two dimensions": (
+        "conv3d conv_transpose3d max_pool3d avg_pool3d"
+    ),
+    "Use BatchNorm, which costs nothing, or LayerNorm over the last axes": (
+        "local_response_norm native_group_norm norm"
+    ),
+    "Compute the spectrum in the firmware, or write it as a Conv1d with fixed weights": (
+        "stft fft_rfft fft_fft fft_fft2 _fft_r2c"
+    ),
+    "Name the axes, as x.amax((1, 2, 3))": "max min std var",
+    "Call x.var() and x.mean()": "var_mean",
+    "Use Linear with a stored matrix, or sums of x * y": "bmm baddbmm einsum",
+    "Use nn.GRU, or convolutions along the sequence": "scaled_dot_product_attention",
+    "Use nn.GRU or nn.LSTM; for a step at a time, with the option stateful": (
+        "rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell gru_cell lstm_cell"
+    ),
+    "Use nn.GRU, or nn.Linear whose fixed weights are a triangle of ones": "cumsum",
+    "Use nn.Upsample with mode='bilinear' or 'nearest', or nn.ConvTranspose2d": (
+        "upsample_bicubic2d grid_sampler max_unpool2d"
+    ),
+    "Use nn.Conv2d with fixed weights, or slices and torch.cat": "im2col",
+    "Use nn.ConvTranspose2d with fixed weights": "col2im",
+    "Use nn.Linear of both inputs' product, or of torch.cat of them": "bilinear",
+    "Compare with stored vectors by nn.Linear without bias": "cosine_similarity cdist",
+    "Compute both ways and add them up, weighted, or decide in the firmware": "cond",
+    "Write the steps one behind the other, as many as there always are": "while_loop",
+    "Feed the noise as an input of the network": "randn_like rand_like",
+    "Convert the model (convert_pt2e) before it is exported": "fused_moving_avg_obs_fake_quant",
+}
+
+
+# The same of modules, of whose calls many are not supported.
+_INSTEAD_OF_MODULES = {
+    "MultiheadAttention": "Use nn.GRU, or convolutions along the sequence",
+}
+
+
+def instead_of_module(kind: str) -> str | None:
+    """What to use in the place of a class of torch.nn, or None where its calls say it better."""
+    return _INSTEAD_OF_MODULES.get(kind)
+
+
+def instead_of(aten: str, *, otherwise: str = "") -> str:
+    """What to do where an aten operator is not supported, as a sentence without its full stop.
+
+    Args:
+        otherwise: what, if nothing is known here; else the operator of the nearest name is told.
+    """
+    for advice, names in _INSTEAD.items():
+        if aten in names.split():
+            return advice
+    if otherwise:
+        return otherwise
+    near = did_you_mean(aten, {*BY_ATEN, *decomposed()})
+    return f"Replace it by what `deepcompress operators` lists{near}"

@@ -1,0 +1,106 @@
+"""What pruning without retraining did to each channel's mean and spread, taken back.
+
+A channel that lost weights has another mean and less spread than the layers behind it were trained
+on. Both are measured on the calibration inputs and restored by a factor on the channel's weights
+and by its bias, layer by layer, each of which sees the corrected ones before it: the means as in
+Nagel et al., arXiv 1906.04721, section 4.2, the spread as in Jordan et al., arXiv 2211.08403. No
+labels are needed.
+
+A network that was trained to be pruned is at home in its pruned statistics, and such a correction
+ruins it. So it is kept only where it makes the pruned network answer more like the original.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompress.data.calibration import Calibration
+from deepcompress.execute.float_torch import forward_numpy, limit
+from deepcompress.ir.batch_layout import split
+from deepcompress.ir.graph import Graph, Node
+from deepcompress.ops import OPERATORS
+
+if TYPE_CHECKING:
+    import torch
+
+# Of the spread that a channel should have, what is float32's noise around one value.
+_STILL = 1e-4
+
+
+def correct_statistics(pruned: Graph, original: Graph, calibration: Calibration) -> Graph:
+    """The pruned graph, corrected where that helps.
+
+    Args:
+        original: the same nodes, with all of their weights.
+        calibration: if its inputs are synthetic, nothing is corrected.
+    """
+    if pruned is original or calibration.synthetic:
+        return pruned
+    corrected = _restore_statistics(pruned, original, calibration.inputs)
+    expected = forward_numpy(original, calibration.inputs)
+    return min(
+        (pruned, corrected),
+        key=lambda graph: _disagreement(forward_numpy(graph, calibration.inputs), expected),
+    )
+
+
+def _disagreement(found: np.ndarray, expected: np.ndarray) -> float:
+    """Share of samples with another best output; the squared error where there is one output."""
+    found, expected = (scores.reshape(len(scores), -1) for scores in (found, expected))
+    if expected.shape[1] == 1:
+        return float(np.square(found - expected).mean())
+    return float(np.mean(found.argmax(axis=1) != expected.argmax(axis=1)))
+
+
+def _restore_statistics(pruned: Graph, original: Graph, inputs: np.ndarray) -> Graph:
+    import torch
+
+    found = split(pruned, pruned.inputs, torch.from_numpy(inputs))
+    wanted = dict(found)
+    nodes = []
+    with torch.no_grad():
+        for node, intended in zip(pruned.nodes, original.nodes, strict=True):
+            target, value = _run(intended, wanted), _run(node, found)
+            if getattr(OPERATORS[node.op], "ROWS_ARE_CHANNELS", False):
+                node = _with_statistics_of(target, value, node)
+                value = _run(node, found)
+            wanted[node.output] = limit(target, node.clamp.minimum, node.clamp.maximum)
+            found[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
+            nodes.append(node)
+    return replace(pruned, nodes=tuple(nodes))
+
+
+def _run(node: Node, values: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The node's output before its activation function, [samples, channels, ...]."""
+    import torch
+
+    parameters = {name: torch.tensor(array) for name, array in node.parameters.items()}
+    return OPERATORS[node.op].forward(
+        node.attributes, parameters, *(values[name] for name in node.inputs)
+    )
+
+
+def _with_statistics_of(target: torch.Tensor, value: torch.Tensor, node: Node) -> Node:
+    """The node with a factor and a bias a channel; max-pooling inside it lets both through.
+
+    A channel of one value has nothing to spread: it becomes the mean of its target.
+    """
+    means, spreads = _statistics(value)
+    wanted_means, wanted_spreads = _statistics(target)
+    moves = spreads > _STILL * wanted_spreads
+    gain = np.divide(wanted_spreads, spreads, out=np.ones_like(spreads), where=moves)
+    weight, bias = node.parameters["weight"], node.parameters["bias"]
+    weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
+    bias = wanted_means - (means - bias) * gain
+    for array in (weight, bias):
+        array.flags.writeable = False
+    return replace(node, parameters={**node.parameters, "weight": weight, "bias": bias})
+
+
+def _statistics(value: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, float32 [channels]."""
+    channels = value.transpose(0, 1).flatten(1)
+    return channels.mean(dim=1).numpy(), channels.std(dim=1, correction=0).numpy()

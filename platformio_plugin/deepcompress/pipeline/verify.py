@@ -1,0 +1,143 @@
+"""What must be true after each stage. A sentence that fails is a defect of ours, but for those
+that say a model is too large for the arithmetic: these are UserErrors."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+
+from deepcompress.arith.narrow_constants import folded_bias, unfolded_bias, widen
+from deepcompress.backend.memory_plan import copies_input, is_stateful
+from deepcompress.backend.select_encodings import stored_matrix
+from deepcompress.encodings import ENCODINGS
+from deepcompress.errors import UserError
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.ir.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
+from deepcompress.ops import OPERATORS
+
+
+def shapes_follow(graph: Graph) -> None:
+    """Every node's output shape is what its operator says of its inputs."""
+    for node in graph.nodes:
+        inputs = [graph.tensors[name].shape for name in node.inputs]
+        said = OPERATORS[node.op].output_shape(node.attributes, node.parameters, inputs)
+        if said != graph.tensors[node.output].shape:
+            raise AssertionError(f"{node.name}: {said} is not {graph.tensors[node.output].shape}")
+
+
+def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
+    """Two float graphs compute the same, but for the order of float additions."""
+    expected, found = forward_numpy(before, inputs), forward_numpy(after, inputs)
+    scale = max(1e-6, float(np.abs(expected).max()))
+    worst = float(np.abs(expected.ravel() - found.ravel()).max()) / scale
+    if worst > 1e-4:
+        raise AssertionError(f"folding changed the function by {worst:g} of its range")
+
+
+def accumulators_fit(graph: IntegerGraph) -> None:
+    """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as the kernel has it."""
+    for node in graph.nodes:
+        if node.weight is None:
+            continue
+        bias, input_bound = node.bias.astype(np.int64), 128
+        if node.op == "conv_transpose2d":  # whose kernel takes the zero point off each input
+            bias = unfolded_bias(node, graph.quantization[node.inputs[0]].zero_point)
+            input_bound = 255
+        largest = np.abs(bias)
+        largest += input_bound * np.abs(node.weight.astype(np.int64)).sum(axis=1)
+        if largest.max() >= 2**31:
+            raise UserError(
+                f"a sum of {node.weight.shape[1]} products does not fit 32 bits",
+                f"layer {node.name}",
+                "Split the layer into two that are added",
+            )
+
+
+def encodings_are_lossless(encoded: EncodedGraph) -> None:
+    for node in encoded.integer.nodes:
+        if node.weight is not None:
+            weight = encoded.weights[node.name]
+            decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
+            if not np.array_equal(decoded, stored_matrix(node, weight.encoding)):
+                raise AssertionError(f"{node.name}: {weight.encoding} does not decode to itself")
+            multiplier = widen(weight.multiplier, len(node.weight))
+            if not (
+                np.array_equal(folded_bias(node, weight), node.bias)
+                and np.array_equal(multiplier, node.requantize.multiplier)
+            ):
+                raise AssertionError(f"{node.name}: its stored constants are not its own")
+
+
+def buffers_do_not_collide(plan: Plan) -> None:
+    """Every step finds in its inputs' bytes what was written there for it, and so does the user.
+
+    Shown by running the plan on an arena whose bytes are numbered: each byte that a step computes
+    is a new number, and tensors that lie in others have the numbers of these.
+    """
+    graph = plan.encoded.integer
+    steps = {step.node.name: step for step in plan.steps}
+    numbers = count(1)
+    arena = np.zeros(plan.arena_bytes, np.int64)
+    values: dict[str, np.ndarray] = {}
+
+    def span(tensor: str) -> slice:
+        address = plan.addresses[tensor]
+        return slice(address, address + graph.tensors[tensor].size)
+
+    def compute(tensor: str) -> None:
+        size = graph.tensors[tensor].size
+        values[tensor] = np.fromiter(numbers, np.int64, size)
+        arena[span(tensor)] = values[tensor]
+
+    def require(tensor: str, where: str) -> None:
+        if not np.array_equal(arena[span(tensor)], values[tensor]):
+            raise AssertionError(f"{where}: {tensor} was overwritten")
+
+    kept = [
+        slice(step.scratch, step.scratch + step.scratch_bytes)
+        for step in plan.steps
+        if is_stateful(step.node)
+    ]
+    for state in kept:
+        arena[state] = -1
+    for name in graph.inputs:
+        compute(name)
+    for node in graph.nodes:
+        step = steps.get(node.name)
+        if step is None:
+            values[node.output] = _renamed(graph, node, [values[name] for name in node.inputs])
+            continue
+        scratch = slice(step.scratch, step.scratch + step.scratch_bytes)
+        eaten = copies_input(plan.encoded, node) and scratch.stop <= span(node.inputs[0]).stop
+        written = span(node.output)
+        if eaten:
+            require(node.inputs[0], node.name)
+        if scratch not in kept:
+            arena[scratch] = 0
+        for name in node.inputs:
+            if not eaten:
+                require(name, node.name)
+            in_place = getattr(OPERATORS[node.op], "IN_PLACE", False) and span(name) == written
+            if not in_place and _meet(span(name), written):
+                raise AssertionError(f"{node.name}: its output overlaps {name}")
+        compute(node.output)
+        if (arena[scratch] > 0).any():
+            raise AssertionError(f"{node.name}: its scratch overlaps its output")
+    for name in graph.outputs:
+        require(name, "the end")
+    if any((arena[state] != -1).any() for state in kept):
+        raise AssertionError("what lasts from one inference to the next was overwritten")
+
+
+def _meet(one: slice, other: slice) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _renamed(graph: IntegerGraph, node: IntegerNode, inputs: list[np.ndarray]) -> np.ndarray:
+    """The values of a node without a step: a part of its input, or its inputs behind each other."""
+    operator = OPERATORS[node.op]
+    if len(inputs) > 1:
+        return np.concatenate(inputs)
+    offset = operator.view(node.attributes, graph.tensors[node.inputs[0]].shape)
+    return inputs[0][offset : offset + graph.tensors[node.output].size]

@@ -1,0 +1,44 @@
+"""Cortex-M0 and M0+: Armv6-M, no DSP, no divider, no unaligned access.
+
+Cortex-M0: Technical Reference Manual (DDI 0432C), table 3-1, three-stage pipeline.
+Cortex-M0+: Technical Reference Manual (DDI 0484C), table 3-1, two-stage pipeline.
+The multiplier takes 1 cycle or, in the chip maker's small option, 32; gcc calls the latter
+`.small-multiply`, and so do we. Most M0+ chips have the fast one.
+"""
+
+from __future__ import annotations
+
+from deepcompress.target.core import SINGLE, Cpu, InOrder
+
+_LIMITS = "zero wait states; loads from a single-cycle I/O port count as 2 cycles"
+_SMALL_MULTIPLY = 32
+
+
+def _m0(multiply: int) -> InOrder:
+    return InOrder(
+        source="Cortex-M0 TRM, DDI 0432C, table 3-1",
+        limits=_LIMITS,
+        table=dict.fromkeys(SINGLE, 2)
+        | {"mul": multiply}
+        | dict.fromkeys(("mrs", "msr", "dmb", "dsb", "isb"), 4),
+        taken={"": 2, "bl": 3, "pop": 3},
+    )
+
+
+def _m0plus(multiply: int) -> InOrder:
+    return InOrder(
+        source="Cortex-M0+ TRM, DDI 0484C, table 3-1",
+        limits=_LIMITS,
+        table=dict.fromkeys(SINGLE, 2)
+        | {"mul": multiply}
+        | dict.fromkeys(("mrs", "msr", "dmb", "dsb", "isb"), 3),
+        taken={"": 1, "bl": 2, "pop": 2},
+    )
+
+
+CPUS = (
+    Cpu("cortex-m0", "m0", timing=_m0(1)),
+    Cpu("cortex-m0.small-multiply", "m0", timing=_m0(_SMALL_MULTIPLY)),
+    Cpu("cortex-m0plus", "m0", timing=_m0plus(1)),
+    Cpu("cortex-m0plus.small-multiply", "m0", timing=_m0plus(_SMALL_MULTIPLY)),
+)

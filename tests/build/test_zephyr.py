@@ -1,0 +1,349 @@
+"""The Zephyr module: its CMake with a stand-in for Zephyr, and the sample on a real tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from deepcompress.cli.kconfig import kconfig
+from user_project import PLATFORM, ROOT, Project, copy_library
+
+SAMPLE = ROOT / "zephyr" / "samples" / "lenet5"
+
+# What the module uses of Zephyr, as far as a build for the PC needs it.
+ZEPHYR = """\
+cmake_minimum_required(VERSION 3.20)
+project(application C CXX)
+set(APPLICATION_SOURCE_DIR ${CMAKE_SOURCE_DIR})
+set(USER_CACHE_DIR ${CMAKE_SOURCE_DIR}/cache)
+set(CONFIG_ARCH_POSIX y)
+add_library(zephyr_interface INTERFACE)
+add_executable(app)
+target_link_libraries(app PRIVATE zephyr_interface)
+macro(zephyr_library_named name)
+  set(library ${name})
+  add_library(${name} STATIC)
+  target_link_libraries(${name} PUBLIC zephyr_interface)
+endmacro()
+macro(zephyr_library_sources)
+  target_sources(${library} PRIVATE ${ARGN})
+  set_property(GLOBAL PROPERTY built ${library})
+endmacro()
+macro(zephyr_include_directories folder)
+  get_filename_component(absolute ${folder} ABSOLUTE)
+  target_include_directories(zephyr_interface INTERFACE ${absolute})
+endmacro()
+"""
+MAIN = """\
+#include <stdio.h>
+#include "net.h"
+int main(void) { printf("value %d\\n", net_value()); return 0; }
+"""
+MODEL = "deepcompress_model(app MODEL models/net.pt)"
+
+
+class Application:
+    """A Zephyr application in `folder`, whose Python with torch is the fake compiler."""
+
+    def __init__(self, project: Project, library: Path) -> None:
+        self.folder, self.project, self.library = project.folder, project, library
+        self.write, self.mood, self.calls = project.write, project.mood, project.calls
+        self.write("src/main.c", MAIN)
+        self.configure(MODEL)
+
+    def configure(self, text: str, *, config: str = "", main: str = "src/main.c") -> None:
+        """CMakeLists.txt: `text` is the application's own; `config`, what Kconfig would say."""
+        self.write(
+            "CMakeLists.txt",
+            f"{ZEPHYR}set(CONFIG_DEEPCOMPRESS y)\n{config}\n"
+            f'set(PYTHON_EXECUTABLE "{sys.executable}")\n'
+            f'add_subdirectory("{self.library}/zephyr" deepcompress)\n'
+            f"target_sources(app PRIVATE {main})\n{text}\n",
+        )
+
+    def cmake(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["cmake", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DEEPCOMPRESS_PYTHON": str(self.project.python)},
+        )
+
+    def build(self, *arguments: str) -> str:
+        """Configures and builds, which must succeed; what it said."""
+        configured = self.cmake("-B", "build", *arguments)
+        assert configured.returncode == 0, configured.stderr
+        built = self.cmake("--build", "build")
+        assert built.returncode == 0, built.stdout + built.stderr
+        return built.stdout
+
+    def fail(self) -> str:
+        """Configures and builds, one of which must fail; what it said, unwrapped."""
+        self.cmake("-B", "build")
+        built = self.cmake("-B", "build")
+        if built.returncode == 0:
+            built = self.cmake("--build", "build")
+        assert built.returncode != 0
+        assert "Traceback" not in built.stderr
+        return " ".join((built.stdout + built.stderr).split())
+
+    def value(self) -> str:
+        """What the application prints."""
+        program = self.folder / "build" / "app"
+        return subprocess.run([program], capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library as a Zephyr module, in a folder with a blank."""
+    folder = tmp_path_factory.mktemp("a module") / "deepcompress"
+    copy_library(folder)
+    shutil.copytree(ROOT / "zephyr", folder / "zephyr")
+    return folder
+
+
+@pytest.fixture
+def application(project: Project, module: Path, cmake: None) -> Application:
+    """An application that names one model, models/net.pt, which stands for the number 7."""
+    return Application(project, module)
+
+
+@pytest.fixture(scope="session")
+def cmake() -> None:
+    """Skips where there is no cmake; in CI, fails."""
+    if not shutil.which("cmake"):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("cmake not found; see `make setup`")
+
+
+def test_a_model_becomes_code_that_the_application_links(application):
+    assert "compressing é net.pt" in application.build()
+    assert application.value() == "value 7"
+
+
+def test_nothing_is_compiled_again_where_nothing_has_changed(application):
+    application.build()
+    assert "deepcompress: net" not in application.build()
+    os.utime(application.folder / "models" / "net.pt")
+    application.build()
+    shutil.rmtree(application.folder / "build")
+    application.build()
+    assert application.value() == "value 7"
+    assert len(application.calls()) == 1
+
+
+def wait_for_a_later_time() -> None:
+    """Make sees changes of a later time only, and its clock may be coarse."""
+    time.sleep(0.05)
+
+
+def test_a_changed_model_option_or_file_of_an_option_is_compiled_and_linked(application):
+    application.build()
+    wait_for_a_later_time()
+    application.write("models/net.pt", "8")
+    application.build()
+    assert application.value() == "value 8"
+    application.write("labels.txt", "one")
+    application.configure(MODEL.replace(")", " LABELS labels.txt SPARSITY 0.5)"))
+    application.build()
+    assert application.calls()[-1][-2:] == ["--labels=labels.txt", "--sparsity=0.5"]
+    wait_for_a_later_time()
+    application.write("labels.txt", "two")
+    application.build()
+    assert len(application.calls()) == 4
+
+
+def test_several_models_have_names_and_options_of_their_own_and_classes_in_cpp(application):
+    application.write("models/other.pt", "8")
+    application.write(
+        "src/main.cpp",
+        "#include <DeepCompress.h>\n"
+        + MAIN.replace('#include "net.h"\n', "").replace(
+            "net_value()", "net_value() + second_value()"
+        ),
+    )
+    application.configure(
+        f"{MODEL}\ndeepcompress_model(app MODEL models/other.pt NAME second ENCODING delta)",
+        main="src/main.cpp",
+    )
+    application.build()
+    assert application.value() == "value 15"
+    options = {call[4]: [word for word in call if "=" in word] for call in application.calls()}
+    assert options == {"net": [], "second": ["--encoding=delta"]}
+
+
+def test_kconfig_may_name_the_model(application):
+    application.configure(
+        "",
+        config='set(CONFIG_DEEPCOMPRESS_MODEL "models/net.pt")\n'
+        'set(CONFIG_DEEPCOMPRESS_SPARSITY "")\n'
+        'set(CONFIG_DEEPCOMPRESS_ENCODING "delta")\n'
+        "set(CONFIG_DEEPCOMPRESS_TRUST_PICKLE y)",
+    )
+    application.build()
+    assert application.value() == "value 7"
+    assert application.calls()[0][-2:] == ["--encoding=delta", "--trust-pickle=yes"]
+
+
+def test_the_boards_numbers_reach_the_compiler(application):
+    board = "set(CONFIG_ARCH_POSIX)\nset(CONFIG_FLASH_SIZE 256)\nset(CONFIG_SRAM_SIZE 64)"
+    application.configure(MODEL, config=f"{board}\nset(GCC_M_CPU cortex-m33+nodsp)")
+    application.build()
+    call = application.calls()[0]
+    assert call[call.index("--cpu") :] == [
+        *("--cpu", "cortex-m33"),
+        *("--flash-limit", str(256 << 10)),
+        *("--ram-limit", str(64 << 10)),
+    ]
+
+
+def test_the_module_stays_out_of_platformios_way(application):
+    application.write("src/main.c", "int main(void) { return 0; }\n")
+    application.build("-DPIO_PACKAGES_DIR=/somewhere")
+    assert not list((application.folder / "build").rglob("*deepcompress*.a"))
+    assert application.calls() == []
+
+
+def test_nothing_is_built_where_kconfig_says_no(application):
+    application.write("src/main.c", "int main(void) { return 0; }\n")
+    application.configure("", config="set(CONFIG_DEEPCOMPRESS)")
+    application.build()
+    assert not list((application.folder / "build").rglob("*deepcompress*.a"))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("MODEL models/nett.pt", "there is no model file models/nett.pt (did you mean models/net"),
+        ("MODEL models/net.pt SPARSTY 0.5", "there is no option sparsty (did you mean sparsity?)"),
+        ("MODEL models/net.pt SPARSITY 1.5", "sparsity = '1.5' is out of range"),
+        ("MODEL models/net.pt SPARSITY", "deepcompress_model(): SPARSITY has no value"),
+        ("NAME net", "deepcompress_model() needs the model's file: MODEL net.pt"),
+    ],
+)
+def test_a_mistake_is_told_in_one_paragraph(application, call, told):
+    application.configure(f"deepcompress_model(app {call})")
+    said = application.fail()
+    assert told in said
+    assert application.calls() == []
+
+
+def test_a_model_without_the_module_switched_on_is_told(application):
+    application.configure(MODEL, config="set(CONFIG_DEEPCOMPRESS)")
+    assert "deepcompress_model() needs CONFIG_DEEPCOMPRESS=y in prj.conf" in application.fail()
+
+
+def test_what_the_compiler_says_is_shown_and_the_next_build_is_right(application):
+    application.mood("mistaken")
+    assert "deepcompress: error: net.pt: it is not a network." in application.fail()
+    application.mood("well")
+    application.build()
+    assert application.value() == "value 7"
+
+
+def test_kconfig_is_what_the_table_of_options_says():
+    assert (ROOT / "zephyr" / "Kconfig").read_text() == kconfig()
+
+
+def test_what_the_manifest_names_is_there():
+    manifest = (ROOT / "zephyr" / "module.yml").read_text()
+    assert "name: deepcompress\n" in manifest
+    for path in ("zephyr", "zephyr/Kconfig", "zephyr/samples"):
+        assert f"{path}\n" in manifest
+        assert (ROOT / path).exists()
+    assert (ROOT / "zephyr" / "CMakeLists.txt").is_file()
+
+
+QEMU = ["qemu-system-arm", "-nographic", "-net", "none"]
+BOARDS = {
+    "native_posix_64": ["zephyr/zephyr.exe"],
+    "qemu_cortex_m3": [*QEMU, "-M", "lm3s6965evb", "-kernel", "zephyr/zephyr.elf"],
+    "mps2_an385": [*QEMU, "-M", "mps2-an385", "-kernel", "zephyr/zephyr.elf"],
+}
+
+
+@pytest.fixture(scope="module")
+def platformio_says(pio: Callable, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the sample's main.c prints in a PlatformIO build, on the virtual Cortex-M3."""
+    folder = tmp_path_factory.mktemp("pio") / "project"
+    shutil.copytree(SAMPLE / "src", folder / "src")
+    example = ROOT / "examples" / "lenet5_mnist"
+    options = {
+        "model": example / "models/lenet5.pt",
+        "calibration": example / "data/calibration.npz",
+        "labels": example / "data/labels.txt",
+        **{"input_mean": 0.1307, "input_std": 0.3081, "sparsity": 0.8, "self_test": 2},
+    }
+    lines = [f"custom_deepcompress_{name} = {value}" for name, value in options.items()]
+    (folder / "platformio.ini").write_text(
+        f"[env:virtual_m3]\nplatform = {PLATFORM}\nboard = virtual_m3\n"
+        f"lib_deps = symlink://{ROOT}\nbuild_flags = -I{example / 'src'}\n" + "\n".join(lines)
+    )
+    ran = pio("run", "-t", "upload", cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    return printed(ran.stdout.splitlines())
+
+
+def printed(lines: list[str]) -> list[str]:
+    """The sample's own lines."""
+    return [line.strip() for line in lines if line.startswith(("self test", "test image", "11 "))]
+
+
+needs_zephyr = pytest.mark.skipif(
+    not os.environ.get("ZEPHYR_BASE"), reason="no Zephyr tree in $ZEPHYR_BASE"
+)
+
+
+def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list[str]:
+    """What a sample prints on a board, up to the line that starts so."""
+    modules = [f"-D{name}={ROOT}" for name in ("EXTRA_ZEPHYR_MODULES", "ZEPHYR_EXTRA_MODULES")]
+    configure = ["cmake", "-GNinja", "-S", sample, "-B", folder, f"-DBOARD={board}", *modules]
+    environment = {**os.environ, "DEEPCOMPRESS_PYTHON": sys.executable}
+    for command in (configure, ["cmake", "--build", folder]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    said = []
+    with subprocess.Popen(
+        ["timeout", "60", *BOARDS[board]],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        for line in running.stdout or ():
+            said.append(line.strip())
+            if line.startswith(until):
+                running.terminate()
+    return said
+
+
+@needs_zephyr
+@pytest.mark.parametrize("board", BOARDS)
+def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
+    board: str, platformio_says: list[str], tmp_path: Path, arm_tools: None
+) -> None:
+    said = build_and_run(SAMPLE, board, tmp_path / "build", until="11 digits")
+    assert printed(said) == platformio_says
+    assert platformio_says[0] == "self test: ok"
+    assert len(platformio_says) == 13
+
+
+@needs_zephyr
+@pytest.mark.parametrize("board", ["qemu_cortex_m3", "mps2_an385"])
+def test_an_inference_that_another_threads_interrupts_says_the_same(
+    board: str, tmp_path: Path, arm_tools: None
+) -> None:
+    said = build_and_run(SAMPLE.with_name("two_threads"), board, tmp_path, until="right: ")
+    assert "alone: 7 of 7 exercises right" in said
+    left, right = (next(line for line in said if line.startswith(w)) for w in ("left", "right"))
+    assert left.startswith("left: 1120 inferences, 0 differ")
+    interrupted = re.search(r" inferences, (\d+) interrupted, 0 differ", right)
+    assert interrupted, right
+    assert int(interrupted[1]) > 100

@@ -1,0 +1,116 @@
+"""Every option from its text, and the errors of wrong texts."""
+
+from __future__ import annotations
+
+import pytest
+from c_runner import ROOT
+from deepcompress.cli.main import operators_markdown, options_markdown
+from deepcompress.errors import UserError
+from deepcompress.options import OPTIONS, Options, parse, parse_one, spelled
+
+
+def value(name: str, text: str) -> object:
+    return getattr(parse({name: text}, where="platformio.ini [env:a]"), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("sparsity", "0.8", 0.8),
+        ("sparsity", "80%", 0.8),
+        ("sparsity", "none", None),
+        ("sparsity", "conv1:0.5, fc1: 0.9", {"conv1": 0.5, "fc1": 0.9}),
+        ("input_shape", "1,32,32", (1, 32, 32)),
+        ("input_shape", "3x96x96", (3, 96, 96)),
+        ("input_mean", "0.1 0.2 0.3", (0.1, 0.2, 0.3)),
+        ("trust_pickle", "Yes", True),
+        ("optimize", "SIZE", "size"),
+        ("labels", "cat, dog", ("cat", "dog")),
+        ("labels", "labels.txt", "labels.txt"),
+        ("self_test", "2", 2),
+        ("flash_budget", "4K", 4096),
+        ("parameter_budget", "3291", 3291),
+        ("flash_budget", "1.5m", 1572864),
+        ("cycle_budget", "150000", 150000),
+        ("cycle_budget", "150K", 150000),
+        ("cycle_budget", "1.5M", 1500000),
+        ("max_accuracy_drop", "0.5", 0.5),
+        ("max_accuracy_drop", "1%", 1.0),
+    ],
+)
+def test_texts_become_values(name: str, text: str, expected: object) -> None:
+    assert value(name, text) == expected
+
+
+def test_an_empty_text_leaves_the_default() -> None:
+    assert parse({"sparsity": "  "}, where="here") == Options()
+
+
+def test_every_example_in_the_table_parses() -> None:
+    for option in OPTIONS:
+        for example in option.example.split(" or "):
+            parse_one(option, example, where="table")
+
+
+def test_every_option_is_a_field_with_the_same_default() -> None:
+    assert {o.name: o.default for o in OPTIONS} == {
+        key: default for key, default in vars(Options()).items() if key != "target"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("sparsity", "1.5", "sparsity = '1.5' is out of range"),
+        ("sparsity", "1", "at least 0 and below 1"),
+        ("sparsity", "much", "is not a number"),
+        ("sparsity", "conv1:0.5:2", "is not a list of layer:number pairs"),
+        ("input_shape", "1,0,32", "is not a list of sizes"),
+        ("optimize", "sped", "did you mean speed?"),
+        ("trust_pickle", "maybe", "is neither yes nor no"),
+        ("self_test", "-1", "is not a whole number"),
+    ],
+)
+def test_a_wrong_text_names_the_place_the_value_and_an_example(
+    name: str, text: str, complaint: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        value(name, text)
+    paragraph = error.value.paragraph()
+    assert complaint in paragraph
+    assert paragraph.startswith("platformio.ini [env:a]: ")
+    assert f"Write for example {name} = " in paragraph
+
+
+def test_an_unknown_option_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no option sparsety \(did you mean sparsity\?\)"):
+        value("sparsety", "0.5")
+
+
+def test_the_documentation_is_what_the_table_says() -> None:
+    assert (ROOT / "docs" / "options.md").read_text() == options_markdown()
+
+
+def test_the_page_of_operators_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "operators.md").read_text() == operators_markdown()
+
+
+@pytest.mark.parametrize(
+    ("told", "flags", "keys"),
+    [
+        ("Set input_shape (such as 1,8)", "Set --input-shape (such as 1,8)", "Set X_input_shape ("),
+        (
+            "you made it: trust_pickle = yes.",
+            "it: --trust-pickle yes.",
+            "it: X_trust_pickle = yes.",
+        ),
+        ("the option data and retrain = yes", "option --data and --retrain yes", "option X_data"),
+        ("options input_mean and input_std.", "--input-mean and --input-std.", "X_input_std."),
+        ("data of labels in a/input_mean.npz", "data of labels in a/input_mean.npz", "data of lab"),
+    ],
+)
+def test_options_in_a_sentence_are_written_as_they_are_set(
+    told: str, flags: str, keys: str
+) -> None:
+    assert flags in spelled(told)
+    assert keys in spelled(told, prefix="X_")

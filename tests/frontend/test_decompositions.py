@@ -1,0 +1,83 @@
+"""Calls that are said with our operators: as torch computes them, and near to it in int8."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from chains import noise_of_int8
+from deepcompress.frontend.decompositions import decompose, decomposed
+from deepcompress.passes.fuse import fuse
+from model_graphs import Call, inputs_for, lowered, trained
+from torch import nn
+from torch.nn import functional as F
+
+# One example, at least, of every name that `decomposed()` tells.
+CALLS = {
+    "addcdiv": lambda x: torch.addcdiv(x, x, x.square() + 1, value=0.5),
+    "addcmul": lambda x: torch.addcmul(x, x, x.tanh(), value=0.5),
+    "amax": lambda x: x.amax((2, 3)),
+    "amax kept": lambda x: x.amax(1, keepdim=True),
+    "amax apart": lambda x: x.amax((1, 3)),
+    "amin": lambda x: x.amin(2),
+    "clip": lambda x: torch.clip(x, -0.5, 1),
+    "div": lambda x: x / (x.square() + 1),
+    "expand_as": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
+    "glu": nn.GLU(1),
+    "group_norm": nn.GroupNorm(2, 4),
+    "hstack": lambda x: torch.hstack([x, x.relu()]),
+    "instance_norm": nn.InstanceNorm2d(4, affine=True),
+    "instance_norm of what was seen": nn.InstanceNorm2d(4, track_running_stats=True),
+    "lerp": lambda x: torch.lerp(x, x.relu(), 0.3),
+    "linalg_vector_norm": lambda x: F.normalize(x, dim=1),
+    "linalg_vector_norm of 1": lambda x: x.norm(1, dim=2),
+    "max": lambda x: x.max(2)[0],
+    "max of two": lambda x: torch.max(x, x.mean(1, keepdim=True)),
+    "maximum": lambda x: torch.maximum(x, torch.zeros(1)),
+    "mean": lambda x: x.mean((1, 3)),
+    "min": lambda x: x.min(3).values,
+    "min of two": lambda x: torch.min(x, x * 0.5 + 0.2),
+    "minimum": lambda x: torch.minimum(x, x * 0.5 + 0.2),
+    "movedim": lambda x: x.movedim(1, -1),
+    "pad": lambda x: F.pad(x, (-1, 2, 1, -2)),
+    "repeat_interleave": lambda x: x.repeat_interleave(2, 2),
+    "roll": lambda x: x.roll((1, -2), (2, 3)),
+    "std": lambda x: x.std((2, 3)),
+    "std corrected": lambda x: torch.std(x, 1, correction=0),
+    "sum": lambda x: x.sum((1, 3), keepdim=True),
+    "swapaxes": lambda x: x.swapaxes(1, 2),
+    "tensor_split": lambda x: x.tensor_split(3, 3)[1],
+    "tile": lambda x: x.tile(1, 2, 1, 1),
+    "type_as": lambda x: x.tanh().type_as(x),
+    "var": lambda x: x.var(1),
+    "var corrected": lambda x: torch.var(x, (1, 2), correction=0),
+    "view_as": lambda x: x.tanh().view_as(x),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_is_what_torch_computes(name: str) -> None:
+    torch.manual_seed(0)
+    call = CALLS[name]
+    module = trained(call) if isinstance(call, nn.Module) else Call(call)
+    graph = lowered(module, 4, 5, 6)
+    # What it becomes is tested in C elsewhere. A variance takes its input's error twice.
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 4
+
+
+def test_there_is_an_example_of_each() -> None:
+    assert {name.split(" ")[0] for name in CALLS} >= decomposed() | {"div", "mean", "pad", "sum"}
+
+
+def test_a_program_without_them_is_left_as_it_is() -> None:
+    plain = nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten(), Call(lambda x: x.mean(1) / 3))
+    program = torch.export.export(plain.eval(), (torch.zeros(1, 4, 5, 6),))
+    assert decompose(program) is program
+
+
+def test_the_calls_beside_them_keep_their_names() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding="same"), nn.GroupNorm(1, 4), nn.Conv1d(4, 2, 1)
+    )
+    module.insert(2, nn.Flatten(2))
+    graph = fuse(lowered(module, 4, 5, 6))
+    assert [node.name for node in graph.nodes if node.op == "conv2d"] == ["0", "3"]

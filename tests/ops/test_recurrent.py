@@ -1,0 +1,203 @@
+"""GRU and LSTM over windows, dense and sparse, in C and against torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from c_runner import INCLUDE
+from chains import assert_c_equals, noise_of_int8
+from deepcompress.encodings import ENCODINGS
+from deepcompress.errors import UserError
+from deepcompress.execute.float_torch import forward, to_torch
+from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.ops.recurrent import TANH_TABLE, sigmoid, tanh
+from deepcompress.passes.fuse import fuse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_graphs import inputs_for, lowered
+from torch import nn
+
+KINDS = [nn.GRU, nn.LSTM]
+
+
+class Sequence(nn.Module):
+    """A recurrent layer and what of it is read: all outputs, or the last by any of its names."""
+
+    def __init__(self, layer: nn.Module, read: str, *behind: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.read, self.behind = layer, read, nn.Sequential(*behind)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs, state = self.layer(x)
+        state = state[0] if isinstance(state, tuple) else state
+        read = {
+            "outputs": lambda: outputs,
+            "state[-1]": lambda: state[-1],
+            "state.squeeze(0)": lambda: state.squeeze(0),
+            "outputs[:, -1]": lambda: outputs[:, -1],
+            "both": lambda: outputs.flatten(1) + state[-1].repeat(1, outputs.shape[1]),
+        }
+        return self.behind(read[self.read]())
+
+
+def recurrent(kind: type, features: int, hidden: int, share: float = 0.0, **how) -> nn.Module:
+    layer = kind(features, hidden, batch_first=True, **how)
+    for name, weight in layer.named_parameters():
+        if "weight" in name:
+            weight.data[torch.rand(weight.shape) < share] = 0
+    return layer
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)),
+    layers=st.integers(1, 2),
+    bias=st.booleans(),
+    share=st.sampled_from([0.0, 0.7, 1.0]),
+    spread=st.sampled_from([0.1, 1.0, 10.0]),
+    read=st.sampled_from(["outputs", "outputs[:, -1]", "state[-1]", "both"]),
+    behind=st.sampled_from([nn.Identity(), nn.ReLU(), nn.Hardtanh(-0.1, 0.3)]),
+    encoding=st.sampled_from(["auto", *ENCODINGS]),
+    seed=st.integers(0, 99),
+)
+def test_all_shapes_and_encodings_equal_the_reference(
+    kind: type,
+    sizes: tuple[int, int, int],
+    layers: int,
+    bias: bool,
+    share: float,
+    spread: float,
+    read: str,
+    behind: nn.Module,
+    encoding: str,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    steps, features, hidden = sizes
+    layer = recurrent(kind, features, hidden, share, num_layers=layers, bias=bias)
+    for parameter in layer.parameters():
+        parameter.data *= spread
+    net = Sequence(layer, read, behind)
+    assert_c_equals(net, steps, features, seed=seed, encoding=encoding)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("read", ["outputs", "outputs[:, -1]", "state[-1]", "state.squeeze(0)"])
+def test_int8_is_within_a_few_steps_of_float_after_many_steps(kind: type, read: str) -> None:
+    torch.manual_seed(0)
+    graph = lowered(Sequence(recurrent(kind, 10, 32), read), 50, 10)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 1.5
+
+
+@pytest.mark.parametrize("read", ["outputs[:, -1]", "state[-1]"])
+def test_outputs_that_nobody_reads_are_not_kept(read: str) -> None:
+    graph = fuse(lowered(Sequence(recurrent(nn.GRU, 3, 4), read, nn.Linear(4, 2)), 5, 3))
+    assert [node.op for node in graph.nodes] == ["gru", "linear"]
+    assert graph.tensors[graph.nodes[0].output].shape == (4,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_float_graph_can_be_trained(kind: type) -> None:
+    graph = lowered(Sequence(recurrent(kind, 3, 4), "state[-1]", nn.Linear(4, 2)), 5, 3)
+    parameters = to_torch(graph)
+    for tensor in parameters["layer"].values():
+        tensor.requires_grad_(True)
+    forward(graph, torch.randn(2, 5, 3), parameters=parameters).sum().backward()
+    assert all(tensor.grad.abs().min() > 0 for tensor in parameters["layer"].values())
+
+
+def test_the_table_of_the_kernel_is_that_of_the_specification() -> None:
+    text = (INCLUDE / "deepcompress" / "kernels" / "recurrent.h").read_text()
+    numbers = re.search(r"dc_tanh_table\[129\] = \{([^}]*)\}", text)[1]
+    assert [int(n) for n in re.findall(r"\d+", numbers)] == TANH_TABLE.tolist()
+
+
+def test_functions_of_gates_are_right_to_a_two_thousandth() -> None:
+    gates = np.arange(-(2**16), 2**16 + 1)
+    assert np.abs(tanh(gates) / 2**15 - np.tanh(gates / 2**12)).max() < 1 / 2000
+    exact = 1 / (1 + np.exp(-gates / 2**12))
+    assert np.abs(sigmoid(gates) / 2**15 - exact).max() < 1 / 2000
+
+
+REFUSED = {
+    "both directions": ({"bidirectional": True}, "in one direction"),
+    "time before the batch": ({"batch_first": False}, "batch_first=True"),
+    "a projection": ({"proj_size": 2}, "projection"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_says_what_to_do(case: str) -> None:
+    how, complaint = REFUSED[case]
+    layer = nn.LSTM(3, 4, **{"batch_first": True, **how})
+    with pytest.raises(UserError, match=complaint):
+        lowered(Sequence(layer, "outputs"), 1, 3)
+
+
+class StepsFirst(nn.Module):
+    """A recurrent layer without batch_first, around which the samples lie on the second axis."""
+
+    def __init__(self, kind: type, read: str) -> None:
+        super().__init__()
+        self.conv, self.layer = nn.Conv1d(3, 4, 3), kind(4, 5)
+        self.fc, self.read = nn.Linear(5, 2), read
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs, state = self.layer(self.conv(x).permute(2, 0, 1))
+        state = state[0] if isinstance(state, tuple) else state
+        read = {
+            "outputs": lambda: self.fc(torch.relu(outputs)).transpose(0, 1),
+            "outputs[-1]": lambda: self.fc(outputs[-1]),
+            "the last two": lambda: outputs[-2:].permute(1, 2, 0),
+            "their mean": lambda: outputs.mean(0),
+            "one of each": lambda: outputs[:, :, 1].transpose(0, 1),
+            "state[-1]": lambda: self.fc(state[-1]),
+        }
+        return read[self.read]()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "read", ["outputs", "outputs[-1]", "the last two", "their mean", "one of each", "state[-1]"]
+)
+def test_steps_may_come_before_samples(kind: type, read: str) -> None:
+    torch.manual_seed(0)
+    graph = assert_c_equals(StepsFirst(kind, read), 3, 9)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 4
+
+
+def test_outputs_with_steps_first_are_given_as_they_lie() -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.transpose(0, 1))[0]
+
+    graph = import_graph(torch.export.export(Plain(), (torch.zeros(1, 7, 4),)), name="net")
+    assert graph.tensors[graph.outputs[0]].shape == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, 0],
+        lambda x: x.softmax(0),
+        lambda x: x.flatten(1),
+        lambda x: x + x.transpose(0, 1),
+    ],
+    ids=["a sample", "a softmax over steps", "a vector", "a sum of both orders"],
+)
+def test_what_needs_samples_first_is_told(function: Callable) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(x.transpose(0, 1))
+
+    with pytest.raises(UserError, match=r"only around nn\.GRU and nn\.LSTM they may be"):
+        import_graph(torch.export.export(Odd(), (torch.zeros(1, 7, 4),)), name="net")

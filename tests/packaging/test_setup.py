@@ -1,0 +1,113 @@
+"""tools/setup.py, the Makefile and tools/pio: what a contributor types first."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch) -> ModuleType:
+    """tools/setup.py at work on an empty checkout, on a machine that has every Debian package."""
+    spec = importlib.util.spec_from_file_location("checkout_setup", ROOT / "tools" / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "STAMP", tmp_path / "setup.stamp")
+    monkeypatch.setattr(module, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(module, "missing_packages", list)
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    return module
+
+
+@pytest.fixture
+def installed(setup, monkeypatch) -> list[str]:
+    """What the set-up installs, in order, instead of doing so."""
+    calls = []
+
+    def pretend(name: str):
+        calls.append(name)
+        setup.PYTHON.touch()
+        return True
+
+    monkeypatch.setattr(setup, "install_python_packages", lambda: pretend("python"))
+    monkeypatch.setattr(setup, "install_platformio_core", lambda: pretend("platformio"))
+    return calls
+
+
+def test_the_second_set_up_does_nothing_and_says_nothing(setup, installed, capsys):
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"]
+    capsys.readouterr()
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_changed_pyproject_is_installed(setup, installed):
+    setup.main()
+    (setup.ROOT / "pyproject.toml").write_text("[project]\ndependencies = ['torch']\n")
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"] * 2
+
+
+def test_a_removed_environment_is_made_again(setup, installed):
+    setup.main()
+    setup.PYTHON.unlink()
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"] * 2
+
+
+def test_a_set_up_that_failed_is_not_taken_for_done(setup, installed, monkeypatch):
+    working = setup.install_python_packages
+    monkeypatch.setattr(setup, "install_python_packages", lambda: False)
+    assert setup.main() == 1
+    monkeypatch.setattr(setup, "install_python_packages", working)
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"]
+
+
+def test_who_is_not_root_is_told_what_to_install_and_goes_on(setup, installed, monkeypatch, capsys):
+    monkeypatch.setattr(setup, "missing_packages", lambda: ["clang", "qemu-system-arm"])
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
+    assert setup.main() == 0
+    assert installed == ["python", "platformio"]
+    said = capsys.readouterr().out
+    assert "sudo apt-get install clang qemu-system-arm" in said
+    assert "Going on with what is there" in said
+
+
+def test_pip_saying_no_is_passed_on(setup, monkeypatch, capfd):
+    (setup.ROOT / "pyproject.toml").write_text("this is not TOML")
+    monkeypatch.setattr(setup, "VENV", setup.ROOT / ".venv")
+    monkeypatch.setattr(setup, "PYTHON", setup.ROOT / ".venv" / "bin" / "python")
+    assert setup.main() == 1
+    said = capfd.readouterr().err
+    assert "pyproject.toml" in said
+    assert said.rstrip().endswith("it says why above.")
+    assert not setup.STAMP.exists()
+
+
+def test_make_help_has_a_sentence_for_every_task():
+    tasks = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert set(lines) == set(tasks)
+
+
+def test_the_pio_of_a_checkout_has_a_core_folder_of_its_own(tmp_path):
+    command = [ROOT / "tools" / "pio", "system", "info", "--json-output"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    info = json.loads(told.stdout[told.stdout.index("{") :])
+    assert info["core_dir"]["value"] == str(ROOT / ".tools" / "platformio")

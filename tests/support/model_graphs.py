@@ -1,0 +1,177 @@
+"""Shared by tests: graphs of modules, all stages up to a plan, the C against the reference."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import arm_runner
+import c_runner
+import numpy as np
+import torch
+from deepcompress.backend.c_names import input_names, output_names
+from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.backend.memory_plan import is_stateful, plan_memory
+from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.data.calibration import Calibration
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.execute.int8_reference import (
+    quantize_inputs,
+    run,
+)
+from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.ir.batch_layout import in_pieces, shape_of
+from deepcompress.ir.graph import (
+    Graph,
+    IntegerGraph,
+    Plan,
+)
+from deepcompress.passes.fuse import fuse
+from deepcompress.passes.quantize import quantize
+from deepcompress.pipeline import verify
+from deepcompress.profiler.profile import profile
+from torch import nn
+
+
+def lowered(module: nn.Module, *shape: int, decompose: bool = False) -> Graph:
+    """The graph of a module, proven to compute what the module does."""
+    inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(module.eval(), (inputs,))
+    if decompose:
+        program = program.run_decompositions()
+    graph = import_graph(program, name="net")
+    verify.shapes_follow(graph)
+    with torch.no_grad():
+        expected = module(inputs).numpy()
+    np.testing.assert_allclose(forward_numpy(graph, inputs.numpy()), expected, atol=1e-5)
+    return graph
+
+
+def trained(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module with statistics as if it had seen data; a factor may be negative."""
+    random = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 1, generator=random)
+            layer.running_var.uniform_(0.25, 4, generator=random)
+            if layer.affine:
+                layer.weight.data.normal_(0, 1, generator=random)
+                layer.bias.data.normal_(0, 1, generator=random)
+    return module.eval()
+
+
+class Call(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+# For which a Huffman code without a limit is as long as it can be.
+FIBONACCI = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181]
+
+
+FIBONACCI += [6765, 10946]
+
+
+NOWHERE = Provenance(source="random", sha256="0", options=())
+
+
+def through_the_stages(
+    graph: Graph, inputs: np.ndarray, encoding: str, optimize: str, step: int
+) -> Plan:
+    """All stages from fold to plan, with every check; int8 weights rounded down to steps."""
+    verify.shapes_follow(graph)
+    graph = in_pieces(graph, len(inputs))
+    folded = fuse(graph)
+    verify.same_function(graph, folded, inputs)
+    integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
+    integer = in_steps(integer, step)
+    verify.accumulators_fit(integer)
+    encoded = select_encodings(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
+    verify.encodings_are_lossless(encoded)
+    planned = plan_memory(encoded, cpu="cortex-m4")
+    verify.buffers_do_not_collide(planned)
+    return planned
+
+
+def in_steps(graph: IntegerGraph, step: int) -> IntegerGraph:
+    """Integer weights on multiples of a step, as training to a codebook leaves them."""
+    nodes = (
+        replace(node, weight=node.weight // step * step) if node.weight is not None else node
+        for node in graph.nodes
+    )
+    return replace(graph, nodes=tuple(nodes))
+
+
+def inputs_for(graph: Graph, seed: int) -> np.ndarray:
+    """Five samples, or where the graph is stateful five pieces of a stream; see `batches.py`."""
+    shape = shape_of(graph, graph.inputs)
+    return np.random.default_rng(seed).standard_normal((5, *shape)).astype(np.float32)
+
+
+def assert_c_equals_reference(
+    graph: Graph,
+    seed: int,
+    encoding: str,
+    optimize: str,
+    step: int = 1,
+    kernels: str = "portable",
+) -> None:
+    inputs = inputs_for(graph, seed)
+    planned = through_the_stages(graph, inputs, encoding, optimize, step)
+    integer = planned.encoded.integer
+    quantized = quantize_inputs(inputs, integer)
+    # Beyond what was calibrated: every int8 value may come.
+    quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
+    expected = run(integer, quantized).reshape(len(quantized), -1)
+    stateful = any(is_stateful(node) for node in integer.nodes)
+    texts = emit_c(planned, provenance=NOWHERE, golden_inputs=None if stateful else quantized[:1])
+    main = c_runner.main_of(input_names(integer.inputs), output_names(integer.outputs))
+    before = "net_reset(arena);" if stateful else ""
+    with tempfile.TemporaryDirectory() as folder:
+        program = c_runner.build(
+            texts, name="net", folder=Path(folder), kernels=kernels, main=main, before=before
+        )
+        found = c_runner.run(program, quantized, expected.shape[1])
+    np.testing.assert_array_equal(found, expected)
+
+
+def assert_equal_on(
+    cpu: str, graph: Graph, seed: int, encoding: str, optimize: str, gcc: str
+) -> None:
+    """The firmware for a CPU, which its simulator runs, gives the scores of the reference."""
+    planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1)
+    integer = planned.encoded.integer
+    shape = shape_of(integer, integer.inputs)
+    inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)
+    with tempfile.TemporaryDirectory() as folder:
+        found = simulated(planned, inputs, Path(folder), cpu, gcc.split())
+    np.testing.assert_array_equal(found, run(in_pieces(integer, 1), inputs).ravel())
+
+
+def simulated(
+    planned: Plan, inputs: np.ndarray, folder: Path, cpu: str, flags: Iterable[str]
+) -> np.ndarray:
+    """What the firmware of a simulated core prints, int8."""
+    texts, console = emit_c(planned, provenance=NOWHERE), io.BytesIO()
+    stateful = any(is_stateful(step.node) for step in planned.steps)
+    elf = arm_runner.build(
+        texts,
+        name="net",
+        folder=folder,
+        cpu=cpu,
+        flags=flags,
+        inputs=inputs,
+        outputs=output_names(planned.encoded.integer.outputs),
+        before="net_reset(&arena);" if stateful else "",
+    )
+    profile(elf, cpu=cpu, console=console)
+    return np.frombuffer(console.getvalue(), np.int8)
