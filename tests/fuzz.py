@@ -10,7 +10,11 @@ fails, the smallest network of its kind is printed, and the seed that finds it a
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import c_runner
 import hypothesis

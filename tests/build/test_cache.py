@@ -79,7 +79,7 @@ def test_the_results_used_last_are_kept(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from deepcompress.build.cache import locked
+from deepcompress.file_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
