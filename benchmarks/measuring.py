@@ -34,10 +34,10 @@ static const {type} input[] __attribute__((aligned(4))) = {{
 }};
 
 int main(void) {{
-    return atomic_write(STDOUT_FILENO, peer_infer(input), {bytes}) != {bytes};
+    return write(STDOUT_FILENO, peer_infer(input), {bytes}) != {bytes};
 }}
 """
-EMPTY = '#include <unistd.h>\nint main(void) { return atomic_write(STDOUT_FILENO, "", 1) != 1; }\n'
+EMPTY = '#include <unistd.h>\nint main(void) { return write(STDOUT_FILENO, "", 1) != 1; }\n'
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_what_platformios_and_wests_python_read_is_python_3_8_and_needs_no_packa
     done = subprocess.run(bare, capture_output=True, text=True, cwd=script.parent)
     assert done.returncode == 0, done.stderr
     read = [script, zephyr, *map(Path, done.stdout.splitlines())]
-    assert script.parent / "deepcompress" / "generate.py" in read
+    assert script.parent / "deepcompress" / "build" / "project.py" in read
     for file in read:
         ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 8))
 

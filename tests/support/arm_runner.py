@@ -36,7 +36,7 @@ static const int8_t input[{NAME}_INPUT_SIZE] = {{
 static {name}_arena arena;
 
 static int print(const int8_t *values, int count) {{
-    return atomic_write(STDOUT_FILENO, values, count) != count;
+    return write(STDOUT_FILENO, values, count) != count;
 }}
 
 int main(void) {{
