@@ -1,8 +1,8 @@
-"""The values that flow from stage to stage: Graph, IntegerGraph, EncodedGraph, Plan.
+"""The values that flow from stage to stage: Graph, IntegerGraph, and what they consist of.
 
-Each is frozen, and each stage hands on a new one. A stage's output type is not its input type
-where what is known has changed: a Graph is float, an IntegerGraph has scales, an EncodedGraph has
-the weights' bytes, a Plan has addresses.
+Each is frozen, and each stage returns a new one. A stage's output type is not its input type
+where what is known has changed: a Graph is float, an IntegerGraph has scales. `backend/plan.py`
+has the next ones: a SelectedGraph has kernels and the weights' bytes, a Plan has addresses.
 """
 
 from __future__ import annotations
@@ -208,7 +208,6 @@ class EncodedWeight:
         multiplier: `Requantize.multiplier`.
         zero_point: what the kernel takes off each input, because the bias does not: the input's
             zero point, or 0 where the bias has it folded in.
-        tiles: how many positions a sparse convolution computes at a time: 4, 8 or 16.
     """
 
     encoding: str
@@ -216,7 +215,6 @@ class EncodedWeight:
     bias: Constants
     multiplier: Constants
     zero_point: int
-    tiles: int = 4
 
     @property
     def weight_bytes(self) -> int:
@@ -231,64 +229,3 @@ class EncodedWeight:
     @property
     def flash_bytes(self) -> int:
         return self.weight_bytes + self.constant_bytes
-
-
-@dataclass(frozen=True)
-class EncodedGraph:
-    """An IntegerGraph and, for each node with weights, how they lie in flash.
-
-    Attributes:
-        optimize: "size", "speed" or "balanced": what they were chosen for.
-    """
-
-    integer: IntegerGraph
-    weights: Mapping[str, EncodedWeight]
-    optimize: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies: `offset` bytes behind the begin of the tensor `root`."""
-
-    root: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of a kernel: its node, and what that costs.
-
-    Attributes:
-        inputs, output: byte addresses in the arena.
-        scratch: address of `scratch_bytes` for the kernel's own use.
-        cycles: estimated.
-        code_bytes: estimated flash of the kernel's instance.
-    """
-
-    node: IntegerNode
-    inputs: tuple[int, ...]
-    output: int
-    scratch: int
-    scratch_bytes: int
-    macs: int
-    cycles: int
-    code_bytes: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that `emit` needs: what runs in which order, from where to where.
-
-    Attributes:
-        steps: of nodes whose outputs do not already lie where they should.
-        addresses: in the arena, of every tensor and scratch.
-        places: of every tensor within another, or within itself.
-    """
-
-    encoded: EncodedGraph
-    cpu: str
-    steps: tuple[Step, ...]
-    arena_bytes: int
-    addresses: Mapping[str, int]
-    places: Mapping[str, Place]
-    stack_bytes: int

@@ -146,7 +146,7 @@ def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Op
     _, planned = graph_to_plan(
         remove_dead_channels(graph), calibration, replace(options, sparsity=None)
     )
-    integer = planned.encoded.integer
+    integer = planned.integer
     inputs, labels = samples.validation
     quantized = quantize_inputs(inputs, integer)
     return Outcome(

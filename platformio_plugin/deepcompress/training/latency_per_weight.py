@@ -14,8 +14,9 @@ from math import prod
 
 import numpy as np
 
+from deepcompress.backend.plan import Plan
 from deepcompress.data.calibration import Calibration
-from deepcompress.ir.graph import Graph, Plan
+from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 from deepcompress.pipeline.graph_to_plan import gains_by_narrow, graph_to_plan
 
