@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ def emit(
     return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
 
 
+@functools.cache
 def _environment() -> Any:
     import jinja2
 
