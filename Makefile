@@ -1,6 +1,6 @@
 # Tasks of a contributor. Each does its own set-up; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test golden diff-c lint format docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
@@ -21,6 +21,13 @@ SECONDS := 600
 SEED := 0
 fuzz: setup ## random networks, ten minutes or SECONDS=60 of them: C against the reference
 	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+
+golden: setup ## the golden files, tests/golden/expected, generated again; read the git diff
+	@$(PYTHON) tools/update_golden.py
+
+BASE := HEAD
+diff-c: setup ## what the working tree does to the golden networks' C, code, stack and cycles; BASE=revision
+	@$(PYTHON) tools/diff_c.py --base $(BASE)
 
 lint: setup ## ruff and clang-format, nothing is changed
 	@$(PYTHON) -m ruff check .
