@@ -98,7 +98,7 @@ class Cell:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Builds the LeNet-5 example for every board.")
-    parser.add_argument("--only", default="", help="build only boards and frameworks whose name contains this")
+    parser.add_argument("--only", default="", help="a part of the name of the board or framework")
     only = parser.parse_args().only
     cells = []
     for cell in every_cell(only):
@@ -175,7 +175,7 @@ def run_images(environment: str) -> str:
 
 
 def build_bare(board: bare_boards.Board) -> tuple[str, Use]:
-    """Builds the example's network and bare.cpp with the board's compiler flags, without a framework."""
+    """Builds the example's network and bare.cpp with the board's flags, without a framework."""
     options = evaluate.compiler_options() | evaluate.compiler_options(f"env:{board.name}")
     model = Path(options.pop("model"))
     target = Target(board.core, board.flash, board.ram)
@@ -246,9 +246,9 @@ def table(cells: list[Cell]) -> str:
         rows.append([board + limits, *(in_table(at.get((board, f))) for f in FRAMEWORKS)])
     missing = sorted({f"{cell.framework}: {cell.why}" for cell in cells if cell.result == ABSENT})
     note = (
-        "Bytes of flash / RAM of the whole firmware, of which 11,300 bytes are images; in brackets, "
-        "the board's KB. The virtual boards also ran, and their scores equal the reference's. Empty "
-        "cells were not tried."
+        "Bytes of flash / RAM of the whole firmware, of which 11,300 bytes are images; in "
+        "brackets, the board's KB. The virtual boards also ran, and their scores equal the "
+        "reference's. Empty cells were not tried."
     )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", note, *(f"Not built here: {why}." for why in missing)])

@@ -35,7 +35,7 @@ TEST, VALIDATION = 1_000, 500  # of each class
 MEAN, STD = 0.286, 0.353
 EPOCHS, BATCH, LEARNING_RATE = 15, 128, 2e-3
 THREADS = "2"
-# Half of the allowed point: the search sees only 5,000 samples, and the best trial is a biased pick.
+# Half of the allowed point: validation has only 5,000 samples, and the best trial is chosen by it.
 GOAL = {"max_accuracy_drop": "0.5", "optimize": "size"}
 
 
@@ -177,8 +177,8 @@ def sentence(rows: list[dict]) -> str:
     whole, small = rows
     times = whole["parameter_bytes"] / small["parameter_bytes"]
     return paragraph(
-        "The same search on Fashion-MNIST, with a network of three convolutions that was not used to "
-        "tune anything here (`make table-fashion`) and a tolerated loss of half a point on the "
+        "The same search on Fashion-MNIST, with a network of three convolutions that was not used "
+        "to tune anything here (`make table-fashion`) and a tolerated loss of half a point on the "
         f"validation samples: {whole['parameter_bytes']:,} bytes of float become "
         f"**{small['parameter_bytes']:,}** ({times:.1f}x). Accuracy on the test images is "
         f"{whole['accuracy_float']:.2f}% in float and {small['accuracy_int8']:.2f}% in int8."

@@ -90,7 +90,8 @@ def table(rows: list[dict]) -> str:
         )
     note = (
         "Flash is the code and constants of the network, RAM its arena and stack, in the linked "
-        "firmware. Cycles are modelled. Accuracy is that of the generated C on all 10,000 test images."
+        "firmware. Cycles are modelled. Accuracy is that of the generated C on all 10,000 test "
+        "images."
     )
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
 

@@ -59,8 +59,8 @@ the linked Cortex-M4 firmware. Accuracy is measured on all 10,000 test images: f
 by the generated C. Each search decided on 5,000 images held out of the training set; the test set
 was used once, at the end. The second row is the method of the paper (arXiv 2103.15972), with its
 tolerated loss of 1 point. `make prune-lenet5` prunes the networks again, `make table-lenet5`
-measures them. Below, per layer: zeros, encoding, bytes of weights with tables, in brackets their order-0
-entropy."""
+measures them. Below, per layer: zeros, encoding, bytes of weights with tables, in brackets their
+order-0 entropy."""
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def measure_row(name: str, ending: str) -> dict:
 
 
 def facts_of(board: str, images: object, labels: object) -> dict:
-    """The compiler's report of an environment's network; for the float one, its uncompressed sizes."""
+    """The compiler's report of an environment's network; of the float one, its plain sizes."""
     is_float = board.endswith("_float")
     changes = {"sparsity": "none"} if is_float else evaluate.compiler_options(f"env:{board}")
     compiled = evaluate.compile_network(**changes)

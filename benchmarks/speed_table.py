@@ -58,7 +58,7 @@ def sparse_name(sparsity: float) -> str:
 
 
 def sparse_curve(rows: Sequence[Row], shape: str) -> list[Row]:
-    """A layer at all sparsities, in the encoding that the compiler selects at 80%; sparsest last."""
+    """A layer at all sparsities, in the encoding selected at 80%; sparsest last."""
     chosen = find(rows, sparse_name(0.8), shape)
     points = [r for r in rows if r.workload == shape and r.sparsity is not None]
     points = [r for r in points if chosen and r.encoding == chosen.encoding]
