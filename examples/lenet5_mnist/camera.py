@@ -34,8 +34,8 @@ def main() -> None:
     right = 100 * float(np.mean(firmware_reads("native_camera", frames_of(images)) == labels))
     alone = evaluate.percent_right(evaluate.reference_scores(images), labels)
     text = (
-        f"Of {FRAMES:,} test digits the firmware reads {right:.1f}% in such frames, and "
-        f"{alone:.1f}% as MNIST's own images."
+        f"The firmware reads {right:.1f}% of {FRAMES:,} test digits correctly in such frames, and "
+        f"{alone:.1f}% of the original MNIST images."
     )
     write_part(HERE, text, part="camera")
 

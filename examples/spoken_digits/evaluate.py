@@ -30,8 +30,8 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     needed = needs(HERE, "virtual_m4", model="digits", function="digits_infer_float")
     rows = [
-        f"| | {len(words.test)} other words of the five speakers | {len(words.stranger)} of a "
-        "sixth | flash | RAM | cycles a frame |",
+        f"| | {len(words.test)} other words of the five speakers | {len(words.stranger)} "
+        "words of a sixth | flash | RAM | cycles per frame |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| float, in torch | {by_float[0]:.1f}% | {by_float[1]:.1f}% | "
         f"{4 * parameters:,} B of weights | | |",

@@ -16,14 +16,14 @@ from results import output_of, pio_run, write_part  # noqa: E402
 
 
 def main() -> None:
-    rows = ["| | networks' memory | all static RAM | scores |", "| --- | ---: | ---: | --- |"]
+    rows = ["| | arenas | all static RAM | scores |", "| --- | ---: | ---: | --- |"]
     scores: dict[str, list[str]] = {}
-    for name, environment in (("an arena each", "virtual_m4_apart"), ("shared", "virtual_m4")):
+    for name, environment in (("separate arenas", "virtual_m4_apart"), ("shared", "virtual_m4")):
         said = run(environment)
         memory, ram = re.search(r"bytes, in (\d+)", said), re.search(r"used (\d+) bytes", said)
         assert memory and ram, said
         scores[name] = [line for line in said.splitlines() if " watched as " in line]
-        equal = "the same" if scores[name] == scores["an arena each"] else "NOT the same"
+        equal = "the same" if scores[name] == scores["separate arenas"] else "NOT the same"
         rows.append(f"| {name} | {int(memory[1]):,} B | {int(ram[1]):,} B | {equal} |")
     write_part(HERE, "\n".join(rows))
 

@@ -26,7 +26,7 @@ from results import build, needs, write_part  # noqa: E402
 def main() -> None:
     recordings = [r for r in load(HERE / "data/watch") if r.person in TEST_PEOPLE]
     rows = [
-        "| | pieces right | sets right | flash | RAM | cycles a piece |",
+        "| | chunks correct | sets correct | flash | RAM | cycles per chunk |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| float, in torch | {verdict(float_classes(recordings), recordings)} | | | |",
     ]
