@@ -1,4 +1,4 @@
-"""Builds the firmware with one arena and with two, and writes README.md's table.
+"""Builds the firmware with one arena and with two, and writes the table of README.md.
 
 python compare.py
 """
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def run(environment: str) -> str:
-    """What the build and its firmware print; raises CalledProcessError if either fails."""
+    """The output of the build and of its firmware. CalledProcessError if either fails."""
     return output_of(*pio_run(HERE, environment, "-t", "upload"))
 
 
