@@ -1,8 +1,7 @@
 """Every option once: name, type, default, meaning.
 
 From this table come the keys of platformio.ini (`custom_deepcompress_<name>`), the flags of the
-command line (`--<name>`), and docs/options.md. Standard library only: PlatformIO's own Python,
-which has no torch, reads it too.
+command line (`--<name>`), and docs/options.md.
 """
 
 from __future__ import annotations

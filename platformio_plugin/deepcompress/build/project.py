@@ -1,7 +1,6 @@
 """The C sources of a project's models: out of the cache, or compiled in a Python that has torch.
 
-What a build tool does with the compiler, without knowing which build tool. Standard library only,
-and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+What a build tool does with the compiler, without knowing which build tool.
 """
 
 from __future__ import annotations
