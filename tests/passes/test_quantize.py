@@ -45,7 +45,7 @@ def test_multipliers_of_ordinary_weights_have_seven_bits_and_are_exact() -> None
     by = integer.nodes[0]
     assert narrow(by.multiplier).stored.dtype == np.int8
     scale = (
-        by.multiplier / 2.0**by.shift * integer.quantization["y"].scale
+        by.multiplier / 2.0**by.requantize.shift * integer.quantization["y"].scale
         / integer.quantization["x"].scale
     )  # fmt: skip
     error = weight - scale[:, None] * integer.nodes[0].weight
