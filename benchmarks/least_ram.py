@@ -55,7 +55,7 @@ def _bytes_at(
     kept = _present([*later, *graph.outputs], to_come, pieces)
     read = _present([*later, *graph.outputs, *node.inputs], to_come, pieces)
     output = graph.tensors[node.output].size
-    if getattr(OPERATORS[node.op], "IN_PLACE", False) and _size(read) - _size(kept) >= output:
+    if OPERATORS[node.op].in_place and _size(read) - _size(kept) >= output:
         output = 0
     return _size(kept if node.name in eating else read) + output + extra.get(node.name, 0)
 
@@ -89,9 +89,8 @@ def _renames(graph: IntegerGraph, node: IntegerNode) -> bool:
     """Whether the output is bytes of the inputs as they lie there, or could be."""
     shapes = [graph.tensors[name].shape for name in node.inputs]
     operator = OPERATORS[node.op]
-    if hasattr(operator, "view"):
-        return operator.view(node.attributes, shapes[0]) is not None
-    return hasattr(operator, "parts") and operator.parts(node.attributes, shapes) is not None
+    is_view = operator.view(node.attributes, shapes[0]) is not None
+    return is_view or operator.parts(node.attributes, shapes) is not None
 
 
 def _pieces(graph: IntegerGraph) -> dict[str, list[Piece]]:

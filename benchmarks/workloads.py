@@ -12,7 +12,7 @@ from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.compile import integer_inputs, open_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import run
-from deepcompress.ir.graph import Clamp, Graph, IntegerGraph, Node, Tensor
+from deepcompress.ir.graph import Clamp, Graph, IntegerGraph, Node, Tensor, WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
@@ -86,7 +86,7 @@ def layer(shape: str) -> Workload:
         "weight": random.standard_normal(weights).astype(np.float32),
         "bias": random.standard_normal(weights[0]).astype(np.float32),
     }
-    output = OPERATORS[op].output_shape(attributes, arrays, [size])
+    output = OPERATORS[op].output_shape(attributes, [size])
     node = Node("layer", op, ("x",), "y", attributes, arrays, Clamp(minimum=0.0))
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph(NAME, tensors, (node,), ("x",), ("y",))
@@ -144,5 +144,5 @@ def dense_macs(integer: IntegerGraph) -> int:
             node.attributes, node.weight.size, integer.tensors[node.output].shape
         )
         for node in integer.nodes
-        if node.weight is not None
+        if isinstance(node, WeightedNode)
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from deepcompress.backend.c_names import number_lines
 from deepcompress.backend.emit_c import C_TYPES
-from deepcompress.ir.graph import IntegerGraph, IntegerNode
+from deepcompress.ir.graph import IntegerGraph, WeightedNode
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -56,17 +56,17 @@ def _hwc(shape: tuple[int, ...]) -> Shape:
     return (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
 
 
-def _linear(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
+def _linear(node: WeightedNode, shape: Shape, zero_point: int) -> list[Layer]:
     height, width, channels = shape
     weight = node.weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
     quantized = _quantized(node, zero_point)
-    common = np.argmax(node.requantize.multiplier)
+    common = np.argmax(node.multiplier)
     quantized |= {key: quantized[key][common : common + 1] for key in ("multiplier", "shift")}
     output = (1, 1, len(weight))
     return [Layer("linear", shape, output, (height, width), weight=weight, **quantized)]
 
 
-def _conv2d(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
+def _conv2d(node: WeightedNode, shape: Shape, zero_point: int) -> list[Layer]:
     a = node.attributes
     weight = node.weight.reshape(a.out_channels, -1, *a.kernel).transpose(0, 2, 3, 1)
     kind = "convolution"
@@ -89,9 +89,9 @@ def _conv2d(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
     return [convolution, Layer("max_pool", output, pooled, a.pool.kernel, a.pool.stride)]
 
 
-def _quantized(node: IntegerNode, zero_point: int) -> dict:
+def _quantized(node: WeightedNode, zero_point: int) -> dict:
     """Our requantization, q = acc * multiplier >> shift, as TFLite's; the bias unfolded."""
-    fraction, exponent = np.frexp(node.requantize.multiplier / 2.0**node.requantize.shift)
+    fraction, exponent = np.frexp(node.multiplier / 2.0**node.requantize.shift)
     weight = node.weight.reshape(len(node.weight), -1).astype(np.int64)
     return {
         "input_offset": -zero_point,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from deepcompress.options import OPTIONS
 
 
@@ -40,8 +42,10 @@ def operators_markdown() -> str:
         "that is not, is refused by layer, operator and line.",
     ]
     for name, operator in OPERATORS.items():
-        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
-        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        title, _, limits = (
+            (sys.modules[type(operator).__module__].__doc__ or "").strip().partition("\n\n")
+        )
+        aten = ", ".join(f"`{aten}`" for aten in operator.aten) or "made of the layers above"
         lines += [
             "",
             f"## {name}",

@@ -37,9 +37,9 @@ from deepcompress.frontend.fx_node import (
 from deepcompress.frontend.qdq import CHOOSERS, ON_CONSTANTS, QUANTIZERS, read_stated, spread
 from deepcompress.frontend.time_major import Axes
 from deepcompress.frontend.unsupported_ops import instead_of, instead_of_module
-from deepcompress.ir.aten_call import Call, place
+from deepcompress.ir.aten_call import AtenCall, place
 from deepcompress.ir.graph import Graph, Node, Tensor
-from deepcompress.ops import BY_ATEN, OPERATORS, concat
+from deepcompress.ops import BY_ATEN, OPERATORS
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.literal import Literal
@@ -255,7 +255,7 @@ class _Lowering:
             output, shape = fx.name, call.output_shape
             if i < len(parts):
                 output = f"{fx.name}.{i}"
-                shape = OPERATORS[op].output_shape(attributes, parameters, shapes)
+                shape = OPERATORS[op].output_shape(attributes, shapes)
             self.tensors[output] = Tensor(output, shape)
             node = Node(name, op, inputs, output, attributes, parameters, source=call.source)
             self.nodes.append(node)
@@ -301,7 +301,7 @@ class _Lowering:
             )
         self.alias[fx.name] = self.tensor_of(fx.args[0])
 
-    def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
+    def read_call(self, fx: torch.fx.Node, aten: str) -> AtenCall:
         computing = computing_node(fx)
         arguments = named_arguments(computing)
         if computing is not fx:
@@ -331,7 +331,7 @@ class _Lowering:
         aten, arguments = (axes.aten, axes.arguments) if axes else (aten, arguments)
         if axes and axes.turned and not unknown:
             self.turned.add(fx.name)
-        call = Call(
+        call = AtenCall(
             layer=self.layer_name(fx, arguments),
             source=source_line(fx),
             aten=aten,
@@ -356,7 +356,7 @@ class _Lowering:
     def data_of(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
         """The tensors that a call works on: those computed, and all that it joins."""
         computing = computing_node(fx)
-        joins = aten_name(computing) in concat.ATEN
+        joins = aten_name(computing) in OPERATORS["concat"].aten
         tensors = tensor_arguments(computing)
         return [a for a in tensors if joins or a.name not in self.constants]
 
@@ -442,7 +442,7 @@ class _Lowering:
 Piece = tuple[str, str, Any, dict[str, np.ndarray]]
 
 
-def pieces(call: Call) -> list[Piece]:
+def pieces(call: AtenCall) -> list[Piece]:
     """The layers that a call becomes, one behind the other: name, operator, what `read` says."""
     if call.aten in RECURRENT and "weight_ih" not in call.constants:
         return [piece for layer in split_layers(call) for piece in pieces(layer)]
@@ -460,13 +460,12 @@ def pieces(call: Call) -> list[Piece]:
     if op == "linear" and call.input_rank > 1:
         op = "linear_rows"
     attributes, parameters = OPERATORS[op].read(named)
-    changes_nothing = getattr(OPERATORS[op], "changes_nothing", lambda *_: False)
-    if changes_nothing(attributes, parameters):
+    if OPERATORS[op].changes_nothing(attributes, parameters):
         return [(call.layer, "flatten", Flatten(call.output_shape), {})]
     return [(call.layer, op, attributes, parameters)]
 
 
-def _by_use(call: Call) -> Call:
+def _by_use(call: AtenCall) -> AtenCall:
     """The call by the name of our row, where one aten name means several."""
     if call.aten in _BINARY and len(call.input_shapes) < 2:
         return replace(call, aten=f"{call.aten}_constant")
@@ -475,6 +474,6 @@ def _by_use(call: Call) -> Call:
     return ordinary(call)
 
 
-def _expanded(call: Call) -> Call:
+def _expanded(call: AtenCall) -> AtenCall:
     """The tensor as large as a constant makes it."""
     return replace(call, aten="expand", layer=f"{call.layer}.expand", constants={}, arguments={})

@@ -19,7 +19,7 @@ from deepcompress.ops import keeps_scale
 from deepcompress.ops.clamp import Limits
 
 if TYPE_CHECKING:
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 QUANTIZERS = {
     "quantize_per_tensor",
@@ -52,7 +52,7 @@ class Stated:
     limits: Limits | None
 
 
-def read_stated(call: Call) -> Stated | None:
+def read_stated(call: AtenCall) -> Stated | None:
     """What one of `QUANTIZERS` says, or None where that is no one scale of up to 8 bits."""
     if "scale" not in {**call.arguments, **call.constants}:
         return None

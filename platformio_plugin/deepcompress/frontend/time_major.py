@@ -6,11 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepcompress.ops import clamp, lookup
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.recurrent import RECURRENT
 
 # Of the last axis, or value by value: the first two axes may as well lie the other way round.
-_BY_ROW = {*clamp.ATEN, *lookup.ATEN, "add", "linear", "matmul", "mul", "sub"}
+_BY_ROW = {
+    *OPERATORS["clamp"].aten,
+    *OPERATORS["lookup"].aten,
+    "add",
+    "linear",
+    "matmul",
+    "mul",
+    "sub",
+}
 _MOVES = {"transpose", "permute"}
 
 
