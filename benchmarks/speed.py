@@ -163,7 +163,7 @@ def measure_layer(shape: str, earlier: list[Row]) -> Iterator[Row]:
 
 
 def measure_sparsities(workload: Workload) -> Iterator[Row]:
-    """In the encoding selected for each sparsity, and in the one selected at the paper's sparsity."""
+    """In the encoding selected for each sparsity, and in the one selected at 80%."""
     chosen = {s: compiled(workload, sparsity=s, cpu=CPU) for s in SPARSITIES}
     for sparsity, built in chosen.items():
         yield ours(sparse_name(sparsity), workload, built, CPU, sparsity)
