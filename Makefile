@@ -1,6 +1,6 @@
 # The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast golden diff-c lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
@@ -36,6 +36,13 @@ SECONDS := 600
 SEED := 0
 fuzz: setup ## compare the C of random networks with the reference, for SECONDS=600
 	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+
+golden: setup ## generate tests/golden/expected again; read the git diff
+	@$(PYTHON) tools/update_golden.py
+
+BASE := HEAD
+diff-c: setup ## compare the golden networks' C, code, stack and cycles with BASE=revision
+	@$(PYTHON) tools/diff_c.py --base $(BASE)
 
 lint: setup ## ruff and clang-format; changes nothing
 	@$(PYTHON) -m ruff check .
