@@ -4,7 +4,7 @@
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
-C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
+C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp' ':!tests/golden/expected')
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
