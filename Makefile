@@ -41,8 +41,8 @@ golden: setup ## generate tests/golden/expected again; read the git diff
 	@$(PYTHON) tools/update_golden.py
 
 BASE := HEAD
-diff-c: setup ## compare the golden networks' C, code, stack and cycles with BASE=revision
-	@$(PYTHON) tools/diff_c.py --base $(BASE)
+diff-c: setup ## compare the golden networks' C, code, stack and cycles with BASE=revision; NETWORKS=names
+	@$(PYTHON) tools/diff_c.py --base $(BASE) $(NETWORKS)
 
 lint: setup ## ruff and clang-format; changes nothing
 	@$(PYTHON) -m ruff check .

@@ -75,47 +75,48 @@ class Options:
     input_shape: tuple[int, ...] | None = option(
         "shape",
         None,
-        "shape of one input without the batch, for files that do not say it (a state_dict, "
-        "TorchScript, a pickled module); by default that of the calibration data",
+        "shape of one input without the batch axis, for files that do not state it (a "
+        "state_dict, TorchScript, a pickled module); by default the shape of the calibration "
+        "data",
         "1,32,32",
     )
     architecture: str | None = option(
         "text",
         None,
-        "where the class or function is that builds the network of a state_dict: file.py:Class. "
-        "This file is run",
+        "class or function that builds the network of a state_dict: file.py:Class. The "
+        "compiler runs this file",
         "models/lenet5.py:LeNet5",
         names_file=True,
     )
     trust_pickle: bool = option(
         "flag",
         False,
-        "open a pickled module that holds more than plain torch.nn layers. Unpickling runs code "
-        "from the file: say yes only to a file you made",
+        "open a pickled module that contains more than plain torch.nn layers. Unpickling runs "
+        "code from the file: set this only for files that you made",
         "yes",
     )
     calibration: str | None = option(
         "path",
         None,
-        "an .npz with `inputs` of shape [samples, ...] (float32 as the network wants them, or "
-        "uint8 images) and, for accuracy, `labels` of shape [samples]; with stateful, `inputs` of "
-        "shape [streams, pieces, ...] and a label a stream",
+        "an .npz with `inputs` of shape [samples, ...] (float32 as the network takes them, or "
+        "uint8 images) and, for accuracy, `labels` of shape [samples]; with stateful, `inputs`"
+        " of shape [streams, chunks, ...] and one label per stream",
         "data/calibration.npz",
         names_file=True,
     )
     input_mean: tuple[float, ...] | None = option(
         "numbers",
         None,
-        "mean that the training subtracted from images scaled to 0..1, one number or one a "
-        "channel; makes raw camera bytes the model's input. 0 where nothing was subtracted",
+        "mean that the training subtracted from images scaled to 0..1: one number, or one per "
+        "channel. With input_std, the model takes raw bytes. 0 if nothing was subtracted",
         "0.1307",
         decides_training=True,
     )
     input_std: tuple[float, ...] | None = option(
         "numbers",
         None,
-        "standard deviation that the training divided by, of images scaled to 0..1; goes with "
-        "input_mean. 1 where nothing was divided",
+        "standard deviation by which the training divided images scaled to 0..1; needs "
+        "input_mean. 1 if nothing was divided",
         "0.3081",
         decides_training=True,
     )
@@ -123,15 +124,15 @@ class Options:
         "sparsity",
         None,
         "share of weights to prune by magnitude: one number for all layers, or layer:number "
-        "pairs; none to prune nothing",
+        "pairs; none disables pruning",
         "0.8 or conv1:0.5, fc1:0.9",
         in_header=Header.IF_SET,
     )
     prune: str = option(
         "choice",
         "layer",
-        "what one sparsity number means: the same share in every layer, or the smallest weights "
-        "of the whole network",
+        "scope of a single sparsity number: the same share in every layer, or the smallest "
+        "weights of the whole network",
         "global",
         choices=("layer", "global"),
         in_header=Header.IF_ONE_SPARSITY,
@@ -139,7 +140,8 @@ class Options:
     encoding: str = option(
         "choice",
         "auto",
-        "how weights lie in flash: the cheapest for each layer, or one for all",
+        "format of weights in flash: auto selects the cheapest for each layer, any other value"
+        " is used for all layers",
         "delta",
         choices=(
             "auto",
@@ -158,9 +160,9 @@ class Options:
     optimize: str = option(
         "choice",
         "balanced",
-        "what `auto` choices minimise: bytes of flash, which may take several times the cycles, "
-        "cycles, or both. With speed, retraining "
-        "within a tolerated loss looks for the fewest cycles, else for the fewest bytes",
+        "what kernel and encoding selection minimizes: flash (at up to several times the "
+        "cycles), cycles, or their product. Retraining with max_accuracy_drop minimizes cycles"
+        " with speed, otherwise bytes",
         "size",
         choices=("size", "speed", "balanced"),
         decides_training=True,
@@ -169,25 +171,26 @@ class Options:
     retrain: bool = option(
         "flag",
         False,
-        "prune while training on `data`, until the goals below are met, instead of in one go; "
-        "takes minutes to hours, once: a build that is interrupted goes on where it was",
+        "prune gradually while training on `data`, until the goals below are met, instead of "
+        "one-shot; takes minutes to hours, once. An interrupted build resumes",
         "yes",
         in_header=Header.IF_SET,
     )
     data: str | None = option(
         "path",
         None,
-        "what to train on: an .npz with `inputs` and `labels` like the calibration file, of which "
-        "a tenth is kept to decide on, or file.py:function, called as function('train') and "
-        "function('validation') to yield batches (inputs, labels). That file is run",
+        "training data: an .npz with `inputs` and `labels` like the calibration file, a tenth "
+        "of which is held out for validation, or file.py:function, called as function('train')"
+        " and function('validation') to yield batches (inputs, labels). The compiler runs that"
+        " file",
         "data/train.npz or train.py:batches",
         names_file=True,
     )
     max_accuracy_drop: float | None = option(
         "points",
         None,
-        "goal of retraining: points of accuracy that the int8 network may lose against the float "
-        "one on the validation samples",
+        "goal of retraining: percentage points of accuracy that the int8 network may lose "
+        "compared with the float network, on the validation samples",
         "0.5",
         in_header=Header.IF_RETRAINED,
     )
@@ -201,24 +204,24 @@ class Options:
     flash_budget: int | None = option(
         "bytes",
         None,
-        "goal of retraining: bytes of flash for these and the code of the model's kernels",
+        "goal of retraining: bytes of flash for parameters and the code of the model's kernels",
         "8K",
         in_header=Header.IF_RETRAINED,
     )
     cycle_budget: int | None = option(
         "cycles",
         None,
-        "goal of retraining: cycles that an inference may take on the target CPU, as the report "
-        "estimates them; K and M are thousands and millions. Goes best with optimize = speed",
+        "goal of retraining: estimated cycles of an inference on the target CPU, as in the "
+        "report; K and M are thousands and millions. Works best with optimize = speed",
         "150000 or 150K",
         in_header=Header.IF_RETRAINED,
     )
     method: str = option(
         "choice",
         "gradual",
-        "how retraining prunes: gradually and all layers together, with codebooks and int8 in "
-        "view; or level: the same share of every layer in one go, the highest that a binary "
-        "search finds (Dogan et al., arXiv 2103.15972)",
+        "how retraining prunes: gradual prunes all layers together in small steps, with "
+        "codebooks and fake quantization; level prunes the same share of every layer at once "
+        "and finds the highest share by binary search (Dogan et al., arXiv 2103.15972)",
         "level",
         choices=("gradual", "level"),
         decides_training=True,
@@ -227,7 +230,7 @@ class Options:
     epochs: int = option(
         "count",
         20,
-        "passes over the data in each training; more is better",
+        "passes over the data per training",
         "60",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
@@ -235,14 +238,14 @@ class Options:
     trials: int | None = option(
         "count",
         None,
-        "trainings that the search may try; by default 6 where max_accuracy_drop is a goal, 3 "
-        "where flash_budget is, else 1",
+        "number of trainings that the search may run; by default 6 if max_accuracy_drop is a "
+        "goal, 3 if flash_budget is, otherwise 1",
         "20",
     )
     seed: int = option(
         "count",
         0,
-        "of all that is random in retraining",
+        "seed of all random numbers in retraining",
         "1",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
@@ -250,37 +253,38 @@ class Options:
     study: str | None = option(
         "text",
         None,
-        "folder, or URL of a database, in which the search keeps what it has tried. Machines that "
-        "name the same one share the work. By default a folder beside the result",
+        "folder, or URL of a database, in which the search stores its trials. Machines with "
+        "the same study share the work. By default a folder next to the result",
         "lenet5.study",
         decides_result=False,
     )
     labels: tuple[str, ...] | str | None = option(
         "labels",
         None,
-        "names of the classes: a text file with one a line, or a comma-separated list",
+        "names of the classes: a text file with one name per line, or a comma-separated list",
         "data/labels.txt",
         names_file=True,
     )
     stateful: bool = option(
         "flag",
         False,
-        "each input is the next piece of a stream: GRU and LSTM go on from their last state, and "
-        "convolutions along time that are padded on the left alone see the past instead of zeros",
+        "each input is the next chunk of a stream: GRU and LSTM keep their state, and causal "
+        "convolutions (padded only before the first time step) read previous inputs instead of"
+        " zeros",
         "yes",
         in_header=Header.IF_SET,
     )
     self_test: int = option(
         "count",
         0,
-        "how many golden vectors from the calibration set to keep in flash for selfTest()",
+        "number of golden vectors from the calibration set to store in flash for selfTest()",
         "2",
     )
     python: str | None = option(
         "text",
         None,
-        "the Python that has torch; by default the first found of $DEEPCOMPRESS_PYTHON, "
-        "PlatformIO's own, the active environment, the project's .venv, python3 on the PATH",
+        "the Python that has torch; by default the first of $DEEPCOMPRESS_PYTHON, PlatformIO's"
+        " own, the active environment, the project's .venv, python3 on the PATH",
         "/home/me/torch/bin/python",
         decides_result=False,
     )

@@ -14,8 +14,11 @@ import numpy as np
 import torch
 from deepcompress import compile as compiler
 from deepcompress.options import Options, Target
+from deepcompress.profiler.profile import Profile, profile
 from golden.cases import CPUS, Case
 from golden.networks import NETWORKS, Made, Network, make
+
+__all__ = ["Profile", "cases", "compile_alone", "generate", "profile"]
 
 NO_HASH = "0" * 16
 
