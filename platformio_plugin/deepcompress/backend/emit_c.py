@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,8 @@ from deepcompress.backend.c_names import (
 from deepcompress.backend.kernels.c_struct import initializers
 from deepcompress.backend.plan import Plan, Step
 from deepcompress.execute.int8_reference import run
-from deepcompress.ir.batch_layout import in_pieces
-from deepcompress.ir.graph import Array, Constants
+from deepcompress.ir.batch_layout import in_chunks
+from deepcompress.ir.graph import Array, Constants, WeightedNode
 from deepcompress.ops import OPERATORS
 
 C_TYPES = {
@@ -69,6 +70,7 @@ def emit_c(
     return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
 
 
+@functools.cache
 def _environment() -> Any:
     import jinja2
 
@@ -253,9 +255,9 @@ def _pointer(plan: Plan, tensor: str) -> str:
 
 
 def _weights_text(step: Step) -> str:
-    weight = step.node.weight
-    if weight is None or step.weight is None:
+    if not isinstance(step.node, WeightedNode) or step.weight is None:
         return ""
+    weight = step.node.weight
     return f"{step.weight.encoding}, {int(np.count_nonzero(weight))} of {weight.size} weights"
 
 
@@ -295,7 +297,7 @@ def _byte_input(plan: Plan) -> dict[str, Any] | None:
 def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
     if inputs is None or len(inputs) == 0:
         return None
-    outputs = run(in_pieces(plan.integer, 1), inputs)
+    outputs = run(in_chunks(plan.integer, 1), inputs)
     return {
         "count": len(inputs),
         "input_size": inputs[0].size,

@@ -1,8 +1,37 @@
-"""The pages that the option table and the operators write: docs/options.md, docs/operators.md."""
+"""`deepcompress options` and `deepcompress operators`: print pages of the documentation."""
 
 from __future__ import annotations
 
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from deepcompress.cli.kconfig import kconfig
 from deepcompress.options import OPTIONS
+
+if TYPE_CHECKING:
+    from deepcompress.cli.command import Commands
+
+
+def add(commands: Commands) -> None:
+    """Adds both commands."""
+    options = commands.add_parser("options", help="print every option and what it means")
+    options.add_argument("--markdown", action="store_true", help="print docs/options.md")
+    options.add_argument("--kconfig", action="store_true", help="print zephyr/Kconfig")
+    options.set_defaults(run=_run_options)
+    operators = commands.add_parser("operators", help="print docs/operators.md")
+    operators.set_defaults(run=_run_operators)
+
+
+def _run_options(parsed: argparse.Namespace) -> int:
+    page = kconfig if parsed.kconfig else options_markdown if parsed.markdown else options_text
+    print(page(), end="")
+    return 0
+
+
+def _run_operators(parsed: argparse.Namespace) -> int:
+    print(operators_markdown(), end="")
+    return 0
 
 
 def options_markdown() -> str:
@@ -28,20 +57,21 @@ def options_markdown() -> str:
 
 
 def operators_markdown() -> str:
-    """docs/operators.md: the operators' own words on what they are."""
+    """docs/operators.md, from the operators' docstrings."""
     from deepcompress.frontend.decompositions import decomposed
     from deepcompress.ops import OPERATORS
 
     lines = [
         "# Operators",
         "",
-        "Written by `python -m deepcompress operators`. A layer becomes one of these by the aten",
-        "operators that torch's export makes of it. Whatever is not here, or is used in a way",
-        "that is not, is refused by layer, operator and line.",
+        "Written by `python -m deepcompress operators`. `torch.export` turns each layer into aten",
+        "calls, which are imported as the operators below. The compiler refuses all other calls,",
+        "and names the layer, the operator and the line.",
     ]
     for name, operator in OPERATORS.items():
-        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
-        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        text = sys.modules[type(operator).__module__].__doc__ or ""
+        title, _, limits = text.strip().partition("\n\n")
+        aten = ", ".join(f"`{aten}`" for aten in operator.aten) or "other operators"
         lines += [
             "",
             f"## {name}",
@@ -54,9 +84,9 @@ def operators_markdown() -> str:
     names = ", ".join(f"`{name}`" for name in sorted(decomposed()))
     lines += [
         "",
-        "## Made of these",
+        "## Decomposed operators",
         "",
-        f"Calls that become some of the operators above: {names}.",
+        f"These aten calls become several of the operators above: {names}.",
     ]
     return "\n".join(lines) + "\n"
 

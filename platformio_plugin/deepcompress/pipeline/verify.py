@@ -13,7 +13,7 @@ from deepcompress.backend.plan import Plan, SelectedGraph
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode
+from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, WeightedNode
 from deepcompress.ops import OPERATORS
 
 
@@ -21,7 +21,7 @@ def shapes_follow(graph: Graph) -> None:
     """Every node's output shape is what its operator says of its inputs."""
     for node in graph.nodes:
         inputs = [graph.tensors[name].shape for name in node.inputs]
-        said = OPERATORS[node.op].output_shape(node.attributes, node.parameters, inputs)
+        said = OPERATORS[node.op].output_shape(node.attributes, inputs)
         if said != graph.tensors[node.output].shape:
             raise AssertionError(f"{node.name}: {said} is not {graph.tensors[node.output].shape}")
 
@@ -38,7 +38,7 @@ def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
 def accumulators_fit(graph: IntegerGraph) -> None:
     """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as the kernel has it."""
     for node in graph.nodes:
-        if node.weight is None:
+        if not isinstance(node, WeightedNode):
             continue
         bias, input_bound = node.bias.astype(np.int64), 128
         if node.op == "conv_transpose2d":  # whose kernel takes the zero point off each input
@@ -58,13 +58,14 @@ def encodings_are_lossless(selected: SelectedGraph) -> None:
     for selection in selected.selections.values():
         node, kernel, weight = selection.layer.node, selection.kernel, selection.weight
         if weight is not None and isinstance(kernel, WeightedKernel):
+            assert isinstance(node, WeightedNode)
             decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
             if not np.array_equal(decoded, kernel.arrange(node.weight)):
                 raise AssertionError(f"{node.name}: {weight.encoding} does not decode to itself")
             multiplier = widen(weight.multiplier, len(node.weight))
             if not (
                 np.array_equal(folded_bias(node, weight), node.bias)
-                and np.array_equal(multiplier, node.requantize.multiplier)
+                and np.array_equal(multiplier, node.multiplier)
             ):
                 raise AssertionError(f"{node.name}: its stored constants are not its own")
 
@@ -119,7 +120,7 @@ def buffers_do_not_collide(plan: Plan) -> None:
         for name in node.inputs:
             if not eaten:
                 require(name, node.name)
-            in_place = getattr(OPERATORS[node.op], "IN_PLACE", False) and span(name) == written
+            in_place = OPERATORS[node.op].in_place and span(name) == written
             if not in_place and _meet(span(name), written):
                 raise AssertionError(f"{node.name}: its output overlaps {name}")
         compute(node.output)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from deepcompress.ir.graph import Array, Requantize
+from deepcompress.ir.graph import Array, IntegerNode, RequantizedNode
 
 
 class CStruct:
@@ -33,7 +33,9 @@ class RequantizeParameters(CStruct):
     maximum: int
 
     @classmethod
-    def of(cls, by: Requantize) -> RequantizeParameters:
+    def of(cls, node: IntegerNode) -> RequantizeParameters:
+        assert isinstance(node, RequantizedNode), node.name
+        by = node.requantize
         return cls(by.shift, by.zero_point, by.minimum, by.maximum)
 
 

@@ -17,6 +17,7 @@ from deepcompress.backend.kernels.weighted import (
     only,
     total_cost,
 )
+from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.graph import EncodedWeight
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.max_pool2d import MaxPool2d
@@ -102,7 +103,7 @@ def _bordered(a: Conv2d, height: int, width: int) -> _Bordered:
 
 def _padded_group_bytes(layer: Layer) -> int:
     """A group's input with its padding."""
-    a: Conv2d = layer.node.attributes
+    a = layer.attributes(Conv2d)
     channels, height, width = layer.inputs[0]
     border = _bordered(a, height, width)
     return channels // a.groups * border.rows * border.columns + border.end
@@ -120,7 +121,7 @@ class Conv2dKernel(WeightedKernel):
         raise NotImplementedError
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: Conv2d = layer.node.attributes
+        a = layer.attributes(Conv2d)
         _, height, width = layer.inputs[0]
         _, out_height, out_width = layer.output
         if a.is_pointwise:
@@ -158,7 +159,7 @@ class Conv2dKernel(WeightedKernel):
             pool_stride_width=pool.stride[1],
             tiles=self.tiles,
             scratch_words=self.scratch_words(layer, only(weight).encoding),
-            requantize=RequantizeParameters.of(layer.node.requantize),
+            requantize=RequantizeParameters.of(layer.node),
         )
 
 
@@ -170,7 +171,7 @@ def _positions(layer: Layer) -> int:
 
 def _copy_cycles(layer: Layer) -> float:
     """The input is about as large as the output times the strides."""
-    a: Conv2d = layer.node.attributes
+    a = layer.attributes(Conv2d)
     return _COPY_CYCLES * a.in_channels * _positions(layer) * prod(a.stride)
 
 
@@ -185,11 +186,11 @@ def _shape_code_bytes(a: Conv2d) -> int:
 def tap_words(layer: Layer) -> int:
     """4-byte words for the taps of any output channel, an even number."""
     bridges = _padded_group_bytes(layer) // LARGEST_STEP
-    most = int(np.count_nonzero(layer.node.weight, axis=1).max()) + bridges
+    most = int(np.count_nonzero(layer.weighted.weight, axis=1).max()) + bridges
     return max(2, most + most % 2)
 
 
-def is_narrow(weight: np.ndarray) -> bool:
+def is_narrow(weight: Int8Array) -> bool:
     """Whether sums of products with any int8 fit int16, in every row of int8 [rows, columns]."""
     return bool((np.abs(weight.astype(np.int32)).sum(axis=1) <= NARROW_SUM).all())
 
@@ -211,30 +212,30 @@ class Taps(Conv2dKernel):
     def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
         if not super().accepts(layer, encoding, cpu):
             return False
-        return not self.narrow or is_narrow(layer.node.weight)
+        return not self.narrow or is_narrow(layer.weighted.weight)
 
     def scratch_words(self, layer: Layer, encoding: str) -> int:
         taps = tap_words(layer)
         # Which of its ways a dense convolution takes is for the C compiler to say.
-        return max(taps, layer.node.weight.shape[1]) if encoding == "dense" else taps
+        return max(taps, layer.weighted.weight.shape[1]) if encoding == "dense" else taps
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
-        a: Conv2d = layer.node.attributes
+        a = layer.attributes(Conv2d)
         copied = _padded_group_bytes(layer) if any(a.padding) or self.narrow else 0
         words = self.scratch_words(layer, only(weight).encoding)
         return Scratch(4 * words + copied, may_overlap_input=a.groups == 1 and copied > 0)
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        a: Conv2d = layer.node.attributes
+        a = layer.attributes(Conv2d)
         encoding = only(weight).encoding
         rate = _DENSE if encoding == "dense" else DECODERS[encoding].conv2d
-        stored = self.stored_weights(layer.node, encoding)
+        stored = self.stored_weights(layer.weighted, encoding)
         macs = layer.macs(stored)
         tiles = sum(
             count * (_TILES[kind][0] * stored + _TILES[kind][1] * a.out_channels)
             for kind, count in conv2d_tiles(a, layer.output, self.positions).items()
         )
-        read = _DENSE_WEIGHT_CYCLES * layer.node.weight.size if encoding == "dense" else 0
+        read = _DENSE_WEIGHT_CYCLES * layer.weighted.weight.size if encoding == "dense" else 0
         copied = _copy_cycles(layer) if any(a.padding) or self.narrow else 0
         cycles = rate.cycles(macs, stored, prod(layer.output)) + (tiles + read + copied)
         code_bytes = rate.code_bytes + (self.code_bytes + _shape_code_bytes(a))
@@ -300,15 +301,15 @@ class TapsMve(Taps):
         return encoding != "dense" or layer.node.attributes.groups > 1
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        a: Conv2d = layer.node.attributes
+        a = layer.attributes(Conv2d)
         encoding = only(weight).encoding
         rate = _DENSE if encoding == "dense" else DECODERS[encoding].conv2d
-        stored = self.stored_weights(layer.node, encoding)
+        stored = self.stored_weights(layer.weighted, encoding)
         pool = prod(a.pool.kernel) if a.pool else 1
         position = self.by_tap * stored + self.by_channel * a.out_channels
         turns = -(-prod(layer.output[1:]) // self.positions)
         instructions = turns * (pool * position + self.by_output * a.out_channels)
-        read = _DENSE_WEIGHT_CYCLES * layer.node.weight.size if encoding == "dense" else 0
+        read = _DENSE_WEIGHT_CYCLES * layer.weighted.weight.size if encoding == "dense" else 0
         copied = _copy_cycles(layer) if any(a.padding) else 0
         instructions += cpu.cycle_factor * (rate.weight * stored + read + copied)
         code_bytes = rate.code_bytes + self.code_bytes + _shape_code_bytes(a)
@@ -342,18 +343,18 @@ class Panel(Columns):
 
     def scratch_words(self, layer: Layer, encoding: str) -> int:
         """Two columns of int16, each of an even number of values."""
-        columns = int(layer.node.weight.shape[1])
+        columns = int(layer.weighted.weight.shape[1])
         return columns + columns % 2
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         return Scratch(4 * self.scratch_words(layer, "panel"))
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        a: Conv2d = layer.node.attributes
+        a = layer.attributes(Conv2d)
         rate = self.rate if "dsp" in cpu.features else self.portable_rate
-        stored = layer.node.weight.size
+        stored = layer.weighted.weight.size
         macs = layer.macs(stored)
-        copied = self.value_cycles * layer.node.weight.shape[1] * _positions(layer)
+        copied = self.value_cycles * layer.weighted.weight.shape[1] * _positions(layer)
         cycles = rate.cycles(macs, stored, prod(layer.output)) + copied
         code_bytes = rate.code_bytes + (_POINTWISE_CODE_BYTES if a.is_pointwise else 0)
         return total_cost(cycles, code_bytes, macs, stored, only(weight), cpu)
@@ -368,7 +369,7 @@ class DenseMve(Columns):
 
     def scratch_words(self, layer: Layer, encoding: str) -> int:
         """Four columns of int8, or what the portable kernel needs."""
-        return max(tap_words(layer), int(layer.node.weight.shape[1]))
+        return max(tap_words(layer), int(layer.weighted.weight.shape[1]))
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         copied = _padded_group_bytes(layer) if any(layer.node.attributes.padding) else 0
@@ -376,8 +377,8 @@ class DenseMve(Columns):
         return Scratch(4 * words + copied, may_overlap_input=copied > 0)
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        channels, columns = layer.node.weight.shape
-        macs = layer.macs(layer.node.weight.size)
+        channels, columns = layer.weighted.weight.shape
+        macs = layer.macs(layer.weighted.weight.size)
         instructions = self.rate.mac * macs + self.rate.output * macs / columns
         instructions += self.value_instructions * macs / channels
         code_bytes = self.rate.code_bytes + _shape_code_bytes(layer.node.attributes)

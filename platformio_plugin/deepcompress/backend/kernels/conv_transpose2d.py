@@ -14,7 +14,7 @@ from deepcompress.backend.kernels.weighted import (
     decoding_cost,
     only,
 )
-from deepcompress.ir.graph import EncodedWeight, IntegerNode
+from deepcompress.ir.graph import EncodedWeight, WeightedNode
 from deepcompress.ops.conv_transpose2d import ConvTranspose2d
 from deepcompress.target.core import Cpu
 
@@ -52,11 +52,11 @@ class ConvTranspose2dKernel(WeightedKernel):
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         """The accumulators of one channel."""
-        a: ConvTranspose2d = layer.node.attributes
+        a = layer.attributes(ConvTranspose2d)
         return Scratch(4 * prod(a.plane(*layer.inputs[0][1:])))
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: ConvTranspose2d = layer.node.attributes
+        a = layer.attributes(ConvTranspose2d)
         _, height, width = layer.inputs[0]
         plane_height, plane_width = a.plane(height, width)
         return ConvTranspose2dParameters(
@@ -78,7 +78,7 @@ class ConvTranspose2dKernel(WeightedKernel):
             plane_height=plane_height,
             plane_width=plane_width,
             zero_point=layer.quantization[0].zero_point,
-            requantize=RequantizeParameters.of(layer.node.requantize),
+            requantize=RequantizeParameters.of(layer.node),
         )
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
@@ -92,7 +92,7 @@ class _Dense(ConvTranspose2dKernel):
 
     rate: Rate
 
-    def stored_weights(self, node: IntegerNode, encoding: str) -> int:
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
         return node.weight.size
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:

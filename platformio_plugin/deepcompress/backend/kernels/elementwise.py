@@ -66,7 +66,7 @@ class _Prelu(PlainKernel):
             layer.quantization[0].zero_point,
             layer.node.fields["positive"],
             layer.table("slope"),
-            RequantizeParameters.of(layer.node.requantize),
+            RequantizeParameters.of(layer.node),
         )
 
 

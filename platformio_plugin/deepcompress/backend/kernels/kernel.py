@@ -5,11 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 from deepcompress.backend.kernels.c_struct import CStruct
-from deepcompress.ir.graph import Array, EncodedWeight, IntegerGraph, IntegerNode, Quantization
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import (
+    Array,
+    EncodedWeight,
+    IntegerGraph,
+    IntegerNode,
+    Quantization,
+    WeightedNode,
+)
 from deepcompress.ops import OPERATORS, Shape
 from deepcompress.target.core import Cpu
+
+T = TypeVar("T", bound=Attributes)
 
 DSP = frozenset({"dsp"})
 MVE = frozenset({"mve"})
@@ -36,6 +47,17 @@ class Layer:
             tuple(graph.tensors[name].shape for name in node.inputs),
             graph.tensors[node.output].shape,
         )
+
+    @property
+    def weighted(self) -> WeightedNode:
+        """The node of a layer with weights."""
+        assert isinstance(self.node, WeightedNode), self.node.name
+        return self.node
+
+    def attributes(self, kind: type[T]) -> T:
+        """The node's attributes, which are of this class."""
+        assert isinstance(self.node.attributes, kind), self.node.name
+        return self.node.attributes
 
     def table(self, name: str) -> Array:
         """A constant array other than weights."""

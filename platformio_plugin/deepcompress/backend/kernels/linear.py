@@ -17,7 +17,8 @@ from deepcompress.backend.kernels.weighted import (
     only,
 )
 from deepcompress.encodings import block
-from deepcompress.ir.graph import EncodedWeight, IntegerNode
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.graph import EncodedWeight, WeightedNode
 from deepcompress.target.core import Cpu
 
 
@@ -50,7 +51,7 @@ class LinearKernel(WeightedKernel):
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         a = layer.node.attributes
-        requantize = RequantizeParameters.of(layer.node.requantize)
+        requantize = RequantizeParameters.of(layer.node)
         if layer.node.op == "linear":
             return LinearParameters(a.in_features, a.out_features, requantize)
         return LinearRowsParameters(prod(a.rows), a.in_features, a.out_features, requantize)
@@ -76,7 +77,7 @@ class _Rated(LinearKernel):
 
 @dataclass(frozen=True, kw_only=True)
 class _Dense(_Rated):
-    def stored_weights(self, node: IntegerNode, encoding: str) -> int:
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
         return node.weight.size
 
 
@@ -85,8 +86,8 @@ class _DenseMve(_Dense):
     """Its costs are instructions, because Arm publishes no timing."""
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        macs = layer.macs(layer.node.weight.size)
-        columns = layer.node.weight.shape[1]
+        macs = layer.macs(layer.weighted.weight.size)
+        columns = layer.weighted.weight.shape[1]
         instructions = self.rate.mac * macs + self.rate.output * macs / columns
         return Cost(round(instructions), self.rate.code_bytes, macs)
 
@@ -95,7 +96,7 @@ class _DenseMve(_Dense):
 class _Panel(_Dense):
     """It unpacks four inputs at a time, in the order 0, 2, 1, 3."""
 
-    def arrange(self, weight: np.ndarray) -> np.ndarray:
+    def arrange(self, weight: Int8Array) -> Int8Array:
         order = np.arange(weight.shape[1])
         fours = order[: len(order) // 4 * 4].reshape(-1, 4)
         fours[:, 1:3] = fours[:, 2:0:-1].copy()
@@ -104,7 +105,7 @@ class _Panel(_Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class _Block(_Rated):
-    def stored_weights(self, node: IntegerNode, encoding: str) -> int:
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
         return block.stored_weights(node.weight)
 
 

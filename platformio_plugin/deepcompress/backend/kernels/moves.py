@@ -75,7 +75,7 @@ class RearrangeParameters(CStruct):
 
 class _Rearrange(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: Rearrange = layer.node.attributes
+        a = layer.attributes(Rearrange)
         loops = ((1, 0),) * (5 - len(a.loops)) + a.loops
         sizes, steps = zip(*loops, strict=True)
         return RearrangeParameters(a.offset, sizes, steps)
@@ -105,7 +105,7 @@ class PadParameters(CStruct):
 
 class _Pad(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: Pad = layer.node.attributes
+        a = layer.attributes(Pad)
         missing = 3 - len(a.around)
         sizes, around = (1,) * missing + layer.inputs[0], ((0, 0),) * missing + a.around
         axes = (PadAxis(size, *pair) for size, pair in zip(sizes, around, strict=True))
@@ -127,7 +127,7 @@ class HistoryParameters(CStruct):
 class _History(PlainKernel):
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         """The columns of earlier inputs."""
-        a: History = layer.node.attributes
+        a = layer.attributes(History)
         start = layer.quantization[0].zero_point if a.stateful else None
         return Scratch(prod(layer.inputs[0][:-1]) * a.columns, start=start)
 

@@ -33,7 +33,7 @@ class SoftmaxParameters(CStruct):
 
 class _Softmax(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: Softmax = layer.node.attributes
+        a = layer.attributes(Softmax)
         return SoftmaxParameters(
             outer=prod(layer.output[: a.axis]),
             length=layer.output[a.axis],
@@ -65,7 +65,7 @@ class LayerNormParameters(CStruct):
 
 class _LayerNorm(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: LayerNorm = layer.node.attributes
+        a = layer.attributes(LayerNorm)
         gain = layer.table("gain")
         return LayerNormParameters(
             rows=prod(layer.output) // a.length,
@@ -76,7 +76,7 @@ class _LayerNorm(PlainKernel):
             epsilon=layer.node.fields["epsilon"],
             gain=gain,
             bias=layer.table("bias"),
-            requantize=RequantizeParameters.of(layer.node.requantize),
+            requantize=RequantizeParameters.of(layer.node),
         )
 
 

@@ -42,7 +42,7 @@ class _MaxPool2d(PlainKernel):
         return prod(layer.output) * prod(layer.node.attributes.kernel)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: MaxPool2d = layer.node.attributes
+        a = layer.attributes(MaxPool2d)
         channels, in_height, in_width = layer.inputs[0]
         return MaxPool2dParameters(
             channels=channels,
@@ -90,7 +90,7 @@ class AvgPool2dParameters(CStruct):
 
 class _AvgPool2d(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: AvgPool2d = layer.node.attributes
+        a = layer.attributes(AvgPool2d)
         channels, in_height, in_width = layer.inputs[0]
         return AvgPool2dParameters(
             channels=channels,
@@ -109,7 +109,7 @@ class _AvgPool2d(PlainKernel):
             input_zero=layer.node.fields["input_zero"],
             least=layer.node.fields["least"],
             multiplier=layer.table("multiplier"),
-            requantize=RequantizeParameters.of(layer.node.requantize),
+            requantize=RequantizeParameters.of(layer.node),
         )
 
 
@@ -135,11 +135,11 @@ class AdaptivePool2dParameters(CStruct):
 
 class _AdaptivePool2d(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: AdaptivePool2d = layer.node.attributes
+        a = layer.attributes(AdaptivePool2d)
         is_maximum = a.function == "maximum"
         of_means = {} if is_maximum else {"multiplier": layer.table("multiplier")}
         if layer.node.requantize:
-            of_means["requantize"] = RequantizeParameters.of(layer.node.requantize)
+            of_means["requantize"] = RequantizeParameters.of(layer.node)
         return AdaptivePool2dParameters(
             channels=layer.inputs[0][0],
             in_height=a.size[0],
@@ -177,7 +177,7 @@ class _Mean(PlainKernel):
             inner,
             layer.node.fields["input_zero"],
             layer.node.fields["multiplier"],
-            RequantizeParameters.of(layer.node.requantize),
+            RequantizeParameters.of(layer.node),
         )
 
 

@@ -13,7 +13,7 @@ from deepcompress.backend.kernels.weighted import (
     decoding_cost,
     only,
 )
-from deepcompress.ir.graph import Array, EncodedWeight, IntegerNode
+from deepcompress.ir.graph import Array, EncodedWeight, WeightedNode
 from deepcompress.ops.recurrent import Recurrent
 from deepcompress.target.core import Cpu
 
@@ -59,11 +59,11 @@ class RecurrentKernel(WeightedKernel):
         return folded
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
-        a: Recurrent = layer.node.attributes
+        a = layer.attributes(Recurrent)
         return Scratch(self.state_bytes * a.hidden, start=0 if a.stateful else None)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a: Recurrent = layer.node.attributes
+        a = layer.attributes(Recurrent)
         tables = {table.name: table for table in layer.node.tables}
         return _PARAMETERS[layer.node.op](
             steps=a.steps,
@@ -74,7 +74,7 @@ class RecurrentKernel(WeightedKernel):
             shared=layer.node.fields["shared"],
             hidden_multiplier=tables["hidden_multiplier"],
             hidden_bias=tables.get("hidden_bias"),
-            requantize=RequantizeParameters.of(layer.node.requantize),
+            requantize=RequantizeParameters.of(layer.node),
         )
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
@@ -87,7 +87,7 @@ class _Dense(RecurrentKernel):
     rate: Rate
     portable_rate: Rate
 
-    def stored_weights(self, node: IntegerNode, encoding: str) -> int:
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
         return node.weight.size
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:

@@ -13,7 +13,8 @@ from math import prod
 import numpy as np
 
 from deepcompress.backend.kernels.kernel import Cost, Kernel, Layer, Rate
-from deepcompress.ir.graph import EncodedWeight, IntegerNode
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.graph import EncodedWeight, WeightedNode
 from deepcompress.target.core import Cpu
 
 # For a kernel to subtract the zero point, and to widen the bias that is narrower for it.
@@ -100,11 +101,11 @@ class WeightedKernel(Kernel):
         """Whether the bias may contain the input's zero point, or may not."""
         return folded or encoding not in self.folded_only
 
-    def arrange(self, weight: np.ndarray) -> np.ndarray:
+    def arrange(self, weight: Int8Array) -> Int8Array:
         """int8 [rows, columns] in the order in which the kernel reads it; its own inverse."""
         return weight
 
-    def stored_weights(self, node: IntegerNode, encoding: str) -> int:
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
         """Weights that the kernel multiplies by: all if dense, the non-zeros if sparse."""
         return int(np.count_nonzero(node.weight))
 
@@ -119,7 +120,7 @@ def decoding_cost(
     kernel: WeightedKernel, layer: Layer, weight: EncodedWeight, rate: Rate, cpu: Cpu
 ) -> Cost:
     """The cost of a kernel that multiplies weight by weight, as it decodes them."""
-    stored = kernel.stored_weights(layer.node, weight.encoding)
+    stored = kernel.stored_weights(layer.weighted, weight.encoding)
     macs = layer.macs(stored)
     cycles = rate.cycles(macs, stored, prod(layer.output))
     return total_cost(cycles, rate.code_bytes, macs, stored, weight, cpu)
