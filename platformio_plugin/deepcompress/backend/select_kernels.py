@@ -15,7 +15,7 @@ from deepcompress.backend.kernels.weighted import WeightedKernel, shared_code_by
 from deepcompress.backend.plan import SelectedGraph, Selection
 from deepcompress.encodings import ENCODINGS, codebook
 from deepcompress.errors import UserError
-from deepcompress.ir.graph import Array, EncodedWeight, IntegerGraph
+from deepcompress.ir.graph import Array, EncodedWeight, IntegerGraph, WeightedNode
 from deepcompress.target import find
 from deepcompress.target.core import Cpu
 
@@ -42,7 +42,7 @@ def select_kernels(
     Raises:
         UserError: the one encoding cannot represent a layer's weights.
     """
-    weighted = sum(node.weight is not None for node in graph.nodes)
+    weighted = sum(isinstance(node, WeightedNode) for node in graph.nodes)
     selections = {}
     for node in graph.nodes:
         layer = Layer.of(graph, node)
@@ -76,7 +76,7 @@ def _weight_bytes(weight: EncodedWeight | None, weighted: int) -> float:
 
 
 def _candidates(layer: Layer, encoding: str, cpu: Cpu) -> Iterator[Selection]:
-    if layer.node.weight is None:
+    if not isinstance(layer.node, WeightedNode):
         for kernel in kernels_for(layer, None, cpu):
             yield Selection(layer, kernel, None, kernel.cost(layer, None, cpu))
         return
@@ -102,7 +102,7 @@ def _encoded(
         for kernel in kernels:
             if not kernel.accepts_bias(encoding, cpu, folded=folded):
                 continue
-            matrix = kernel.arrange(layer.node.weight)
+            matrix = kernel.arrange(layer.weighted.weight)
             key = matrix.tobytes()
             if key not in arrays:
                 arrays[key] = ENCODINGS[encoding].encode(matrix)
@@ -116,10 +116,10 @@ def _constants(
 ) -> EncodedWeight | None:
     """A layer's constants with the input's zero point in the bias, or without; None if the weights
     cannot be encoded, or the kernel cannot subtract the zero point within 32 bits."""
-    node, zero_point = layer.node, layer.quantization[0].zero_point
+    node, zero_point = layer.weighted, layer.quantization[0].zero_point
     if arrays is None:
         return None
-    multiplier = narrow(node.requantize.multiplier)
+    multiplier = narrow(node.multiplier)
     if folded:
         return EncodedWeight(encoding, arrays, narrow(node.bias), multiplier, zero_point=0)
     if not may_unfold(node, zero_point):

@@ -45,9 +45,17 @@ class BlockCost:
 class Timing(Protocol):
     """The cycle model of a core at zero wait states."""
 
-    source: str  # where the numbers are from
-    limits: str  # what the model does not know, as a sentence
-    splits_words: bool  # whether a word that is not aligned takes a cycle for each further piece
+    @property
+    def source(self) -> str:
+        """Where the numbers are from."""
+
+    @property
+    def limits(self) -> str:
+        """What the model does not know, as a sentence."""
+
+    @property
+    def splits_words(self) -> bool:
+        """Whether an unaligned word takes a cycle for each further part."""
 
     def cost(self, block: Sequence[Instruction]) -> BlockCost: ...
 

@@ -138,7 +138,7 @@ class _AdaptivePool2d(PlainKernel):
         a = layer.attributes(AdaptivePool2d)
         is_maximum = a.function == "maximum"
         of_means = {} if is_maximum else {"multiplier": layer.table("multiplier")}
-        if layer.node.requantize:
+        if not is_maximum:
             of_means["requantize"] = RequantizeParameters.of(layer.node)
         return AdaptivePool2dParameters(
             channels=layer.inputs[0][0],
