@@ -336,7 +336,7 @@ class _Importer:
         is_unknown = any(argument.name in self.unknown for argument in data)
         if (layout is None or len(layouts) > 1) and not is_unknown:
             raise call.unsupported(
-                "it moves the batch to another axis, or works on one that lies there",
+                "it moves the batch to another axis, or works on an axis that holds it",
                 "Leave the samples on the first axis; only around nn.GRU and nn.LSTM they may be "
                 "on the second",
             )
