@@ -41,8 +41,8 @@ golden: setup ## the golden files, tests/golden/expected, generated again; read 
 	@$(PYTHON) tools/update_golden.py
 
 BASE := HEAD
-diff-c: setup ## what the working tree does to the golden networks' C, code, stack and cycles; BASE=revision
-	@$(PYTHON) tools/diff_c.py --base $(BASE)
+diff-c: setup ## what the working tree does to the golden networks' C, code, stack and cycles; BASE=revision NETWORKS=names
+	@$(PYTHON) tools/diff_c.py --base $(BASE) $(NETWORKS)
 
 lint: setup ## ruff and clang-format; changes nothing
 	@$(PYTHON) -m ruff check .
