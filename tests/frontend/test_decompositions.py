@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from chains import noise_of_int8
@@ -9,6 +11,7 @@ from deepcompress.errors import UserError
 from deepcompress.frontend.decompositions import decompose, decomposed
 from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.frontend.own_decompositions import OWN_DECOMPOSITIONS
 from deepcompress.passes.fuse import fuse
 from model_graphs import Call, inputs_for, lowered, trained
 from torch import nn
@@ -105,3 +108,25 @@ def test_a_use_that_is_not_decomposed_is_reported_as_the_users_own_call(aten: st
     problems = {layer.op: layer.problem.what for layer in layers if layer.problem}
     assert problems[aten] == f"the operator {aten} is not supported"
     assert "group_norm" not in {layer.op for layer in layers}
+
+
+def fail_with(error: Exception) -> Callable[..., torch.Tensor]:
+    def decomposition(*_: object) -> torch.Tensor:
+        raise error
+
+    return decomposition
+
+
+def test_a_program_that_torch_cannot_trace_again_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = torch.export.export(Call(CALLS["amin"]), (torch.zeros(1, 4, 5, 6),))
+    monkeypatch.setitem(OWN_DECOMPOSITIONS, "amin", fail_with(RuntimeError("data-dependent")))
+    assert decompose(program) is program
+
+
+def test_a_defect_in_a_decomposition_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = torch.export.export(Call(CALLS["amin"]), (torch.zeros(1, 4, 5, 6),))
+    monkeypatch.setitem(OWN_DECOMPOSITIONS, "amin", fail_with(TypeError("a defect")))
+    with pytest.raises(TypeError, match="a defect"):
+        decompose(program)
