@@ -37,7 +37,7 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.literal import Literal
 from deepcompress.ops.rearrange import SPLITS
-from deepcompress.ops.recurrent import RECURRENT, last_step
+from deepcompress.ops.recurrent import RECURRENT, Recurrent, last_step
 
 if TYPE_CHECKING:
     import torch
@@ -173,6 +173,7 @@ def _import_recurrent_state(state: ImportState, fx: torch.fx.Node, aten: str) ->
         raise read_call(state, source, node.op).unsupported(
             "its cell is read", "Read its outputs, or its last output h"
         )
+    assert isinstance(node.attributes, Recurrent)
     attributes = last_step(node.attributes)
     state.add_tensor(fx.name, attributes.shape)
     last = Node(f"{node.name}.last", "rearrange", (node.output,), fx.name, attributes, {})
@@ -263,7 +264,7 @@ def _output_shape(
     state: ImportState, layer: LoweredLayer, inputs: tuple[str, ...]
 ) -> tuple[int, ...]:
     shapes = [state.tensors[tensor].shape for tensor in inputs]
-    return OPERATORS[layer.op].output_shape(layer.attributes, layer.parameters, shapes)
+    return OPERATORS[layer.op].output_shape(layer.attributes, shapes)
 
 
 def _operand(state: ImportState, fx: torch.fx.Node, argument: torch.fx.Node) -> str:

@@ -16,7 +16,7 @@ from deepcompress.frontend.fx_node import (
     tensor_arguments,
 )
 from deepcompress.ir.graph import Node, Tensor
-from deepcompress.ops import concat
+from deepcompress.ops import OPERATORS
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ class ImportState:
     def data_arguments(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
         """The computed tensors that a call reads; for a concatenation also the constants."""
         computing = computing_node(fx)
-        joins = aten_name(computing) in concat.ATEN
+        joins = aten_name(computing) in OPERATORS["concat"].aten
         return [a for a in tensor_arguments(computing) if joins or a not in self.constants]
 
     def layer_name(self, fx: torch.fx.Node) -> str:

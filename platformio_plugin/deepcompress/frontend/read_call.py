@@ -17,7 +17,7 @@ from deepcompress.frontend.fx_node import (
 from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.time_major import LayoutCall
 from deepcompress.frontend.unsupported_ops import advice_for
-from deepcompress.ir.aten_call import Call, place
+from deepcompress.ir.aten_call import AtenCall, place
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deepcompress.ir.arrays import Float32Array
 
 
-def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> Call:
+def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> AtenCall:
     """The call with arguments by name, on batch-major tensors.
 
     Raises:
@@ -41,7 +41,7 @@ def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> Call:
         )
     layout = _batch_major(state, fx, aten, data)
     arguments = layout.arguments if layout else _arguments(fx)
-    call = Call(
+    call = AtenCall(
         layer=state.layer_name(fx),
         source=source_line(fx),
         aten=layout.aten if layout else aten,
