@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.data.byte_scaling import byte_scaling
 from deepcompress.data.calibration import (
     Calibration,
-    byte_scaling,
     check_shape,
-    pieces_of_streams,
     read_calibration,
-    read_several,
-    synthetic_calibration,
+    read_calibration_per_input,
+    split_streams,
 )
+from deepcompress.data.synthetic_inputs import synthetic_calibration
 from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
@@ -102,7 +102,7 @@ def compile_model(
     integer = planned.encoded.integer
 
     inputs = integer_inputs(integer, calibration)
-    golden = _golden_inputs(inputs[:: calibration.pieces], options)
+    golden = _golden_inputs(inputs[:: calibration.chunks], options)
     accuracy = measure_accuracy(
         forward_numpy(original, calibration.inputs), run(integer, inputs), calibration
     )
@@ -230,7 +230,7 @@ def _shrink(
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_chunks(make_stateful(graph), calibration.pieces) if options.stateful else graph
+    return in_chunks(make_stateful(graph), calibration.chunks) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
@@ -297,11 +297,11 @@ def _calibration_for(
     shape = shape_of(graph, graph.inputs)
     if calibration is None and options.calibration:
         shapes = {name: graph.tensors[name].shape for name in graph.inputs}
-        calibration = read_several(Path(options.calibration), shapes)
+        calibration = read_calibration_per_input(Path(options.calibration), shapes)
     if calibration is None:
         return synthetic_calibration(options, shape)
     if options.stateful:
-        calibration = pieces_of_streams(calibration, shape)
+        calibration = split_streams(calibration, shape)
     check_shape(calibration, shape, options.calibration)
     return calibration
 
