@@ -246,8 +246,8 @@ def quality(in_float: np.ndarray, in_int8: np.ndarray, targets: np.ndarray) -> d
 
 def table(rows: Sequence[Row]) -> str:
     """The rows in Markdown."""
-    heads = ["network", "products", "weights", "flash", "arena", "needed", "stack", "cycles"]
-    heads += ["a product", "int8", "right in float", "in int8", "alike"]
+    heads = ["network", "MACs", "weights", "flash", "arena", "needed", "stack", "cycles"]
+    heads += ["per MAC", "SNR", "float correct", "int8 correct", "same"]
     lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
     for row in rows:
         lines.append(

@@ -27,8 +27,8 @@ from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
-from deepcompress.frontend.fx_importer import Layer, import_graph
-from deepcompress.frontend.load import load
+from deepcompress.frontend.frontend import LayerCallback
+from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.batch_layout import in_pieces, shape_of
 from deepcompress.ir.graph import Graph, IntegerGraph, Plan
@@ -143,7 +143,7 @@ def open_model(
     name: str,
     options: Options,
     clock: Clock,
-    see: Callable[[Layer], None] = lambda layer: None,
+    see: LayerCallback = lambda layer: None,
 ) -> Opened:
     """From the file to the folded Graph; its data read and checked against it.
 
@@ -156,9 +156,8 @@ def open_model(
     if calibration is not None and options.input_shape is None:
         options = replace(options, input_shape=calibration.inputs.shape[1:])
     clock.stage("data")
-    program = load(path, options=options)
+    lowered = open_graph(path, options, name=name, layer=see)
     clock.stage("load")
-    lowered = import_graph(program, name=name, see=see)
     verify.shapes_follow(lowered)
     calibration = _calibration_for(lowered, calibration, options)
     clock.stage("lower")

@@ -1,5 +1,5 @@
 /*
- * motion.h - from a sensor's samples, one by one, to what the network takes: pieces of 16, int8.
+ * motion.h - collects a sensor's samples into the network's inputs: chunks of 16 samples, int8.
  */
 #ifndef MOTION_H
 #define MOTION_H
@@ -11,7 +11,7 @@ class Motion {
     static const int axes = 6;
     static const int pieceSamples = DeepCompress::Exercises::inputSize / axes;
 
-    /* Takes one sample, 32,768 being an axis' full scale; tells whether it completed a piece. */
+    /* Adds one sample; 32,768 is the full scale of an axis. Returns whether a chunk is complete. */
     bool add(const int16_t sample[axes]) {
         for (int axis = 0; axis < axes; ++axis) {
             piece_[axis][count_] = DeepCompress::Exercises::quantize(sample[axis] / 32768.0f);
@@ -20,7 +20,7 @@ class Motion {
         return count_ == 0;
     }
 
-    /* The last piece, to be used before the next add(). */
+    /* The last chunk. Use it before the next add(). */
     const int8_t (&piece() const)[axes][pieceSamples] {
         return piece_;
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,7 @@ def emit_c(
     return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
 
 
+@functools.cache
 def _environment() -> Any:
     import jinja2
 

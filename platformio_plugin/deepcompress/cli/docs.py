@@ -10,13 +10,14 @@ def options_markdown() -> str:
     lines = [
         "# Options",
         "",
-        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
-        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini`, write",
+        "`custom_deepcompress_<name>`; on the command line, `--<name>` with dashes.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
-        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
-        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
+        "| `model` |  | the .pt file, relative to the project; or several, each with a name. On "
+        "the command line, the file is an argument without a flag. | `models/lenet5.pt`, or lines "
+        "`digits = models/lenet5.pt` |",
     ]
     for o in OPTIONS:
         default = "" if o.default is None else "no" if o.default is False else str(o.default)
@@ -35,13 +36,13 @@ def operators_markdown() -> str:
     lines = [
         "# Operators",
         "",
-        "Written by `python -m deepcompress operators`. A layer becomes one of these by the aten",
-        "operators that torch's export makes of it. Whatever is not here, or is used in a way",
-        "that is not, is refused by layer, operator and line.",
+        "Written by `python -m deepcompress operators`. `torch.export` turns each layer into aten",
+        "calls, which are imported as the operators below. The compiler refuses all other calls,",
+        "and names the layer, the operator and the line.",
     ]
     for name, operator in OPERATORS.items():
         title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
-        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "other operators"
         lines += [
             "",
             f"## {name}",
@@ -54,9 +55,9 @@ def operators_markdown() -> str:
     names = ", ".join(f"`{name}`" for name in sorted(decomposed()))
     lines += [
         "",
-        "## Made of these",
+        "## Decomposed operators",
         "",
-        f"Calls that become some of the operators above: {names}.",
+        f"These aten calls become several of the operators above: {names}.",
     ]
     return "\n".join(lines) + "\n"
 
