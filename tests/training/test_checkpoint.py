@@ -56,7 +56,9 @@ def assert_restarts(folder: Path, expected: Retrained, reason: str) -> None:
 DAMAGED = "the file is damaged, or holds other objects than tensors and plain values"
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))])
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))]
+)
 def test_a_malicious_checkpoint_runs_no_code(
     tmp_path: Path, finished: tuple[bytes, Retrained], save: Callable[[Any, Path], None]
 ) -> None:

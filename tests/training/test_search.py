@@ -18,8 +18,8 @@ pytest.importorskip("optuna")
 
 from deepcompress.errors import UserError
 from deepcompress.training import search as search_module
-from deepcompress.training.config import Goal, Outcome, Recipe
-from deepcompress.training.search import Found, level_search, search
+from deepcompress.training.config import Goal, Outcome, Recipe, SearchRequest, StudyLocation
+from deepcompress.training.search import Report, SearchResult, search
 
 BASELINE = 99.0
 SIZES = (1_000, 64_000)
@@ -47,7 +47,7 @@ def reach(recipe: Recipe, *, noise: float = 0.05) -> Outcome:
     return Outcome(accuracy, size, size + KERNELS, cycles, min(left, size))
 
 
-def train(recipe: Recipe, folder: Path) -> Outcome:
+def train(recipe: Recipe, folder: Path, report: Report) -> Outcome:
     """Three epochs, each with a checkpoint. Refuses a folder in which another recipe was begun."""
     begun = folder / "recipe"
     if begun.is_file():
@@ -56,6 +56,8 @@ def train(recipe: Recipe, folder: Path) -> Outcome:
         replace(begun, repr(recipe))
     checkpoint = folder / "epoch"
     for epoch in range(int(checkpoint.read_text()) if checkpoint.is_file() else 0, recipe.epochs):
+        if epoch + 1 < recipe.epochs:
+            report(epoch, reach(recipe))
         replace(checkpoint, str(epoch + 1))
     return reach(recipe)
 
@@ -70,28 +72,20 @@ def find(
     goal: Goal,
     study: Path | str,
     *,
-    run: Callable[[Recipe, Path], Outcome] = train,
-    seek: Callable[..., Found] = search,
+    run: Callable[[Recipe, Path, Report], Outcome] = train,
     trials: int = 8,
     base: Recipe = BASE,
     fingerprint: str = "lenet5",
     sizes: tuple[int, int] = SIZES,
+    work: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
     **others,
-) -> Found:
-    return seek(
-        goal,
-        study=study,
-        run=run,
-        baseline=BASELINE,
-        sizes=sizes,
-        base=base,
-        trials=trials,
-        fingerprint=fingerprint,
-        **others,
-    )
+) -> SearchResult:
+    request = SearchRequest(goal, BASELINE, sizes, base, trials, measured_epochs=3, **others)
+    return search(request, StudyLocation(study, fingerprint, work), run, progress=progress)
 
 
-def facts(found: Found) -> tuple:
+def facts(found: SearchResult) -> tuple:
     """All of what was found, but for where the study is."""
     return found.trials, found.recipe, found.outcome, found.folder.name, found.met, found.shortfall
 
@@ -242,7 +236,7 @@ def test_a_finished_search_trains_nothing_when_called_again(tmp_path):
 
 
 def test_an_interrupted_trial_is_continued_with_its_recipe_in_its_folder(tmp_path):
-    def interrupt(recipe: Recipe, folder: Path) -> Outcome:
+    def interrupt(recipe: Recipe, folder: Path, report: Report) -> Outcome:
         begun.append((recipe, folder))
         raise KeyboardInterrupt
 
@@ -255,7 +249,7 @@ def test_an_interrupted_trial_is_continued_with_its_recipe_in_its_folder(tmp_pat
 
 def test_each_trial_says_a_line_before_and_one_after(tmp_path):
     lines: list[str] = []
-    find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2, say=lines.append)
+    find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2, progress=lines.append)
     assert lines[0] == ("trial 1 of 2: 8,000 B, lamp scores, 4-bit codebook, learning rate 0.002")
     assert lines[1].startswith("trial 1 of 2: 8,000 B, 330,000 cycles, 99.")
     assert "meets the goal; best so far is trial 1; about" in lines[1]
@@ -311,8 +305,8 @@ def test_level_search_halves_its_way_to_the_highest_sparsity(tmp_path):
     found = find(
         Goal(max_accuracy_drop=0.5),
         tmp_path,
-        run=lambda recipe, folder: reach(recipe, noise=0.0),
-        seek=level_search,
+        run=lambda recipe, folder, report: reach(recipe, noise=0.0),
+        method="level",
     )
     # (1 - s) * 60,000 + 200 bytes, each worth 0.6 * 0.8, lose 0.5 points
     highest = 1 - (NEEDED / (0.6 * 0.8) * math.sqrt(0.2 / 0.5) - 200) / WEIGHTS
@@ -322,13 +316,13 @@ def test_level_search_halves_its_way_to_the_highest_sparsity(tmp_path):
 
 
 def test_level_search_trains_a_sparsity_that_is_asked_for_once(tmp_path):
-    found = find(Goal(sparsity=0.9), tmp_path, seek=level_search)
+    found = find(Goal(sparsity=0.9), tmp_path, method="level")
     assert [trial.recipe.sparsity for trial in found.trials] == [0.9]
 
 
 def test_level_search_needs_a_loss_or_a_sparsity(tmp_path):
     with pytest.raises(UserError, match="a loss that it may approach"):
-        find(Goal(parameter_budget=2_000), tmp_path, seek=level_search)
+        find(Goal(parameter_budget=2_000), tmp_path, method="level")
 
 
 # Processes of their own.
@@ -346,25 +340,25 @@ def die_after(calls: int) -> None:
     sys.setprofile(count)
 
 
-def search_and_die(seek: Callable[..., Found], folder: Path, calls: int) -> None:
+def search_and_die(method: str, folder: Path, calls: int) -> None:
     die_after(calls)
-    found = find(Goal(max_accuracy_drop=0.2), folder / "study", seek=seek)
+    found = find(Goal(max_accuracy_drop=0.2), folder / "study", method=method)
     sys.setprofile(None)
     (folder / "found").write_bytes(pickle.dumps(found))
 
 
 def search_together(folder: Path, name: str, barrier) -> None:
-    search_module.SECONDS_BETWEEN_LOOKS = 0.01
+    search_module.POLL_SECONDS = 0.01
     waited = False
 
-    def run(recipe: Recipe, trial: Path) -> Outcome:
+    def run(recipe: Recipe, trial: Path, report: Report) -> Outcome:
         nonlocal waited
         if not waited:  # until the other has a trial of its own
             barrier.wait()
             waited = True
         with (trial / "worker").open("x") as file:  # fails where another has been
             file.write(name)
-        return train(recipe, trial)
+        return train(recipe, trial, report)
 
     found = find(Goal(max_accuracy_drop=0.2), folder / "study", run=run)
     (folder / name).write_bytes(pickle.dumps(found))
@@ -376,15 +370,15 @@ def processes() -> multiprocessing.context.BaseContext:
     if not hasattr(signal, "SIGKILL"):
         pytest.skip("this system cannot kill")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna.storages.journal", "deepcompress.training.search"])
+    context.set_forkserver_preload(["optuna.storages.journal", "deepcompress.training.trial_store"])
     return context
 
 
-@pytest.mark.parametrize("seek", [search, level_search])
+@pytest.mark.parametrize("method", ["gradual", "level"])
 def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
-    processes, tmp_path, seek
+    processes, tmp_path, method
 ):
-    undisturbed = find(Goal(max_accuracy_drop=0.2), tmp_path / "undisturbed", seek=seek)
+    undisturbed = find(Goal(max_accuracy_drop=0.2), tmp_path / "undisturbed", method=method)
     killed = 0
     for seed in range(4):
         chance = random.Random(seed)
@@ -392,7 +386,7 @@ def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
         folder.mkdir()
         while not (folder / "found").is_file():
             calls = int(10 ** chance.uniform(3, 4.9))
-            process = processes.Process(target=search_and_die, args=(seek, folder, calls))
+            process = processes.Process(target=search_and_die, args=(method, folder, calls))
             process.start()
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL)

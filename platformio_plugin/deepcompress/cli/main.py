@@ -270,12 +270,12 @@ def run_prune(parsed: argparse.Namespace) -> int:
 
     options = _parse_options(parsed, _target(parsed))
     pruned = prune_model(
-        parsed.model, parsed.output, options=options, say=lambda line: print(line, flush=True)
+        parsed.model, parsed.output, options=options, progress=lambda line: print(line, flush=True)
     )
     print(summary(pruned), flush=True)
-    if not pruned.found.met:
-        print(f"deepcompress: the goal is not met: {pruned.found.shortfall}", file=sys.stderr)
-    return 0 if pruned.found.met else 1
+    if not pruned.search.met:
+        print(f"deepcompress: the goal is not met: {pruned.search.shortfall}", file=sys.stderr)
+    return 0 if pruned.search.met else 1
 
 
 def _add_profile(commands: argparse._SubParsersAction) -> None:

@@ -38,9 +38,7 @@ class Budgets:
     @classmethod
     def of(cls, graph: Graph, recipe: Recipe, latency: LatencyModel, masks: Masks) -> Budgets:
         """The recipe's limits on a graph. `masks` keep all weights."""
-        limits = {
-            name: limit for name in LIMITED if (limit := getattr(recipe, name)) is not None
-        }
+        limits = {name: limit for name in LIMITED if (limit := getattr(recipe, name)) is not None}
         empty = cls(limits, {}, producers(graph), recipe.codebook_bits, latency)
         dense = {name: empty.estimate(name, masks) for name in limits}
         return cls(limits, dense, empty.inputs, recipe.codebook_bits, latency)

@@ -180,9 +180,7 @@ def _tensor(value: object, like: torch.Tensor, what: str) -> torch.Tensor:
     return value.detach()
 
 
-def _tensors(
-    value: object, like: Mapping[str, torch.Tensor], what: str
-) -> dict[str, torch.Tensor]:
+def _tensors(value: object, like: Mapping[str, torch.Tensor], what: str) -> dict[str, torch.Tensor]:
     tensors = _mapping(value, like, what)
     return {name: _tensor(tensors[name], tensor, what) for name, tensor in like.items()}
 
@@ -209,9 +207,7 @@ def _read_moments(
     return moments
 
 
-def _codebooks(
-    value: object, state: TrainingState, recipe: Recipe
-) -> dict[str, torch.Tensor]:
+def _codebooks(value: object, state: TrainingState, recipe: Recipe) -> dict[str, torch.Tensor]:
     import torch
 
     if type(value) is dict and not value:

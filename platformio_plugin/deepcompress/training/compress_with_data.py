@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,19 +19,16 @@ from deepcompress.data.training_data import Samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph
-from deepcompress.options import Options
+from deepcompress.options import Options, training_facts
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
 from deepcompress.report.summary import percent, top1
 from deepcompress.training.compiled import assess
-from deepcompress.training.config import Goal, Outcome, Recipe, SearchRequest
+from deepcompress.training.config import Goal, Outcome, Recipe, SearchRequest, StudyLocation
 from deepcompress.training.latency_per_weight import dense_cycles, measure_latency
 from deepcompress.training.schedule import measured_epochs
 from deepcompress.training.search import Report, SearchResult, require_optuna, search
 from deepcompress.training.state import Epoch
 from deepcompress.training.trainer import Task, retrain
-
-if TYPE_CHECKING:
-    from deepcompress.training.trial_store import StudyLocation
 
 # Trials per kind of goal if the options do not say.
 _TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 6, 3, 1
@@ -226,8 +222,6 @@ def _trials(goal: Goal) -> int:
 
 def _location(options: Options, studies: Path, fingerprint: str) -> StudyLocation:
     """A database, or a folder per fingerprint."""
-    from deepcompress.training.trial_store import StudyLocation
-
     study = options.study or str(studies)
     if "://" in study:
         return StudyLocation(study, fingerprint, work=studies / fingerprint[:12])
@@ -269,9 +263,8 @@ def _fingerprint(
     graph: Graph, data: Samples, calibration: Calibration, options: Options, goal: Goal
 ) -> str:
     """A digest of everything besides a recipe that decides outcomes, 32 hex digits."""
-    decides = ("method", "epochs", "seed", "encoding", "optimize", "input_mean", "input_std")
     digest = hashlib.sha256(repr((__version__, goal, options.target.cpu)).encode())
-    digest.update(repr([getattr(options, name) for name in decides]).encode())
+    digest.update(repr(training_facts(options)).encode())
     for node in graph.nodes:
         digest.update(repr((node.name, node.op, node.attributes, node.clamp)).encode())
         for array in node.parameters.values():

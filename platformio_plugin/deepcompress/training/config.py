@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 SizeMetric = Literal["parameter_bytes", "cycles"]
@@ -69,8 +70,8 @@ class Goal:
         if self.max_accuracy_drop is not None:
             over = baseline - outcome.accuracy - self.max_accuracy_drop
             # 99.2 - 99.0 is a little more than 0.2.
-            violations["accuracy"] = 0.0 if 0 < over <= 1e-9 else (
-                over / max(self.max_accuracy_drop, 0.1)
+            violations["accuracy"] = (
+                0.0 if 0 < over <= 1e-9 else (over / max(self.max_accuracy_drop, 0.1))
             )
         for budget, used, name in (
             (self.parameter_budget, outcome.parameter_bytes, "parameter_bytes"),
@@ -176,5 +177,34 @@ class SearchRequest:
     trials: int
     scores: tuple[str, ...] = ("bytes", "taylor", "cycles", "lamp")
     method: Literal["gradual", "level"] = "gradual"
-    early_stop: Literal["none", "median", "hyperband"] = "none"
+    early_stop: str = "none"
     measured_epochs: int = 1
+
+
+@dataclass(frozen=True)
+class StudyLocation:
+    """Where a study is kept.
+
+    Attributes:
+        study: a folder, or the URL of a database that Optuna can open.
+        fingerprint: identifies everything besides a recipe that decides outcomes.
+        work: folder of the trials if the study is a database: the same for all machines.
+    """
+
+    study: Path | str
+    fingerprint: str
+    work: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of the trials."""
+        if self.database is None:
+            return Path(self.study)
+        if self.work is None:
+            raise ValueError("a study in a database needs a folder for its trials")
+        return self.work
+
+    @property
+    def database(self) -> str | None:
+        """The URL, if there is one."""
+        return str(self.study) if "://" in str(self.study) else None

@@ -166,8 +166,7 @@ def estimate_bytes(masks: Masks, inputs: Mapping[str, str | None], codebook_bits
 def estimate_cycles(masks: Masks, latency: LatencyModel) -> float:
     """Estimated cycles of one inference with the kept weights."""
     layers = (
-        latency.per_weight[name] * float(mask.sum())
-        + latency.per_channel[name] * _used_rows(mask)
+        latency.per_weight[name] * float(mask.sum()) + latency.per_channel[name] * _used_rows(mask)
         for name, mask in masks.items()
     )
     return latency.constant + sum(layers)

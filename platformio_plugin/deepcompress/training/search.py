@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
-from deepcompress.training.config import FinishedTrial, Goal, Outcome, Recipe, SearchRequest, Trial
+from deepcompress.training.config import (
+    FinishedTrial,
+    Goal,
+    Outcome,
+    Recipe,
+    SearchRequest,
+    StudyLocation,
+    Trial,
+)
 from deepcompress.training.size_model import allowed, predict
 
 if TYPE_CHECKING:
-    from deepcompress.training.trial_store import Study, StudyLocation
+    from deepcompress.training.trial_store import Study
 
 POLL_SECONDS = 1.0  # between two looks at trials that run in other processes
 
@@ -189,9 +197,7 @@ def _describe(recipe: Recipe) -> str:
     return f"{size}, {recipe.score} scores, {values}, learning rate {recipe.learning_rate:g}"
 
 
-def _result(
-    request: SearchRequest, study: Study, trials: Sequence[FinishedTrial]
-) -> SearchResult:
+def _result(request: SearchRequest, study: Study, trials: Sequence[FinishedTrial]) -> SearchResult:
     goal, baseline = request.goal, request.baseline
     chosen = _choose(goal, baseline, trials)
     met = not goal.excess(chosen.outcome, baseline=baseline)

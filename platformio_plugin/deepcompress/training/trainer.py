@@ -305,9 +305,7 @@ def _forward(
     return forward(graph, inputs, parameters=effective, observe=observe).flatten(1)
 
 
-def _distillation_loss(
-    setup: _Setup, inputs: torch.Tensor, scores: torch.Tensor
-) -> torch.Tensor:
+def _distillation_loss(setup: _Setup, inputs: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """Kullback-Leibler divergence from the uncompressed network's softened outputs."""
     import torch
     from torch.nn.functional import kl_div, log_softmax, softmax

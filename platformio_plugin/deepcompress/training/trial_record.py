@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 _FIELDS = tuple(field.name for field in fields(Outcome))
 
 
-def read_trials(
-    trials: Sequence[optuna.trial.FrozenTrial], base: Recipe
-) -> tuple[Trial, ...]:
+def read_trials(trials: Sequence[optuna.trial.FrozenTrial], base: Recipe) -> tuple[Trial, ...]:
     """The trials that are running, complete or pruned, by number.
 
     A failed trial does not count. Nothing marks a trial as failed here, but a user can, with

@@ -11,19 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import TrialState
 
 from deepcompress.errors import UserError
 from deepcompress.file_lock import locked, try_lock
-from deepcompress.training.config import Outcome, Recipe, SearchRequest, Trial
+from deepcompress.training.config import Outcome, Recipe, SearchRequest, StudyLocation, Trial
 from deepcompress.training.sampler import BisectionSampler, RecipeSampler, StudySampler
 from deepcompress.training.size_model import needed_size
 from deepcompress.training.trial_record import read_trials, write_outcome
@@ -40,35 +40,6 @@ EARLY_STOP: dict[str, Callable[[SearchRequest], optuna.pruners.BasePruner]] = {
         min_resource=1, max_resource=max(1, request.measured_epochs)
     ),
 }
-
-
-@dataclass(frozen=True)
-class StudyLocation:
-    """Where a study is kept.
-
-    Attributes:
-        study: a folder, or the URL of a database that Optuna can open.
-        fingerprint: identifies everything besides a recipe that decides outcomes.
-        work: folder of the trials if the study is a database: the same for all machines.
-    """
-
-    study: Path | str
-    fingerprint: str
-    work: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Of the trials."""
-        if self.database is None:
-            return Path(self.study)
-        if self.work is None:
-            raise ValueError("a study in a database needs a folder for its trials")
-        return self.work
-
-    @property
-    def database(self) -> str | None:
-        """The URL, if there is one."""
-        return str(self.study) if "://" in str(self.study) else None
 
 
 class RunningTrial:
@@ -102,9 +73,7 @@ class RunningTrial:
     def finish(self, outcome: Outcome) -> None:
         """Stores the outcome."""
         write_outcome(self._handle, outcome)
-        self._handle.study.tell(
-            self._handle, float(getattr(outcome, self._request.goal.objective))
-        )
+        self._handle.study.tell(self._handle, float(getattr(outcome, self._request.goal.objective)))
 
     def _estimate(self, outcome: Outcome) -> float:
         """The accuracy, or the size that the recipe needs for the tolerated loss."""
