@@ -172,7 +172,7 @@ def open_model(
 def prune_model(
     path: Path, output: Path, *, options: Options, progress: Callable[[str], None]
 ) -> CompressionResult:
-    """Retrains a model file to the options' goal; writes the result, and its Pareto plot next to it.
+    """Retrains a model file to the options' goal; writes it, and its Pareto plot next to it.
 
     Raises:
         UserError: whatever is wrong with the file, the options or the data.

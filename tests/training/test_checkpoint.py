@@ -28,6 +28,10 @@ class Payload:
         return Path.touch, (self.path,)
 
 
+def save_as_pickle(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Retrained]:
     """The checkpoint of a finished training, and its result."""
@@ -56,9 +60,7 @@ def assert_restarts(folder: Path, expected: Retrained, reason: str) -> None:
 DAMAGED = "the file is damaged, or holds other objects than tensors and plain values"
 
 
-@pytest.mark.parametrize(
-    "save", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))]
-)
+@pytest.mark.parametrize("save", [torch.save, save_as_pickle])
 def test_a_malicious_checkpoint_runs_no_code(
     tmp_path: Path, finished: tuple[bytes, Retrained], save: Callable[[Any, Path], None]
 ) -> None:

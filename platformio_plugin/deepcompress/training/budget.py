@@ -1,4 +1,4 @@
-"""Limits of a training in bytes and cycles: estimated from masks, corrected by compiled networks."""
+"""Limits of a training in bytes and cycles: estimated from masks, corrected by compilation."""
 
 from __future__ import annotations
 

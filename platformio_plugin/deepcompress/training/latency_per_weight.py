@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-import numpy as np
-
 from deepcompress.data.calibration import Calibration
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options

@@ -99,7 +99,10 @@ def _draw_goal(axes: Axes, result: SearchResult, baseline: float) -> None:
 
 def _draw_trials(axes: Axes, result: SearchResult, baseline: float) -> None:
     metric = result.goal.size_metric
-    for meets, color, label in ((True, _TRIAL, "meets the goal"), (False, "white", "does not")):
+    for meets, color, label in (
+        (True, _TRIAL, "meets the goal"),
+        (False, "white", "misses the goal"),
+    ):
         outcomes = [
             trial.outcome
             for trial in result.trials
