@@ -65,7 +65,8 @@ def dense_cycles(graph: Graph, latency: LatencyModel) -> float:
         prod(shape) * latency.per_weight[name] + shape[0] * latency.per_channel[name]
         for name, shape in shapes.items()
     )
-    return latency.constant + sum(layers)
+    cycles: float = latency.constant + sum(layers)
+    return cycles
 
 
 def _pruned_and_compiled(

@@ -99,10 +99,8 @@ def _draw_goal(axes: Axes, result: SearchResult, baseline: float) -> None:
 
 def _draw_trials(axes: Axes, result: SearchResult, baseline: float) -> None:
     metric = result.goal.size_metric
-    for meets, color, label in (
-        (True, _TRIAL, "meets the goal"),
-        (False, "white", "misses the goal"),
-    ):
+    kinds = ((True, _TRIAL, "meets the goal"), (False, "white", "misses the goal"))
+    for meets, color, label in kinds:
         outcomes = [
             trial.outcome
             for trial in result.trials

@@ -73,7 +73,7 @@ def search(
 
     Raises:
         UserError: Optuna is missing, the study cannot be opened or is of something else, or the
-            method "level" has neither a loss nor a sparsity as its goal.
+            method "level" has neither a loss nor a sparsity as its goal, or is to stop early.
     """
     require_optuna()
     from deepcompress.training.trial_store import open_study
@@ -97,6 +97,12 @@ def require_optuna() -> None:
 
 def _level_request(request: SearchRequest) -> SearchRequest:
     """A sparsity without a loss is trained once."""
+    if request.early_stop != "none":
+        raise UserError(
+            "the level method bisects by final accuracies, so that no training may end early",
+            "option early_stop",
+            "Remove it, or use method = gradual",
+        )
     trials = request.trials
     if request.goal.max_accuracy_drop is None:
         if request.goal.sparsity is None:

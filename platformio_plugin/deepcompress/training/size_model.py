@@ -129,7 +129,7 @@ def largest_size(request: SearchRequest, trials: Sequence[FinishedTrial]) -> flo
     used = [getattr(trial.outcome, goal.size_metric) for trial in trials]
     nearest = min(range(len(trials)), key=lambda i: abs(math.log(used[i] / budget)))
     trial = trials[nearest]
-    size = budget * size_of(goal, trial.recipe, trial.outcome) / used[nearest]
+    size: float = budget * size_of(goal, trial.recipe, trial.outcome) / used[nearest]
     # A training keeps to the bytes or cycles of its recipe. The bytes of a sparsity may vary.
     size = 0.98 * size if goal.size == "sparsity" else min(size, budget)
     return max(low, min(high, size))
