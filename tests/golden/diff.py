@@ -53,6 +53,11 @@ class Change:
         return None not in (self.before, self.after) and self.after > self.before
 
 
+def of_networks(golden: store.Golden, names: Sequence[str]) -> store.Golden:
+    """The cases of these networks, or all where none is named."""
+    return {case: texts for case, texts in golden.items() if not names or case.network in names}
+
+
 def checkout(root: Path, base: str, folder: Path) -> Side:
     """The golden files and the library of a revision.
 
@@ -146,23 +151,34 @@ def code_changes(before: Side, after: Side, scratch: Path) -> list[Change]:
     if pairs and not shutil.which("arm-none-eabi-gcc"):
         raise SystemExit("arm-none-eabi-gcc not found; see `make setup`")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sources = [source for pair in pairs for source in (pair.before, pair.after)]
-        keys = dict(zip(sources, pool.map(measure.preprocessed, sources), strict=True))
-        others = [pair for pair in pairs if keys[pair.before] != keys[pair.after]]
-        unique = {
-            keys[source]: (source, pair.case.network != RUNTIME)
-            for pair in others
-            for source in (pair.before, pair.after)
-        }
-        works = [
-            (source, scratch / "objects" / key, infers) for key, (source, infers) in unique.items()
-        ]
-        measured = pool.map(lambda w: measure.measure(w[0], w[1], infers=w[2]), works)
-        found = dict(zip(unique, measured, strict=True))
+        keys = _in_parallel(pool, measure.preprocessed, _sources(pairs))
+        pairs = [pair for pair in pairs if keys[pair.before] != keys[pair.after]]
+        # What is the same to the compiler, whichever case it is of, is measured once.
+        source_of = {keys[source]: source for source in _sources(pairs)}
+        found = _in_parallel(
+            pool, lambda key: measure.compiled(source_of[key], scratch / key), source_of
+        )
+        pairs = [p for p in pairs if found[keys[p.before]] != found[keys[p.after]]]
+        timed = [keys[source] for source in _sources(p for p in pairs if p.case.network != RUNTIME)]
+        found |= _in_parallel(
+            pool,
+            lambda key: measure.with_inference(found[key], source_of[key], scratch / key),
+            dict.fromkeys(timed),
+        )
     changes = report_changes(before.golden, after.golden)
-    for pair in others:
+    for pair in pairs:
         changes += function_changes(pair.case, found[keys[pair.before]], found[keys[pair.after]])
     return changes
+
+
+def _in_parallel(pool: ThreadPoolExecutor, work: Callable, items: Iterable) -> dict:
+    """What the work makes of each item, by item."""
+    items = list(items)
+    return dict(zip(items, pool.map(work, items), strict=True))
+
+
+def _sources(pairs: Iterable[_Pair]) -> list[Source]:
+    return [source for pair in pairs for source in (pair.before, pair.after)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from deepcompress import compile as compiler
 from deepcompress.options import Options, Target
-from deepcompress.profile import Profile, profile
+from deepcompress.profiler.profile import Profile, profile
 from golden.cases import CPUS, Case
 from golden.networks import NETWORKS, Made, Network, make
 

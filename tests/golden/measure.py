@@ -100,31 +100,35 @@ def preprocessed(source: Source) -> str:
     return hashlib.sha256(f"{source.cpu}\n{text}".encode()).hexdigest()
 
 
-def measure(source: Source, out: Path, *, infers: bool) -> Measured:
-    """Compiles a source by itself, and runs its inference if it `infers` and the CPU has a timing.
+def compiled(source: Source, out: Path) -> Measured:
+    """The functions of a source that is compiled by itself, without what an inference takes.
 
     Args:
         out: a folder for what is made on the way.
     """
     out.mkdir(parents=True, exist_ok=True)
-    functions = _functions(source, out)
-    if not infers or source.cpu not in _TIMED:
-        return Measured(functions)
+    return Measured(_functions(source, out))
+
+
+def with_inference(measured: Measured, source: Source, out: Path) -> Measured:
+    """The same with cycles and stack of an inference, if the CPU has a timing."""
+    if source.cpu not in _TIMED:
+        return measured
     profiled = _profile(source, out)
     (inference,) = profiled.inferences
     timed = {
         name: replace(function, cycles=profiled.costs[name].own_cycles)
-        for name, function in functions.items()
+        for name, function in measured.functions.items()
         if name in profiled.costs
     }
-    return Measured(functions | timed, inference.cycles, inference.stack_bytes)
+    return Measured({**measured.functions, **timed}, inference.cycles, inference.stack_bytes)
 
 
 def _functions(source: Source, out: Path) -> dict[str, Function]:
-    compiled = out / f"{source.path.stem}.o"
-    _gcc(source, "-fstack-usage", "-c", source.path, "-o", compiled)
-    stack = read_stack(compiled.with_suffix(".su").read_text(encoding="utf-8"))
-    with compiled.open("rb") as file:
+    target = out / f"{source.path.stem}.o"
+    _gcc(source, "-fstack-usage", "-c", source.path, "-o", target)
+    stack = read_stack(target.with_suffix(".su").read_text(encoding="utf-8"))
+    with target.open("rb") as file:
         return {
             name: Function(digest, size, stack.get(name, 0))
             for name, (size, digest) in _code(ELFFile(file)).items()

@@ -13,7 +13,7 @@ import numpy as np
 from deepcompress.data.calibration import Calibration
 from deepcompress.data.training_data import Samples
 from deepcompress.execute.int8_reference import quantize_inputs, run
-from deepcompress.ir.graph import Graph, IntegerGraph
+from deepcompress.ir.graph import Graph, IntegerGraph, WeightedNode
 from deepcompress.options import Options
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
 from deepcompress.pipeline.graph_to_plan import gains_by_narrow, graph_to_plan
@@ -63,12 +63,12 @@ def compile_candidate(graph: Graph, calibration: Calibration, options: Options) 
     _, plan = graph_to_plan(graph, calibration, options)
     layers, without_weights = {}, 0
     for step in plan.steps:
-        weight = step.node.weight
-        if weight is None:
-            without_weights += step.cycles
-        else:
+        if isinstance(step.node, WeightedNode):
+            weight = step.node.weight
             nonzeros = int(np.count_nonzero(weight))
             layers[step.node.name] = CompiledLayer(step.cycles, nonzeros, len(weight))
+        else:
+            without_weights += step.cycles
     return Compiled(
         plan.encoded.integer, layers, without_weights, weights_bytes(plan), flash_bytes(plan)
     )
