@@ -42,7 +42,7 @@ from deepcompress.report.html import html
 from deepcompress.report.summary import flash_bytes, measure_accuracy, summarize
 from deepcompress.report.warnings import warnings_of
 from deepcompress.training.compress_with_data import (
-    Shrunk,
+    CompressionResult,
     compress_with_data,
     samples_as_calibration,
 )
@@ -93,7 +93,7 @@ def compile_model(
     opened = open_model(path, name=name, options=options, clock=clock)
     graph, original, calibration = opened.graph, opened.graph, opened.calibration
     if options.retrain:
-        graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
+        graph = _retrain(opened, options, studies=Path(f"{name}.study"), progress=tell).graph
         clock.stage("retrain")
     graph, original = (as_stream(g, calibration, options) for g in (graph, original))
     _check_labels(labels, graph)
@@ -170,9 +170,9 @@ def open_model(
 
 
 def prune_model(
-    path: Path, output: Path, *, options: Options, say: Callable[[str], None]
-) -> Shrunk:
-    """Retrains a model file to the options' goal; writes the result, and its curve beside it.
+    path: Path, output: Path, *, options: Options, progress: Callable[[str], None]
+) -> CompressionResult:
+    """Retrains a model file to the options' goal; writes it, and its Pareto plot next to it.
 
     Raises:
         UserError: whatever is wrong with the file, the options or the data.
@@ -181,30 +181,30 @@ def prune_model(
     require_matplotlib(curve)
     check_writable(output)
     opened = open_model(path, name="model", options=options, clock=Clock())
-    shrunk = _shrink(opened, options, beside=output.with_suffix(".study"), say=say)
-    save_graph(shrunk.graph, output)
-    draw_curve(shrunk.found, shrunk.baseline, curve)
-    say(f"wrote {output} and {curve.name}")
-    return shrunk
+    result = _compress(opened, options, studies=output.with_suffix(".study"), progress=progress)
+    save_graph(result.graph, output)
+    draw_curve(result.search, result.baseline, curve)
+    progress(f"wrote {output} and {curve.name}")
+    return result
 
 
 def _retrain(
-    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
-) -> Shrunk:
+    opened: Opened, options: Options, *, studies: Path, progress: Callable[[str], None]
+) -> CompressionResult:
     """As a build wants it: a goal that is not met is an error."""
-    shrunk = _shrink(opened, options, beside=beside, say=say)
-    if not shrunk.found.met:
+    result = _compress(opened, options, studies=studies, progress=progress)
+    if not result.search.met:
         raise UserError(
-            shrunk.found.shortfall,
+            result.search.shortfall,
             f"model {opened.graph.name}",
             "Relax the goal, or allow more trials or epochs: what was tried is kept",
         )
-    return shrunk
+    return result
 
 
-def _shrink(
-    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
-) -> Shrunk:
+def _compress(
+    opened: Opened, options: Options, *, studies: Path, progress: Callable[[str], None]
+) -> CompressionResult:
     graph = replace(opened.graph, ranges={})  # of other weights than those that it will have
     if len(graph.inputs) + len(graph.outputs) > 2:
         raise UserError(
@@ -223,8 +223,8 @@ def _shrink(
         opened.samples,
         options,
         calibration=opened.calibration,
-        beside=beside,
-        say=say,
+        studies=studies,
+        progress=progress,
     )
 
 
