@@ -1,64 +1,92 @@
-# Tasks of a contributor. Each does its own set-up; `make help` lists them.
+# The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast lint types coverage-floor format hooks golden diff-c docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
+COVERAGE := build/coverage
 C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## prepare the tools: Debian packages, .venv, PlatformIO core folder
+setup: ## install what is needed: Debian packages, .venv, PlatformIO core folder
 	@python3 tools/setup.py
 
-demo: setup ## LeNet-5 reads handwritten digits on a virtual Cortex-M4
+demo: setup ## run LeNet-5 on handwritten digits on a virtual Cortex-M4
 	@PYTHONUNBUFFERED=1 $(PYTHON) examples/lenet5_mnist/demo.py
 
-test: setup ## all tests
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup
+# Each part runs even if one before it fails, so that one run shows everything.
+test: setup ## what CI runs: lint, types, all tests, and that coverage has not fallen; 20 minutes
+	@$(MAKE) --no-print-directory --keep-going lint types covered-tests
+
+test-fast: setup ## the tests that take less than two minutes together
+	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup -m "not slow"
+
+.PHONY: covered-tests
+covered-tests: setup
+	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	@DEEPCOMPRESS_C_COVERAGE=$(CURDIR)/$(COVERAGE) \
+		$(PYTHON) -m pytest -n 2 --dist loadgroup --cov --cov-report=
+	@$(PYTHON) tools/coverage.py
+
+coverage-floor: ## lets coverage not fall below what the last `make test` measured
+	@$(PYTHON) tools/coverage.py --update
 
 SECONDS := 600
 SEED := 0
-fuzz: setup ## random networks, ten minutes or SECONDS=60 of them: C against the reference
+fuzz: setup ## compare the C of random networks with the reference, for SECONDS=600
 	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
-lint: setup ## ruff and clang-format, nothing is changed
+golden: setup ## the golden files, tests/golden/expected, generated again; read the git diff
+	@$(PYTHON) tools/update_golden.py
+
+BASE := HEAD
+diff-c: setup ## what the working tree does to the golden networks' C, code, stack and cycles; BASE=revision NETWORKS=names
+	@$(PYTHON) tools/diff_c.py --base $(BASE) $(NETWORKS)
+
+lint: setup ## ruff and clang-format; changes nothing
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@.venv/bin/clang-format --dry-run -Werror $(C_FILES)
 
-format: setup ## ruff and clang-format, in place
+types: setup ## mypy, strict
+	@$(PYTHON) -m mypy
+
+format: setup ## format all files by ruff and clang-format
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 	@.venv/bin/clang-format -i $(C_FILES)
 
-docs: setup ## the pages that are written by the code
+hooks: setup ## run lint, types and a check of the subject before each commit: .git/hooks
+	@$(PYTHON) -m pre_commit install --hook-type pre-commit --hook-type commit-msg
+
+docs: setup ## write the pages that come from the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
 	@$(PYTHON) -m deepcompress operators > docs/operators.md
 	@$(PYTHON) -m deepcompress options --kconfig > zephyr/Kconfig
 	@$(PYTHON) tools/forward.py
 
-results: setup ## the tables of README.md, measured anew
+results: setup ## measure the tables of README.md again
 	@$(PYTHON) benchmarks/lenet5.py
 
-bench: setup ## our kernels and those of others, side by side in one simulator: speed
+bench: setup ## compare the speed of our kernels with other libraries in one simulator
 	@$(PYTHON) benchmarks/speed.py
 
-networks: setup ## whole networks people have: flash, RAM, cycles, int8 against float: docs/networks.md
+networks: setup ## measure common networks: flash, RAM, cycles, accuracy: docs/networks.md
 	@$(PYTHON) benchmarks/networks.py
 
-table-lenet5: setup ## the paper's comparison: LeNet-5 in as few bytes as its accuracy allows
+table-lenet5: setup ## measure the paper's comparison: the smallest LeNet-5 for its accuracy
 	@$(PYTHON) benchmarks/lenet5_size.py
 
-prune-lenet5: setup ## the same, its models pruned anew first: about an hour
+prune-lenet5: setup ## prune those models again, then measure: about an hour
 	@$(PYTHON) benchmarks/lenet5_size.py --prune
 
-table-fashion: setup ## a network the search was not made on: trained, pruned, measured; about an hour
+table-fashion: setup ## train, prune and measure a network the search was not tuned on; an hour
 	@$(PYTHON) benchmarks/fashion.py
 
-boards: setup ## the example for every board and framework that can be built here: docs/boards.md
+boards: setup ## build the example for every board and framework possible here: docs/boards.md
 	@$(PYTHON) benchmarks/boards.py
 
-clean: ## all that was built, not the tools
-	@rm -rf build out .pytest_cache .hypothesis .ruff_cache
+clean: ## remove all build results, but not the tools
+	@rm -rf build out .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find . -name .pio -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -2,10 +2,10 @@
 
     make boards         # builds all of it, writes benchmarks/results/boards.json and docs/boards.md
 
-Flash and RAM are of the whole firmware, with its eleven images of 1 KB. What cannot be built on
-this machine says why, and counts as nothing: PlatformIO's packages for real boards come from its
-registry, a Zephyr tree is looked for in $ZEPHYR_BASE. A folder of packages other than this
-checkout's may be named in $PLATFORMIO_CORE_DIR.
+Flash and RAM are those of the whole firmware, including eleven images of 1 KB. For builds that are
+not possible on this machine, the table shows the reason; they count as neither success nor failure.
+PlatformIO's packages for real boards come from its registry; $ZEPHYR_BASE names a Zephyr tree;
+$PLATFORMIO_CORE_DIR may name another folder of packages than this checkout's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from deepcompress.compile import compile_model  # noqa: E402
 from deepcompress.options import Target, parse  # noqa: E402
 from readme import replace_part  # noqa: E402
 
-IMAGES = 20  # through each board that QEMU has
+IMAGES = 20  # run on each virtual board
 REAL = [board.name for board in bare_boards.BOARDS]
 VIRTUAL = [f"virtual_{cpu}" for cpu in ("m0", "m3", "m4", "m7", "m33", "m55", "stm32f405")]
 
@@ -48,7 +48,7 @@ PLATFORMIO = {
     "bluepill_f103c8_cube": ("bluepill_f103c8", "STM32Cube"),
     "bluepill_f103c8_cmsis": ("bluepill_f103c8", "CMSIS"),
 }
-# Board -> what Zephyr 3 calls it.
+# Board -> its name in Zephyr 3.
 ZEPHYR = {
     "nucleo_f446re": "nucleo_f446re",
     "bluepill_f103c8": "stm32_min_dev_blue",
@@ -61,23 +61,23 @@ ZEPHYR = {
     "mps2_an385": "mps2_an385",
 }
 FRAMEWORKS = ("none", "Arduino", "STM32Cube", "CMSIS", "mbed", "Zephyr")
-# What a package manager says that has no network.
+# Messages of a package manager without a network.
 UNREACHABLE = r"HTTPClientError|InternetConnectionError|UnknownPackageError|Could not find the pack"
 
 BUILDS, RUNS, FAILS, ABSENT = "builds", "runs, scores as the reference", "FAILS", "not built here"
 
 
 class NotHere(Exception):
-    """This machine lacks what the build needs; the text is what."""
+    """This machine lacks something that the build needs; the text names it."""
 
 
 class Failed(Exception):
-    """The build failed; the text is its last words."""
+    """The build failed; the text is the end of its output."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """Bytes of a whole firmware, and of the board."""
+    """Flash and RAM of a whole firmware and of its board, in bytes."""
 
     flash: int
     flash_limit: int
@@ -87,7 +87,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Cell:
-    """A board with a framework; `why` is for those that do not build."""
+    """A board with a framework; `why` is the reason if it does not build."""
 
     board: str
     framework: str
@@ -98,7 +98,7 @@ class Cell:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Builds the LeNet-5 example for every board.")
-    parser.add_argument("--only", default="", help="a word in the name of the board or framework")
+    parser.add_argument("--only", default="", help="a part of the name of the board or framework")
     only = parser.parse_args().only
     cells = []
     for cell in every_cell(only):
@@ -112,7 +112,7 @@ def main() -> int:
 
 
 def every_cell(only: str) -> Iterator[Cell]:
-    """Each board and framework that is asked for, built."""
+    """Builds each requested board and framework."""
     builds = [
         *((*where, lambda env=env: build_platformio(env)) for env, where in PLATFORMIO.items()),
         *((b.name, "none", lambda b=b: build_bare(b)) for b in bare_boards.BOARDS),
@@ -131,7 +131,7 @@ def every_cell(only: str) -> Iterator[Cell]:
 
 
 def build_platformio(environment: str) -> tuple[str, Use]:
-    """An environment of the example; a virtual board runs some images too."""
+    """Builds an environment of the example; a virtual board also runs some images."""
     core = os.environ.get("PLATFORMIO_CORE_DIR", str(ROOT / ".tools" / "platformio"))
     command = [sys.executable, "-m", "platformio", "run", "-d", EXAMPLE, "-e", environment]
     done = subprocess.run(
@@ -175,7 +175,7 @@ def run_images(environment: str) -> str:
 
 
 def build_bare(board: bare_boards.Board) -> tuple[str, Use]:
-    """The example's network and bare.cpp, by the board's flags alone."""
+    """Builds the example's network and bare.cpp with the board's flags, without a framework."""
     options = evaluate.compiler_options() | evaluate.compiler_options(f"env:{board.name}")
     model = Path(options.pop("model"))
     target = Target(board.core, board.flash, board.ram)
@@ -192,7 +192,7 @@ def build_bare(board: bare_boards.Board) -> tuple[str, Use]:
 
 
 def build_zephyr(board: str) -> tuple[str, Use]:
-    """The module's sample, on the tree in $ZEPHYR_BASE."""
+    """Builds the module's sample with the tree in $ZEPHYR_BASE."""
     if not os.environ.get("ZEPHYR_BASE"):
         raise NotHere("needs a Zephyr tree in $ZEPHYR_BASE")
     sample = ROOT / "zephyr" / "samples" / "lenet5"
@@ -217,7 +217,7 @@ def two_numbers(pattern: str, said: str) -> tuple[int, int]:
 
 
 def region_of(region: str, said: str) -> tuple[int, int]:
-    """Used and whole bytes of a memory region, from the linker's `FLASH: 55934 B  512 KB`."""
+    """Used and total bytes of a memory region, from the linker's `FLASH: 55934 B  512 KB`."""
     found = re.search(rf"{region}: +(\d+) (\w+) +(\d+) (\w+)", said)
     if found is None:
         raise Failed(f"the build did not say how much {region} it takes")
@@ -226,7 +226,7 @@ def region_of(region: str, said: str) -> tuple[int, int]:
 
 
 def line(cell: Cell) -> str:
-    """A row of the terminal."""
+    """One line of the terminal's output."""
     memory = ""
     if cell.use:
         memory = (
@@ -237,7 +237,7 @@ def line(cell: Cell) -> str:
 
 
 def table(cells: list[Cell]) -> str:
-    """A row a board, a column a framework: flash / RAM, or why not."""
+    """One row per board, one column per framework: flash / RAM, or the reason why not."""
     at = {(cell.board, cell.framework): cell for cell in cells}
     rows = [["board", *FRAMEWORKS], ["---"] + len(FRAMEWORKS) * ["---:"]]
     for board in dict.fromkeys(cell.board for cell in cells):
@@ -246,9 +246,9 @@ def table(cells: list[Cell]) -> str:
         rows.append([board + limits, *(in_table(at.get((board, f))) for f in FRAMEWORKS)])
     missing = sorted({f"{cell.framework}: {cell.why}" for cell in cells if cell.result == ABSENT})
     note = (
-        "Bytes of flash / RAM of the whole firmware, of which 11,300 are images; the board's KB in "
-        "brackets. Virtual boards run, and their scores are the reference's. An empty cell was not "
-        "tried."
+        "Bytes of flash / RAM of the whole firmware, of which 11,300 bytes are images; in "
+        "brackets, the board's KB. The virtual boards also ran, and their scores equal the "
+        "reference's. Empty cells were not tried."
     )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", note, *(f"Not built here: {why}." for why in missing)])

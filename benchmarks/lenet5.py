@@ -1,9 +1,9 @@
-"""LeNet-5 in float, in int8, and pruned: size, memory, cycles, accuracy of the same firmware.
+"""Size, memory, cycles and accuracy of LeNet-5 in float, in int8, and pruned.
 
     make results        # builds all of it, writes benchmarks/results/lenet5.json and README.md
 
-Flash and RAM are of the linked Cortex-M4 firmware, cycles are modelled (zero wait states), accuracy
-is of all 10,000 test images through the generated C.
+Flash and RAM are those of the linked Cortex-M4 firmware, cycles are modelled (zero wait states),
+accuracy is that of the generated C on all 10,000 test images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import evaluate  # noqa: E402
 from measure import measure  # noqa: E402
 from readme import replace_part  # noqa: E402
 
-# What a row is called -> the environment of the board, that of the PC, its change of options.
+# Row name -> the board's environment, the PC's environment, changed options.
 BUILDS = {
     "float, plain C loops": ("virtual_m4_float", "native_float", None),
     "int8, nothing pruned": ("virtual_m4_dense", "native_dense", {"sparsity": "none"}),
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def measure_build(name: str, board: str, pc: str, changes: dict[str, str] | None) -> dict:
-    """One row: a network built for the board, measured, and run on the PC over the test set."""
+    """One row: builds a network for the board, measures it, runs it on the PC over the test set."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     evaluate.build(board)
     evaluate.build(pc)
@@ -56,7 +56,7 @@ def measure_build(name: str, board: str, pc: str, changes: dict[str, str] | None
 
 
 def weights(changes: dict[str, str] | None) -> dict[str, int]:
-    """Non-zero weights, bytes of all parameters; of the float network where `changes` is None."""
+    """Non-zero weights and bytes of all parameters; of the float network if `changes` is None."""
     facts = evaluate.compile_network(**(changes or {})).report
     if changes is None:
         return {
@@ -70,9 +70,9 @@ def weights(changes: dict[str, str] | None) -> dict[str, int]:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows in Markdown, each with how many times better than the first it is."""
+    """The rows in Markdown, each with its ratio to the first."""
     heads = ["LeNet-5 on MNIST, Cortex-M4", "weights", "parameters", "flash", "RAM"]
-    lines = [[*heads, "cycles an image", "accuracy"], ["---"] + 6 * ["---:"]]
+    lines = [[*heads, "cycles per image", "accuracy"], ["---"] + 6 * ["---:"]]
     for row in rows:
         times = {
             key: rows[0][key] / row[key] for key in ("parameter_bytes", "flash_bytes", "cycles")
@@ -89,9 +89,9 @@ def table(rows: list[dict]) -> str:
             ]
         )
     note = (
-        "Flash is the network's code and constants, RAM its arena and stack, in the linked "
-        "firmware; cycles are modelled, accuracy is of all 10,000 test images through the "
-        "generated C."
+        "Flash is the code and constants of the network, RAM its arena and stack, in the linked "
+        "firmware. Cycles are modelled. Accuracy is that of the generated C on all 10,000 test "
+        "images."
     )
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
 

@@ -1,11 +1,12 @@
 """The paper's comparison: LeNet-5 on MNIST in as few bytes as its accuracy allows.
 
     make table-lenet5       # measures the pruned models of examples/lenet5_mnist/models
-    make prune-lenet5       # makes them anew first; an interrupted run goes on where it was
+    make prune-lenet5       # prunes them again first; an interrupted run continues
 
-Parameter bytes are all that the network keeps in flash beside code: weights, indices, biases,
-scales, tables. Flash and RAM are the network's in the linked Cortex-M4 firmware. Accuracy is of all
-10,000 test images, which no search has seen: in float by torch, in int8 by the generated C.
+Parameter bytes are all that the network stores in flash except code: weights, indices, biases,
+scales, tables. Flash and RAM are those of the network in the linked Cortex-M4 firmware. Accuracy is
+measured on all 10,000 test images, which no search has seen: float by torch, int8 by the generated
+C.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from deepcompress.execute.float_torch import forward_numpy  # noqa: E402
 from measure import measure  # noqa: E402
 from readme import paragraph, replace_part  # noqa: E402
 
-# The pruned models, each with what `deepcompress prune` is asked for.
+# The pruned models, each with the options of `deepcompress prune`.
 PRUNED = {
     "level": {
         "method": "level",
@@ -42,7 +43,7 @@ PRUNED = {
     "150x": {"parameter_budget": "1645", "encoding": "huffman", "epochs": "60"},
     "fast": {"cycle_budget": "139000", "optimize": "speed", "epochs": "20"},
 }
-# What a row is called -> the ending of its environments in platformio.ini.
+# Row name -> the ending of its environments in platformio.ini.
 ROWS = {
     "float, plain C loops": "float",
     "level pruning and delta encoding, after the paper": "level",
@@ -53,18 +54,18 @@ ROWS = {
 
 
 NOTE = """\
-Parameters are all the bytes beside code; flash, RAM and modelled cycles are the network's in the
-linked Cortex-M4 firmware. Accuracy is of all 10,000 test images: float by torch, int8 by the
-generated C. Each search decided on 5,000 images held out of the training, and the test set was
-run once, at the end. The second row is the method of the paper (arXiv 2103.15972) with its
-tolerated loss of 1 point. `make prune-lenet5` makes the networks anew, `make table-lenet5`
-measures them. Per layer: zeros, encoding, bytes of weights with tables, and in brackets their
+Parameters are all bytes except code. Flash, RAM and modelled cycles are those of the network in
+the linked Cortex-M4 firmware. Accuracy is measured on all 10,000 test images: float by torch, int8
+by the generated C. Each search decided on 5,000 images held out of the training set; the test set
+was used once, at the end. The second row is the method of the paper (arXiv 2103.15972), with its
+tolerated loss of 1 point. `make prune-lenet5` prunes the networks again, `make table-lenet5`
+measures them. Below, per layer: zeros, encoding, bytes of weights with tables, in brackets their
 order-0 entropy."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="LeNet-5 in as few bytes as possible.")
-    parser.add_argument("--prune", action="store_true", help="make the pruned models anew first")
+    parser.add_argument("--prune", action="store_true", help="prune the models again first")
     if parser.parse_args().prune:
         for name, options in PRUNED.items():
             prune(name, options)
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def prune(name: str, options: dict[str, str]) -> None:
-    """What a user would type, in the example's folder."""
+    """Runs the command that a user would type in the example's folder."""
     mnist.fetch(EXAMPLE / "data" / "mnist")
     given = {key: evaluate.compiler_options()[key] for key in ("input_mean", "input_std")}
     given |= {"data": "train.py:batches", "calibration": "data/calibration.npz", "optimize": "size"}
@@ -84,7 +85,7 @@ def prune(name: str, options: dict[str, str]) -> None:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in (given | options).items()]
     output = f"models/lenet5_{name}.pt"
     command = [sys.executable, "-m", "deepcompress", "prune", "models/lenet5.pt", "-o", output]
-    # One thread sums in one order, so that the result is the same each time.
+    # A single thread always sums in the same order, so that the result is reproducible.
     threads = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, f"--study={study}", *flags], cwd=EXAMPLE, env=threads)
     if done.returncode:
@@ -92,7 +93,7 @@ def prune(name: str, options: dict[str, str]) -> None:
 
 
 def measure_row(name: str, ending: str) -> dict:
-    """One row: a network built for the board, measured, and run on the PC over the test set."""
+    """One row: builds a network for the board, measures it, runs it on the PC over the test set."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     board, pc = f"virtual_m4_{ending}", f"native_{ending}"
     evaluate.build(board)
@@ -112,7 +113,7 @@ def measure_row(name: str, ending: str) -> dict:
 
 
 def facts_of(board: str, images: object, labels: object) -> dict:
-    """What the compiler says of an environment's network; of the float one, its plain sizes."""
+    """The compiler's report of an environment's network; of the float one, its plain sizes."""
     is_float = board.endswith("_float")
     changes = {"sparsity": "none"} if is_float else evaluate.compiler_options(f"env:{board}")
     compiled = evaluate.compile_network(**changes)
@@ -139,7 +140,7 @@ def layer_facts(layer: dict) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows in Markdown, each with how many times smaller than the first it is."""
+    """The rows in Markdown, each with its ratio to the first."""
     heads = ["LeNet-5 on MNIST", "weights", "parameters", "flash", "RAM", "cycles"]
     lines = [[*heads, "float", "int8"], ["---"] + 7 * ["---:"]]
     for row in rows:
@@ -161,7 +162,7 @@ def table(rows: list[dict]) -> str:
 
 
 def layers_table(rows: list[dict]) -> str:
-    """Each layer's zeros among its original weights, encoding, and bytes beside their bound."""
+    """For each layer: share of zeros among its original weights, encoding, bytes and entropy."""
     full = {layer["name"]: layer["weights"] for layer in original_layers()}
     compressed = [row for row in rows if row["layers"]]
     lines = [["layer"]]

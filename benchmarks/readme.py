@@ -1,4 +1,4 @@
-"""The parts of README.md, and of pages like it, that commands write."""
+"""Writes the generated parts of README.md and of pages in docs/."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def replace_part(name: str, text: str, *, page: Path = README) -> None:
-    """Puts a text between the marks of a part, which the page has once.
+    """Replaces the text between the two markers of a part. Raises ValueError if they are missing.
 
-    The first mark says what writes it: <!-- results: written by a command -->.
+    The first marker reads <!-- results: written by a command -->.
     """
     content = page.read_text()
     begin = re.search(rf"<!-- {name}: written by [^>]* -->", content)
@@ -24,5 +24,7 @@ def replace_part(name: str, text: str, *, page: Path = README) -> None:
 
 
 def paragraph(text: str) -> str:
-    """A text in lines as long as the page's others."""
-    return textwrap.fill(text, 125, break_long_words=False, break_on_hyphens=False)
+    """A text wrapped at the page's line length, never inside a code span."""
+    text = re.sub("`[^`]*`", lambda span: span[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(text, 132, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")

@@ -1,4 +1,4 @@
-"""The rows of the speed benchmark as a person reads them: on the terminal, and in README.md."""
+"""Prints the rows of the speed benchmark: on the terminal, and as the tables of README.md."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
-Modelled cycles (zero wait states) of C compiled by gcc -O2; in brackets as a multiple of those of
-CMSIS-NN, {reference}. Ours with `optimize = speed`; code is all functions that are linked for the
-network. The layers are of MLPerf Tiny's networks, with ReLU and random weights pruned by magnitude.
-"Sparse wins from": the sparsity from which it takes fewer cycles than our dense kernel
-([curves](docs/speed.png)). "MVE / DSP": instructions of our dense kernels on Cortex-M55 and M33.
-Unlu's and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
-`examples/lenet5_mnist/float` and `benchmarks/peers`. All answers are checked, ours bit for bit.
-`make bench` measures anew."""
+Modelled cycles (zero wait states) of C compiled by gcc -O2; in brackets, the ratio to CMSIS-NN,
+{reference}. Ours use `optimize = speed`. Code: all functions linked for the network. The layers are
+from MLPerf Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins from":
+the sparsity above which the sparse kernel takes fewer cycles than our dense one
+([curves](docs/speed.png)). "MVE / DSP": the ratio of our dense kernels' instructions on Cortex-M55
+and M33. Unlu's and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
+`examples/lenet5_mnist/float` and `benchmarks/peers`. All outputs are checked; ours are bit-exact.
+`make bench` repeats the measurement."""
 RELEASE_ONLY = "release 4.0.0 as PyPI's bakenn has it"
 FASTER = "the faster of release 4.0.0 and main of July 2026 (99f736a6)"
 
@@ -39,13 +39,13 @@ def find(rows: Sequence[Row], implementation: str, workload: str, cpu: str = CPU
 
 
 def reference(rows: Sequence[Row], workload: str, cpu: str = CPU) -> Row | None:
-    """The row that others are compared with: CMSIS-NN's faster one."""
+    """The row that others are compared with: the faster version of CMSIS-NN."""
     found = [row for name in REFERENCES if (row := find(rows, name, workload, cpu))]
     return min(found, key=cost, default=None)
 
 
 def cost(row: Row) -> int:
-    """Cycles; instructions on a CPU of which these are not known."""
+    """Cycles, or instructions on a CPU whose cycles are not known."""
     return row.instructions if row.cycles is None else row.cycles
 
 
@@ -58,7 +58,7 @@ def sparse_name(sparsity: float) -> str:
 
 
 def sparse_curve(rows: Sequence[Row], shape: str) -> list[Row]:
-    """A layer at all sparsities, its weights encoded as the compiler does at 80%; sparsest last."""
+    """A layer at all sparsities, in the encoding selected at 80%; sparsest last."""
     chosen = find(rows, sparse_name(0.8), shape)
     points = [r for r in rows if r.workload == shape and r.sparsity is not None]
     points = [r for r in points if chosen and r.encoding == chosen.encoding]
@@ -66,8 +66,10 @@ def sparse_curve(rows: Sequence[Row], shape: str) -> list[Row]:
 
 
 def crossover(curve: Sequence[Row], dense: Row) -> float | None:
-    """The sparsity from which on sparse is faster; the least measured where it always is, None
-    where it never is. Between two points cycles follow a straight line."""
+    """The sparsity above which sparse is faster, by linear interpolation between two points.
+
+    The least measured sparsity if sparse is always faster, None if it never is.
+    """
     above = None
     for row in reversed(curve):
         if row.cycles >= dense.cycles:
@@ -84,7 +86,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def shape_ratios(rows: Sequence[Row], implementation: str) -> list[float]:
-    """Of each layer that both have: cycles against those of the reference."""
+    """The ratio of cycles to those of the reference, for each layer that both have."""
     ratios = (ratio(find(rows, implementation, s), reference(rows, s)) for s in SHAPES)
     return [value for value in ratios if value is not None]
 
@@ -178,7 +180,7 @@ def layers_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def mve_share(rows: Sequence[Row], shape: str) -> float:
-    """Instructions of our dense kernel with MVE against those with the DSP extension alone."""
+    """The ratio of instructions of our dense kernel: with MVE to with the DSP extension."""
     mve, dsp = (find(rows, DENSE, shape, cpu) for cpu in MVE_AND_DSP)
     return mve.instructions / dsp.instructions
 
@@ -191,7 +193,7 @@ def sparsity_text(reached: float | None, rows: Sequence[Row], shape: str) -> str
 
 
 def cpus_table(rows: Sequence[Row]) -> list[list[str]]:
-    """LeNet-5 on each CPU; the sparse ones also against our own dense one."""
+    """LeNet-5 on each CPU."""
     names = ("float, Unlu's loops", DENSE, sparse_name(0.8), FAST)
     heads = ["LeNet-5, cycles", "CMSIS-NN", "float", "ours, dense", "80% sparse", "pruned further"]
     lines = [heads]

@@ -1,4 +1,4 @@
-"""What the examples' READMEs say of their firmware: built, measured, and written between marks."""
+"""Builds and measures the examples' firmware, and writes the tables of their READMEs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from readme import replace_part  # noqa: E402
 
 
 def write_part(project: Path, text: str, *, part: str = "results") -> None:
-    """Into the project's README.md; prints it, too."""
+    """Writes a text to a part of the project's README.md, and prints it."""
     replace_part(part, text, page=project / "README.md")
     print(text)
 
@@ -32,11 +32,11 @@ def build(project: Path, environment: str) -> None:
 
 
 def needs(project: Path, environment: str, *, model: str, function: str) -> str:
-    """Three columns of a table, of the linked firmware: flash, RAM, modelled cycles.
+    """Three columns of a table: flash, RAM and modelled cycles of the linked firmware.
 
     Args:
         model: the network's name in C.
-        function: of it, whose calls are measured.
+        function: the function of the network whose calls are measured.
     """
     build(project, environment)
     folder = project / ".pio/build" / environment

@@ -15,6 +15,15 @@ LIBRARY = Path(pio_lib_builder.path)
 sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
 sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
+from deepcompress.build import complaint_about_python
+
+complaint = complaint_about_python(sys.version_info)
+if complaint:
+    if any(key.startswith("custom_deepcompress_") for key in dict(env.GetProjectOptions())):
+        sys.stderr.write("\n" + complaint + "\n\n")
+        env.Exit(1)
+    Return()  # ends this script; the imports below would fail
+
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import PREFIX, misspelt_prefixes, read_models
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile, timed

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import c_coverage
 import pytest
 from hypothesis import settings
 
@@ -20,6 +21,10 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 collect_ignore = ["firmware"]  # PlatformIO's tests, not pytest's
+
+
+def pytest_sessionfinish() -> None:
+    c_coverage.write()
 
 
 @pytest.fixture(scope="session")

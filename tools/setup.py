@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,13 @@ ARM_LIBRARIES = {
 }
 PYTHON_MODULES = {"ensurepip": "python3-venv"}
 
+sys.path.insert(0, str(ROOT / "platformio_plugin"))
+from deepcompress.build import OLDEST_PYTHON  # noqa: E402 - needs the path
+
+# The Debian release that has Python `OLDEST_PYTHON`, and the servers that have had it.
+OLDEST_SUITE = "bullseye"
+SERVERS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
+
 
 def main() -> int:
     """Each step in order. 0, or 1 after a paragraph that says what to do."""
@@ -46,6 +54,7 @@ def main() -> int:
         return 0
     if not (install_python_packages() and install_platformio_core()):
         return 1
+    install_oldest_python()
     STAMP.write_text(fingerprint())
     tell("done")
     return 0
@@ -150,6 +159,56 @@ def install_platformio_core() -> bool:
     # PlatformIO's very first start prints a page of greetings: let that be now, and unseen.
     subprocess.run([ROOT / "tools" / "pio", "settings", "get"], capture_output=True)
     return True
+
+
+def install_oldest_python() -> bool:
+    """Unpacks the oldest supported Python from an older Debian into .tools; nothing is installed.
+
+    False, after a line that says why, where that cannot be done: one group of tests is skipped.
+    """
+    python = f"python{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"
+    folder = TOOLS / python
+    if runs(python) or (folder / "usr" / "bin" / python).exists():
+        return True
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        tell(f"{python} not found: the tests of the oldest supported Python are skipped")
+        return False
+    tell(f"{python} of Debian {OLDEST_SUITE} into .tools/{python}, for tests")
+    packages = [f"{python}-minimal", f"lib{python}-minimal", f"lib{python}-stdlib"]
+    with tempfile.TemporaryDirectory() as temporary:
+        if not any(download_debian(packages, server, Path(temporary)) for server in SERVERS):
+            tell(f"{python} could not be downloaded: its tests are skipped")
+            return False
+        for package in Path(temporary).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    return True
+
+
+def runs(python: str) -> bool:
+    """Whether a Python of this name starts; pyenv has scripts of such names that only fail."""
+    found = shutil.which(python)
+    return bool(found) and not subprocess.run([found, "-c", ""], capture_output=True).returncode
+
+
+def download_debian(packages: list[str], server: str, folder: Path) -> bool:
+    """Downloads packages of `OLDEST_SUITE` into a folder, by an apt with lists of its own."""
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    sources = folder / "sources.list"
+    sources.write_text(f"deb [signed-by={keys}] {server} {OLDEST_SUITE} main\n")
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    settings = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "APT::Sandbox::User": "root",
+    }
+    apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in settings.items())]
+    return all(
+        subprocess.run([*apt, *command], cwd=folder, stdin=subprocess.DEVNULL).returncode == 0
+        for command in (["update"], ["download", *packages])
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Zephyr's face: one model of deepcompress_model() becomes C in the build folder.
+"""Compiles one model of deepcompress_model() to C in the build folder of a Zephyr application.
 
-West's Python runs this, which need not have torch: standard library only. Writes a depfile too, so
-that the build tool runs it again when, and only when, something that decides the result changes.
+West's Python runs this; see deepcompress/build/__init__.py for what it may import. Also writes a
+depfile: the build tool runs this again if and only if a file that decides the result has changed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platformio_plugin"))
+
+from deepcompress.build import complaint_about_python
+
+if complaint_about_python(sys.version_info):
+    sys.exit(complaint_about_python(sys.version_info))
 
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import Model

@@ -1,9 +1,9 @@
-"""Puts test digits into frames as a camera sees them, and has the firmware read those.
+"""Renders test digits into camera frames and runs the firmware on them.
 
     python camera.py       # writes the sentence in README.md
 
-There is no camera here: the frames are made of MNIST's images, at any place in the middle of the
-frame, two to four times as large, as dark ink on paper that is lit unevenly, a little blurred,
+The frames do not come from a camera. They are computed from MNIST's images: enlarged two to four
+times, at a random position near the middle, as dark ink on unevenly lit paper, slightly blurred,
 with noise.
 """
 
@@ -34,14 +34,14 @@ def main() -> None:
     right = 100 * float(np.mean(firmware_reads("native_camera", frames_of(images)) == labels))
     alone = evaluate.percent_right(evaluate.reference_scores(images), labels)
     text = (
-        f"Of {FRAMES:,} test digits the firmware reads {right:.1f}% in such frames, and "
-        f"{alone:.1f}% as MNIST's own images."
+        f"The firmware reads {right:.1f}% of {FRAMES:,} test digits correctly in such frames, and "
+        f"{alone:.1f}% of the original MNIST images."
     )
     write_part(HERE, text, part="camera")
 
 
 def frames_of(images: np.ndarray, seed: int = 1) -> np.ndarray:
-    """uint8 [n, HEIGHT, WIDTH] of uint8 images [n, 1, 32, 32]."""
+    """Frames, uint8 [n, HEIGHT, WIDTH], of images, uint8 [n, 1, 32, 32]."""
     random = np.random.default_rng(seed)
     return np.stack([_frame(image[0, 2:30, 2:30], random) for image in images])
 
@@ -62,7 +62,7 @@ def _frame(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def firmware_reads(environment: str, frames: np.ndarray) -> np.ndarray:
-    """What a built firmware reads in each frame, 255 where it finds nothing: uint8 [n]."""
+    """The class that the built firmware finds in each frame, uint8 [n]; 255 if there is none."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "frames.bin").write_bytes(frames.tobytes())
         program = HERE / ".pio/build" / environment / "program"

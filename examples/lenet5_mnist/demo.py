@@ -1,4 +1,4 @@
-"""LeNet-5 reads handwritten digits on a virtual Cortex-M4: built, run, drawn and compared.
+"""Builds LeNet-5 for a virtual Cortex-M4, runs it, draws the digits, and compares it with float.
 
 `make demo` in the folder of DeepCompress runs this.
 """
@@ -33,9 +33,9 @@ def main() -> int:
 
 
 def show_firmware(environment: str) -> None:
-    """Builds and runs the firmware; shows what PlatformIO says, and draws what the firmware reads.
+    """Builds and runs the firmware, prints PlatformIO's output, and draws the digits.
 
-    Raises RuntimeError if it does not build, or reads nothing.
+    Raises RuntimeError if it does not build, or prints no digit.
     """
     ink = ink_of_terminal()
     images, _ = evaluate.test_set()
@@ -82,7 +82,7 @@ def upload(environment: str) -> Iterator[str]:
 
 
 def parse(line: str) -> Reading | None:
-    """What the firmware's line says, or None if it is none of its lines."""
+    """The reading in a line of the firmware's output, or None if the line has another form."""
     match = READING.search(line)
     if not match:
         return None
@@ -91,7 +91,7 @@ def parse(line: str) -> Reading | None:
 
 
 def comparison(has_board: bool) -> str:
-    """The closing table: the float network beside the compressed one."""
+    """The final table, which compares the float network with the compressed one."""
     print("Reading all 10,000 test images with the same C on this PC ...", flush=True)
     evaluate.build(PC)
     images, labels = evaluate.test_set()
@@ -125,7 +125,7 @@ def need_rows(in_float: Needs, compressed: Needs) -> list[list[str]]:
         row("flash, whole firmware", "flash_bytes", "B", "smaller"),
         row("RAM, network's arena", "arena_bytes", "B", "smaller"),
         row("RAM, whole firmware, static", "ram_bytes", "B", "smaller"),
-        row("cycles an image, modelled", "cycles", "  ", "fewer"),
+        row("cycles per image, modelled", "cycles", "  ", "fewer"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Digits in a terminal: the picture, what the network read, and how sure it was of each class."""
+"""Draws digits in a terminal: the image, the class that the network chose, and all scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PICTURE = 20  # width and height of a digit in pixels; MNIST's are drawn in 20 x 20
+PICTURE = 20  # width and height of a digit in pixels; MNIST's digits have 20 x 20
 BAR = 3  # characters
 WIDTH = PICTURE + 2 + BAR
 GAP = "  "
@@ -15,10 +15,10 @@ GAP = "  "
 
 @dataclass(frozen=True)
 class Ink:
-    """How things look.
+    """The characters of a drawing.
 
     Attributes:
-        pixels: a character for two pixels, the upper and the lower, each 0 (black) .. 255.
+        pixels: maps an upper and a lower pixel, each 0 (black) .. 255, to one character.
         levels: characters of a bar, from empty to full.
         right, wrong: marks of one character's width.
     """
@@ -31,7 +31,7 @@ class Ink:
 
 @dataclass(frozen=True)
 class Reading:
-    """One image as the firmware read it; `scores` are real numbers, one a class."""
+    """One image as classified by the firmware; `scores` are real numbers, one per class."""
 
     number: int
     label: int
@@ -40,13 +40,13 @@ class Reading:
 
 
 def draw_row(readings: Sequence[Reading], images: np.ndarray, ink: Ink) -> str:
-    """Readings side by side; images is uint8 [test set, 1, 32, 32]."""
+    """Several readings in one row; images is uint8 [test set, 1, 32, 32]."""
     cells = [draw(reading, images[reading.number, 0], ink) for reading in readings]
     return "\n".join(GAP.join(lines).rstrip() for lines in zip(*cells, strict=True)) + "\n"
 
 
 def draw(reading: Reading, image: np.ndarray, ink: Ink) -> list[str]:
-    """One reading as lines of WIDTH characters: a caption, then the picture beside ten bars."""
+    """One reading as lines of WIDTH characters: a caption, then the image next to ten bars."""
     mark = ink.right if reading.index == reading.label else ink.wrong
     caption = f"{reading.label} read as {reading.index} "
     picture = crop(image)

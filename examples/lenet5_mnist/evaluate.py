@@ -1,10 +1,10 @@
-"""Runs MNIST's test set through the firmware itself, and through the float network in torch.
+"""Runs MNIST's test set through the firmware and through the float network in torch.
 
     python evaluate.py                                  # 10,000 images through the PC's build
     python evaluate.py virtual_m0 virtual_m4 --images 100
 
-The firmware of an environment of platformio.ini is the same generated C, whichever CPU runs it, so
-its int8 scores must equal those of `deepcompress.execute.int8_reference`, bit for bit.
+Each environment of platformio.ini compiles the same generated C, whichever CPU runs it. So its int8
+scores must be bit-exact with `deepcompress.execute.int8_reference`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = 10
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs MNIST's test set through the firmware.")
     parser.add_argument("environments", nargs="*", default=["native"], metavar="environment")
-    parser.add_argument("--images", type=int, default=10_000, help="how many, from the first on")
+    parser.add_argument("--images", type=int, default=10_000, help="how many, from the first")
     arguments = parser.parse_args()
     images, labels = (part[: arguments.images] for part in test_set())
     in_float = float_scores(images)
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def compare(environment: str, scores: np.ndarray, images: np.ndarray) -> tuple[bool, str]:
-    """Whether a firmware's scores are what they must be, and that as words."""
+    """Whether a firmware's scores are correct, and a text that says so."""
     if environment.endswith("_float"):
         distance = float(np.abs(scores - float_scores(images)).max())
         return distance < 1e-3, f"scores within {distance:.1g} of torch's"
@@ -68,19 +68,19 @@ def test_set() -> tuple[np.ndarray, np.ndarray]:
 
 
 def percent_right(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Percent of rows of scores [n, 10] whose first greatest is the label."""
+    """Percentage of rows of scores [n, 10] whose first maximum is the label."""
     return 100 * float(np.mean(scores.argmax(axis=1) == labels))
 
 
 @torch.no_grad()
 def float_scores(images: np.ndarray) -> np.ndarray:
-    """What the trained network says of uint8 images: float32 [n, 10]."""
+    """The trained network's scores of uint8 images: float32 [n, 10]."""
     network = model.load(HERE / "models/lenet5.pt")
     return network(torch.from_numpy(mnist.normalise(images))).numpy()
 
 
 def compiler_options(section: str = "env") -> dict[str, str]:
-    """What a section of platformio.ini says to DeepCompress, by option; paths are absolute."""
+    """DeepCompress' options in a section of platformio.ini, by name; paths are absolute."""
     ini = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
     ini.read(HERE / "platformio.ini")
     prefix = "custom_deepcompress_"
@@ -96,24 +96,24 @@ def compiler_options(section: str = "env") -> dict[str, str]:
 
 
 def compile_network(**changes: str) -> Compiled:
-    """What the compiler makes of the network.
+    """Compiles the network.
 
     Args:
         changes: options that differ from platformio.ini.
     """
     options = compiler_options() | changes
-    path = HERE / options.pop("model").rpartition("=")[2].strip()  # it may say `name = path`
+    path = HERE / options.pop("model").rpartition("=")[2].strip()  # may be `name = path`
     return compile_model(path, name="lenet5", options=parse(options, where="evaluate"))
 
 
 def reference_scores(images: np.ndarray, **changes: str) -> np.ndarray:
-    """What the specification of the arithmetic says of uint8 images: int8 [n, 10]."""
+    """The integer reference's scores of uint8 images: int8 [n, 10]."""
     integer = compile_network(**changes).integer
     return int8_reference.run(integer, int8_reference.quantize_bytes(images, integer))
 
 
 def build(environment: str) -> None:
-    """Builds a firmware; raises RuntimeError with the build's last words if that fails."""
+    """Builds a firmware; raises RuntimeError with the end of the build's output if that fails."""
     command = pio_run(HERE, environment, "--silent")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
@@ -121,7 +121,7 @@ def build(environment: str) -> None:
 
 
 def firmware_scores(environment: str, images: np.ndarray) -> np.ndarray:
-    """What a built firmware says of uint8 images [n, 1, 32, 32]: [n, 10], int8 or float32.
+    """A built firmware's scores of uint8 images [n, 1, 32, 32]: [n, 10], int8 or float32.
 
     Raises RuntimeError if it stops before the last image.
     """

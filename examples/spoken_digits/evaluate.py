@@ -1,6 +1,6 @@
-"""Has the firmware hear words that the network was not trained on, and writes README.md's table.
+"""Runs the firmware on words that were not used in training, and writes the table of README.md.
 
-python evaluate.py     # the PC's build: the same generated C as on a board, to the bit
+python evaluate.py     # uses the PC's build, which is bit-exact with the generated C on a board
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     needed = needs(HERE, "virtual_m4", model="digits", function="digits_infer_float")
     rows = [
-        f"| | {len(words.test)} other words of the five speakers | {len(words.stranger)} of a "
-        "sixth | flash | RAM | cycles a frame |",
+        f"| | {len(words.test)} other words of the five speakers | {len(words.stranger)} "
+        "words of a sixth | flash | RAM | cycles per frame |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| float, in torch | {by_float[0]:.1f}% | {by_float[1]:.1f}% | "
         f"{4 * parameters:,} B of weights | | |",
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def firmware_accuracy(environment: str, words: list[Word]) -> float:
-    """Percent of words that a built firmware hears right; CalledProcessError if it does not run."""
+    """Percentage of words that a built firmware recognizes. CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         with Path(folder, "words.bin").open("wb") as file:
             for word in words:

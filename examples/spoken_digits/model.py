@@ -1,4 +1,4 @@
-"""A recurrent network that hears a word frame by frame."""
+"""A recurrent network that processes a word frame by frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Digits(nn.Module):
-    """Float32 [n, frames, FEATURES] to scores [n, frames, DIGITS]: what it thinks by each frame."""
+    """Float32 [n, frames, FEATURES] to the scores after each frame, [n, frames, DIGITS]."""
 
     def __init__(self) -> None:
         super().__init__()

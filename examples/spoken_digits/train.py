@@ -1,6 +1,6 @@
-"""Trains models/digits.pt, and writes all else here that is made of the recordings.
+"""Trains models/digits.pt, and writes the other files that are derived from the recordings.
 
-python train.py        # a minute on one core; the same each time
+python train.py        # one minute on one core; reproducible
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ BATCH = 64
 LEARNING_RATE = 4e-3
 ZEROS = 0.8  # share of the recurrent layer's weights
 CALIBRATION = 96  # words
-FRAMES = 17  # of those: so many words have exactly this length
+FRAMES = 17  # the length of these words
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # sums in one order, so that the file is the same each time
+    torch.set_num_threads(1)  # a fixed order of sums, so that the file is reproducible
     torch.manual_seed(1)
     random = np.random.default_rng(1)
     try:
@@ -45,7 +45,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Scale:
-    """Of features: what the network is given has a mean of 0 and a deviation of 1."""
+    """Scales features to a mean of 0 and a standard deviation of 1."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -82,7 +82,7 @@ def train(words: list[Word], random: np.random.Generator) -> Digits:
 
 
 def spoken_otherwise(frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The word a little slower or faster, louder or softer, by a slightly different microphone."""
+    """Augments a word: slightly slower or faster, louder or softer, with another microphone."""
     count = max(4, round(len(frames) * random.uniform(0.85, 1.2)))
     at = np.linspace(0, len(frames) - 1, count)
     columns = [np.interp(at, np.arange(len(frames)), column) for column in frames.T]
@@ -101,7 +101,7 @@ def share_cut(progress: float) -> float:
 def cut_weights(network: Digits, share: float) -> None:
     """Sets the smallest share of the recurrent weights to zero; the build stores only the others.
 
-    Of those over the frame and over the last output together, as the build stores them.
+    The weights of the input and of the last output are ranked together, as the build stores them.
     """
     weights = [network.hear.weight_ih_l0, network.hear.weight_hh_l0]
     smallest = torch.cat([weight.abs().flatten() for weight in weights]).quantile(share)
@@ -111,7 +111,7 @@ def cut_weights(network: Digits, share: float) -> None:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, words: list[Word], scale: Scale) -> float:
-    """Percent of words whose best score at the last frame is the digit."""
+    """Percentage of words whose best score at the last frame is the digit."""
 
     def heard(word: Word) -> Tensor:
         return network(torch.from_numpy(scale(word.frames))[None])[0, -1].argmax()
@@ -123,13 +123,13 @@ def write_calibration(words: list[Word], scale: Scale) -> None:
     """Training words as streams of frames, all of one length."""
     chosen = [word for word in words if len(word.frames) == FRAMES][:CALIBRATION]
     streams = np.stack([scale(word.frames) for word in chosen])[:, :, None]
-    streams = np.round(streams * 32) / np.float32(32)  # about as fine as the network hears them
+    streams = np.round(streams * 32) / np.float32(32)  # about the resolution of the int8 input
     labels = np.array([word.digit for word in chosen])
     np.savez_compressed(HERE / "data/calibration.npz", inputs=streams, labels=labels)
 
 
 def words_header(words: list[Word], scale: Scale) -> str:
-    """The first two words of each digit, as C, and what features are scaled by."""
+    """The first two words of each digit and the scale of the features, as C."""
     chosen = [w for digit in range(DIGITS) for w in [w for w in words if w.digit == digit][:2]]
     frames = np.concatenate([np.round(10 * word.frames).astype(int) for word in chosen])
     starts = np.cumsum([0, *(len(word.frames) for word in chosen)])
@@ -146,8 +146,8 @@ def words_header(words: list[Word], scale: Scale) -> str:
 
 HEADER = """\
 /*
- * words.h - each digit said twice by a speaker whom the network never heard, and how features
- * become what it takes. Written by train.py from the Free Spoken Digit Dataset (CC BY-SA 4.0; see
+ * words.h - two words per digit of a speaker who was not used in training, and the scale of the
+ * features. Written by train.py from the Free Spoken Digit Dataset (CC BY-SA 4.0; see
  * data/README.md).
  */
 #ifndef WORDS_H
@@ -156,7 +156,7 @@ HEADER = """\
 #include <stdint.h>
 
 // clang-format off
-/* Mean and standard deviation of each coefficient in the training, decibels. */
+/* Mean and standard deviation of each coefficient in the training data, in decibels. */
 static const float feature_mean[13] = {{ {mean} }};
 static const float feature_deviation[13] = {{ {deviation} }};
 
@@ -167,7 +167,7 @@ static const int16_t frames[{frames}][13] = {{
 
 typedef struct {{
     int digit;
-    int start; // its first frame
+    int start; // index of the first frame
     int length;
 }} Word;
 

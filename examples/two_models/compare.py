@@ -1,4 +1,4 @@
-"""Builds the firmware with one arena and with two, and writes README.md's table.
+"""Builds the firmware with one arena and with two, and writes the table of README.md.
 
 python compare.py
 """
@@ -16,20 +16,20 @@ from results import output_of, pio_run, write_part  # noqa: E402
 
 
 def main() -> None:
-    rows = ["| | networks' memory | all static RAM | scores |", "| --- | ---: | ---: | --- |"]
+    rows = ["| | arenas | all static RAM | scores |", "| --- | ---: | ---: | --- |"]
     scores: dict[str, list[str]] = {}
-    for name, environment in (("an arena each", "virtual_m4_apart"), ("shared", "virtual_m4")):
+    for name, environment in (("separate arenas", "virtual_m4_apart"), ("shared", "virtual_m4")):
         said = run(environment)
         memory, ram = re.search(r"bytes, in (\d+)", said), re.search(r"used (\d+) bytes", said)
         assert memory and ram, said
         scores[name] = [line for line in said.splitlines() if " watched as " in line]
-        equal = "the same" if scores[name] == scores["an arena each"] else "NOT the same"
+        equal = "the same" if scores[name] == scores["separate arenas"] else "NOT the same"
         rows.append(f"| {name} | {int(memory[1]):,} B | {int(ram[1]):,} B | {equal} |")
     write_part(HERE, "\n".join(rows))
 
 
 def run(environment: str) -> str:
-    """What the build and its firmware print; raises CalledProcessError if either fails."""
+    """The output of the build and of its firmware. CalledProcessError if either fails."""
     return output_of(*pio_run(HERE, environment, "-t", "upload"))
 
 

@@ -1,6 +1,6 @@
-"""Plays the recordings of people never trained on to the firmware, and writes README.md's table.
+"""Runs the firmware on recordings that were not used in training; writes the table of README.md.
 
-python evaluate.py     # the PC's build: the same generated C as on a board, to the bit
+python evaluate.py     # uses the PC's build, which is bit-exact with the generated C on a board
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from results import build, needs, write_part  # noqa: E402
 def main() -> None:
     recordings = [r for r in load(HERE / "data/watch") if r.person in TEST_PEOPLE]
     rows = [
-        "| | pieces right | sets right | flash | RAM | cycles a piece |",
+        "| | chunks correct | sets correct | flash | RAM | cycles per chunk |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| float, in torch | {verdict(float_classes(recordings), recordings)} | | | |",
     ]
@@ -39,24 +39,24 @@ def main() -> None:
 
 
 def verdict(classes: list[np.ndarray], recordings: list[Recording]) -> str:
-    """Two columns of the table: how much is right of `classes`, one a piece for each recording."""
-    pieces = np.concatenate([c == r.label for c, r in zip(classes, recordings, strict=True)])
+    """Two columns of the table: the share of correct `classes`, one per chunk of each recording."""
+    chunks = np.concatenate([c == r.label for c, r in zip(classes, recordings, strict=True)])
     sets = sum(np.bincount(c).argmax() == r.label for c, r in zip(classes, recordings, strict=True))
-    return f"{100 * pieces.mean():.1f}% | {sets} of {len(recordings)}"
+    return f"{100 * chunks.mean():.1f}% | {sets} of {len(recordings)}"
 
 
 @torch.no_grad()
 def float_classes(recordings: list[Recording]) -> list[np.ndarray]:
-    """What the trained network says, piece by piece."""
+    """The classes of the trained network, chunk by chunk."""
     network = Exercises().eval()
     program = torch.export.load(io.BytesIO((HERE / "models/exercises.pt").read_bytes()))
     network.load_state_dict(program.state_dict)
-    streams = (torch.from_numpy(np.concatenate(r.pieces(), axis=1)) for r in recordings)
+    streams = (torch.from_numpy(np.concatenate(r.chunks(), axis=1)) for r in recordings)
     return [network(stream[None])[0].argmax(0).numpy() for stream in streams]
 
 
 def firmware_classes(environment: str, recordings: list[Recording]) -> list[np.ndarray]:
-    """What a firmware says; raises CalledProcessError if it does not build or run."""
+    """The classes of a firmware. CalledProcessError if it does not build or run."""
     build(HERE, environment)
     lengths = [r.motion.shape[1] for r in recordings]
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def firmware_classes(environment: str, recordings: list[Recording]) -> list[np.n
                 file.write(np.round(recording.motion.T * 32767).astype(np.int16).tobytes())
         subprocess.run([HERE / f".pio/build/{environment}/program"], cwd=folder, check=True)
         classes = np.fromfile(Path(folder, "classes.bin"), np.uint8)
-    return np.split(classes, np.cumsum([len(r.pieces()) for r in recordings])[:-1])
+    return np.split(classes, np.cumsum([len(r.chunks()) for r in recordings])[:-1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A causal network of one-dimensional convolutions: 16 new samples in, a score an exercise out."""
+"""A causal network of one-dimensional convolutions: 16 new samples in, scores of exercises out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXERCISES = 7
 
 
 def causal(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution that looks back only: padded on the left alone."""
+    """A causal convolution: padded only on the left."""
     return [
         nn.ConstantPad1d((kernel - 1, 0), 0.0),
         nn.Conv1d(inputs, outputs, kernel, stride),
@@ -22,9 +22,9 @@ def causal(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.M
 
 
 class Exercises(nn.Module):
-    """Float32 [n, 6, 16 t] to scores [n, 7, t]: one set of scores each 16 samples.
+    """Float32 [n, 6, 16 t] to scores [n, 7, t]: one set of scores per 16 samples.
 
-    The last layers see 12 of these, and so about four seconds.
+    The receptive field of the last layers is 12 of these, about four seconds.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Exercises(nn.Module):
 
 
 def save(network: nn.Module, path: Path, samples: int) -> None:
-    """Writes the network as an exported program that takes so many samples at once."""
+    """Writes the network as an exported program for inputs of this many samples."""
     program = torch.export.export(network.eval(), (torch.zeros(1, 6, samples),))
     content = io.BytesIO()
     torch.export.save(program, content)

@@ -1,9 +1,9 @@
-"""Trains models/exercises.pt, and writes all else here that is made of the recordings.
+"""Trains models/exercises.pt, and writes the other files that are derived from the recordings.
 
-    python train.py        # half a minute on one core; the same each time
+    python train.py        # half a minute on one core; reproducible
 
-Three of the ten people are never trained on, nor was anything chosen by them: what the network
-says of them is what it would say of you.
+Three of the ten people are used neither in training nor for choosing parameters. Their accuracy is
+an estimate for any other person.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import torch
 from model import EXERCISES, Exercises, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from watch import PIECE, Recording, load
+from watch import CHUNK, Recording, load
 
 HERE = Path(__file__).parent
 TEST_PEOPLE = (8, 9, 10)
 STEPS = 1200
 BATCH = 48
 LEARNING_RATE = 3e-3
-ZEROS = 0.8  # share of the weights, of every convolution but the last
-WINDOW = 32 * PIECE  # samples: ten seconds
-WARM_UP = 4  # pieces at the start of a window that do not count
-TILT = np.radians(12)  # how differently a watch may sit
-CALIBRATION = 40  # stretches of training recordings
-STRETCH = 16 * PIECE  # five seconds
+ZEROS = 0.8  # share of the weights, in each convolution except the last
+WINDOW = 32 * CHUNK  # samples: ten seconds
+WARM_UP = 4  # chunks at the start of a window that are ignored
+TILT = np.radians(12)  # how much a watch may be tilted
+CALIBRATION = 40  # segments of training recordings
+STRETCH = 16 * CHUNK  # five seconds
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # sums in one order, so that the file is the same each time
+    torch.set_num_threads(1)  # a fixed order of sums, so that the file is reproducible
     torch.manual_seed(1)
     random = np.random.default_rng(1)
     try:
@@ -43,16 +43,16 @@ def main() -> None:
     test = [r for r in recordings if r.person in TEST_PEOPLE]
 
     network = train(training, random)
-    print(f"people never seen: {accuracy(network, test):.1f}% of {len(test)} recordings' pieces")
+    print(f"other people: {accuracy(network, test):.1f}% of the chunks of {len(test)} recordings")
     (HERE / "models").mkdir(exist_ok=True)
-    save(network, HERE / "models/exercises.pt", samples=PIECE)
+    save(network, HERE / "models/exercises.pt", samples=CHUNK)
     save(LastScores(network), HERE / "models/exercises_window.pt", samples=STRETCH)
     write_calibration(training, random)
     (HERE / "src/recordings.h").write_text(recordings_header(test))
 
 
 class LastScores(nn.Module):
-    """What the network says at the end of a window: for a build that is not `stateful`."""
+    """The network's scores at the end of a window, for a build that is not `stateful`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -83,13 +83,13 @@ def train(recordings: list[Recording], random: np.random.Generator) -> Exercises
 
 
 def stretch(motion: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
-    """So many samples of a recording, from anywhere."""
+    """A random segment of a recording, of this many samples."""
     start = random.integers(0, motion.shape[1] - samples + 1)
     return motion[:, start : start + samples]
 
 
 def tilt(motion: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same motion of a watch that sits a little otherwise, moved a little faster or slower."""
+    """Augments motion: the watch is tilted slightly, the motion slightly faster or slower."""
     x, y, z = random.normal(0, TILT, 3)
     turn = np.eye(3) + np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     turn = np.linalg.qr(turn)[0]
@@ -106,7 +106,7 @@ def share_cut(progress: float) -> float:
 
 @torch.no_grad()
 def cut_weights(network: Exercises, share: float) -> None:
-    """Sets the smallest share of each layer's weights to zero; the build stores the others only."""
+    """Sets the smallest share of each layer's weights to zero; the build stores only the others."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv1d) and layer is not network.classify:
             size = layer.weight.abs()
@@ -115,21 +115,21 @@ def cut_weights(network: Exercises, share: float) -> None:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, recordings: list[Recording]) -> float:
-    """Percent of all pieces whose best score is their recording's exercise."""
+    """Percentage of chunks whose best score is the exercise of their recording."""
     right = [
-        network(torch.from_numpy(np.concatenate(r.pieces(), axis=1)[None]))[0].argmax(0) == r.label
+        network(torch.from_numpy(np.concatenate(r.chunks(), axis=1)[None]))[0].argmax(0) == r.label
         for r in recordings
     ]
     return 100 * float(torch.cat(right).float().mean())
 
 
 def write_calibration(recordings: list[Recording], random: np.random.Generator) -> None:
-    """Stretches of training recordings: as streams of pieces, and as windows."""
+    """Writes segments of training recordings, as streams of chunks and as windows."""
     chosen = [recordings[i] for i in random.integers(0, len(recordings), CALIBRATION)]
     windows = np.stack([stretch(r.motion, STRETCH, random) for r in chosen])
-    windows = np.round(windows * 127) / np.float32(127)  # as fine as the network will see them
+    windows = np.round(windows * 127) / np.float32(127)  # the resolution of the int8 input
     labels = np.array([r.label for r in chosen])
-    streams = windows.reshape(CALIBRATION, 6, -1, PIECE).transpose(0, 2, 1, 3)
+    streams = windows.reshape(CALIBRATION, 6, -1, CHUNK).transpose(0, 2, 1, 3)
     np.savez_compressed(HERE / "data/calibration.npz", inputs=streams, labels=labels)
     np.savez_compressed(HERE / "data/calibration_window.npz", inputs=windows, labels=labels)
 
@@ -150,9 +150,9 @@ def recordings_header(recordings: list[Recording]) -> str:
 
 HEADER = """\
 /*
- * recordings.h - what a watch's sensor said during each exercise, on arms of people that the
- * network was not trained on. Written by train.py from data of Burns et al. (arXiv 1802.01489),
- * Copyright (c) 2018 David M. Burns, BSD licence (data/README.md).
+ * recordings.h - motion of a watch during each exercise, by people who were not used in training.
+ * Written by train.py from data of Burns et al. (arXiv 1802.01489), Copyright (c) 2018 David M.
+ * Burns, BSD licence (data/README.md).
  */
 #ifndef RECORDINGS_H
 #define RECORDINGS_H
@@ -162,7 +162,7 @@ HEADER = """\
 typedef struct {{
     int exercise;
     int person;
-    int16_t samples[{samples}][6]; // 50 Hz; x, y, z of 4 g, then of 500 degrees/s
+    int16_t samples[{samples}][6]; // 50 Hz; x, y, z at 4 g full scale, then at 500 degrees/s
 }} Recording;
 
 // clang-format off

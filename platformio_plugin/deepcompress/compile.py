@@ -27,10 +27,10 @@ from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
-from deepcompress.frontend.fx_importer import Layer, import_graph
-from deepcompress.frontend.load import load
+from deepcompress.frontend.frontend import LayerCallback
+from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
-from deepcompress.ir.batch_layout import in_pieces, shape_of
+from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import Graph, IntegerGraph, Plan
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
@@ -125,7 +125,7 @@ def compile_model(
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     texts["report.html"] = html(facts)
     clock.stage("emit")
-    return Compiled(texts, facts, pruned, in_pieces(integer, 1), planned)
+    return Compiled(texts, facts, pruned, in_chunks(integer, 1), planned)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def open_model(
     name: str,
     options: Options,
     clock: Clock,
-    see: Callable[[Layer], None] = lambda layer: None,
+    see: LayerCallback = lambda layer: None,
 ) -> Opened:
     """From the file to the folded Graph; its data read and checked against it.
 
@@ -156,9 +156,8 @@ def open_model(
     if calibration is not None and options.input_shape is None:
         options = replace(options, input_shape=calibration.inputs.shape[1:])
     clock.stage("data")
-    program = load(path, options=options)
+    lowered = open_graph(path, options, name=name, layer=see)
     clock.stage("load")
-    lowered = import_graph(program, name=name, see=see)
     verify.shapes_follow(lowered)
     calibration = _calibration_for(lowered, calibration, options)
     clock.stage("lower")
@@ -231,7 +230,7 @@ def _shrink(
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_pieces(make_stateful(graph), calibration.pieces) if options.stateful else graph
+    return in_chunks(make_stateful(graph), calibration.pieces) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:

@@ -1,4 +1,4 @@
-"""File locks between processes. Standard library only: PlatformIO's interpreter runs this."""
+"""File locks between processes."""
 
 from __future__ import annotations
 

@@ -1,23 +1,42 @@
-"""Every option once: name, type, default, meaning.
+"""The options of a model: name, type, default, meaning, and how the build treats each.
 
-From this table come the keys of platformio.ini (`custom_deepcompress_<name>`), the flags of the
-command line (`--<name>`), and docs/options.md. Standard library only: PlatformIO's own Python,
-which has no torch, reads it too.
+The fields of `Options` define the keys of platformio.ini (`custom_deepcompress_<name>`), the flags
+of the command line (`--<name>`), docs/options.md and zephyr/Kconfig.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import Any
 
 from deepcompress.errors import UserError, did_you_mean
 
 
+class Header(Enum):
+    """When the header of generated files lists an option."""
+
+    NEVER = "never"
+    IF_SET = "if it is set"
+    IF_ONE_SPARSITY = "if one sparsity is given for all layers, and the network is not retrained"
+    IF_RETRAINED = "if it is set and the network is retrained"
+    ALWAYS = "always, after the others"
+
+
 @dataclass(frozen=True)
 class Option:
-    """One option. `kind` names its parser in `_PARSERS`; a `path` is part of the cache's key."""
+    """One option of a model.
+
+    Attributes:
+        kind: names its parser in `_PARSERS`.
+        names_file: it is the path of a file whose content decides the result. The content is part
+            of the build cache's key; `file.py:name` counts as the file and the .py next to it.
+        decides_result: whether another value may give another result.
+        decides_training: whether outcomes of earlier trials are invalid after it has changed. Goals
+            are compared separately.
+    """
 
     name: str
     kind: str
@@ -25,201 +44,18 @@ class Option:
     meaning: str
     example: str
     choices: tuple[str, ...] = ()
+    names_file: bool = False
+    decides_result: bool = True
+    decides_training: bool = False
+    in_header: Header = Header.NEVER
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        "input_shape",
-        "shape",
-        None,
-        "shape of one input without the batch, for files that do not say it (a state_dict, "
-        "TorchScript, a pickled module); by default that of the calibration data",
-        "1,32,32",
-    ),
-    Option(
-        "architecture",
-        "text",
-        None,
-        "where the class or function is that builds the network of a state_dict: file.py:Class. "
-        "This file is run",
-        "models/lenet5.py:LeNet5",
-    ),
-    Option(
-        "trust_pickle",
-        "flag",
-        False,
-        "open a pickled module that holds more than plain torch.nn layers. Unpickling runs code "
-        "from the file: say yes only to a file you made",
-        "yes",
-    ),
-    Option(
-        "calibration",
-        "path",
-        None,
-        "an .npz with `inputs` of shape [samples, ...] (float32 as the network wants them, or "
-        "uint8 images) and, for accuracy, `labels` of shape [samples]; with stateful, `inputs` of "
-        "shape [streams, pieces, ...] and a label a stream",
-        "data/calibration.npz",
-    ),
-    Option(
-        "input_mean",
-        "numbers",
-        None,
-        "mean that the training subtracted from images scaled to 0..1, one number or one a "
-        "channel; makes raw camera bytes the model's input. 0 where nothing was subtracted",
-        "0.1307",
-    ),
-    Option(
-        "input_std",
-        "numbers",
-        None,
-        "standard deviation that the training divided by, of images scaled to 0..1; goes with "
-        "input_mean. 1 where nothing was divided",
-        "0.3081",
-    ),
-    Option(
-        "sparsity",
-        "sparsity",
-        None,
-        "share of weights to prune by magnitude: one number for all layers, or layer:number "
-        "pairs; none to prune nothing",
-        "0.8 or conv1:0.5, fc1:0.9",
-    ),
-    Option(
-        "prune",
-        "choice",
-        "layer",
-        "what one sparsity number means: the same share in every layer, or the smallest weights "
-        "of the whole network",
-        "global",
-        ("layer", "global"),
-    ),
-    Option(
-        "encoding",
-        "choice",
-        "auto",
-        "how weights lie in flash: the cheapest for each layer, or one for all",
-        "delta",
-        ("auto", "dense", "delta", "delta4", "bitmap", "block", "panel", "codebook", "huffman"),
-    ),
-    Option(
-        "optimize",
-        "choice",
-        "balanced",
-        "what `auto` choices minimise: bytes of flash, which may take several times the cycles, "
-        "cycles, or both. With speed, retraining "
-        "within a tolerated loss looks for the fewest cycles, else for the fewest bytes",
-        "size",
-        ("size", "speed", "balanced"),
-    ),
-    Option(
-        "retrain",
-        "flag",
-        False,
-        "prune while training on `data`, until the goals below are met, instead of in one go; "
-        "takes minutes to hours, once: a build that is interrupted goes on where it was",
-        "yes",
-    ),
-    Option(
-        "data",
-        "path",
-        None,
-        "what to train on: an .npz with `inputs` and `labels` like the calibration file, of which "
-        "a tenth is kept to decide on, or file.py:function, called as function('train') and "
-        "function('validation') to yield batches (inputs, labels). That file is run",
-        "data/train.npz or train.py:batches",
-    ),
-    Option(
-        "max_accuracy_drop",
-        "points",
-        None,
-        "goal of retraining: points of accuracy that the int8 network may lose against the float "
-        "one on the validation samples",
-        "0.5",
-    ),
-    Option(
-        "parameter_budget",
-        "bytes",
-        None,
-        "goal of retraining: bytes of flash for weights, indices, biases, scales and tables",
-        "3291 or 4K",
-    ),
-    Option(
-        "flash_budget",
-        "bytes",
-        None,
-        "goal of retraining: bytes of flash for these and the code of the model's kernels",
-        "8K",
-    ),
-    Option(
-        "cycle_budget",
-        "cycles",
-        None,
-        "goal of retraining: cycles that an inference may take on the target CPU, as the report "
-        "estimates them; K and M are thousands and millions. Goes best with optimize = speed",
-        "150000 or 150K",
-    ),
-    Option(
-        "method",
-        "choice",
-        "gradual",
-        "how retraining prunes: gradually and all layers together, with codebooks and int8 in "
-        "view; or level: the same share of every layer in one go, the highest that a binary "
-        "search finds (Dogan et al., arXiv 2103.15972)",
-        "level",
-        ("gradual", "level"),
-    ),
-    Option("epochs", "count", 20, "passes over the data in each training; more is better", "60"),
-    Option(
-        "trials",
-        "count",
-        None,
-        "trainings that the search may try; by default 6 where max_accuracy_drop is a goal, 3 "
-        "where flash_budget is, else 1",
-        "20",
-    ),
-    Option("seed", "count", 0, "of all that is random in retraining", "1"),
-    Option(
-        "study",
-        "text",
-        None,
-        "folder, or URL of a database, in which the search keeps what it has tried. Machines that "
-        "name the same one share the work. By default a folder beside the result",
-        "lenet5.study",
-    ),
-    Option(
-        "labels",
-        "labels",
-        None,
-        "names of the classes: a text file with one a line, or a comma-separated list",
-        "data/labels.txt",
-    ),
-    Option(
-        "stateful",
-        "flag",
-        False,
-        "each input is the next piece of a stream: GRU and LSTM go on from their last state, and "
-        "convolutions along time that are padded on the left alone see the past instead of zeros",
-        "yes",
-    ),
-    Option(
-        "self_test",
-        "count",
-        0,
-        "how many golden vectors from the calibration set to keep in flash for selfTest()",
-        "2",
-    ),
-    Option(
-        "python",
-        "text",
-        None,
-        "the Python that has torch; by default the first found of $DEEPCOMPRESS_PYTHON, "
-        "PlatformIO's own, the active environment, the project's .venv, python3 on the PATH",
-        "/home/me/torch/bin/python",
-    ),
-)
-
-BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+def option(kind: str, default: Any, meaning: str, example: str, **facts: Any) -> Any:
+    """A field of `Options` with what `Option` says about it; `facts` are Option's other fields."""
+    return field(
+        default=default,
+        metadata={"kind": kind, "meaning": meaning, "example": example, **facts},
+    )
 
 
 @dataclass(frozen=True)
@@ -234,34 +70,259 @@ class Target:
 
 @dataclass(frozen=True)
 class Options:
-    """The parsed options of one model; a field an option of the table above."""
+    """The parsed options of one model. The fields are the one list of all options."""
 
-    input_shape: tuple[int, ...] | None = None
-    architecture: str | None = None
-    trust_pickle: bool = False
-    calibration: str | None = None
-    input_mean: tuple[float, ...] | None = None
-    input_std: tuple[float, ...] | None = None
-    sparsity: float | dict[str, float] | None = None
-    prune: str = "layer"
-    encoding: str = "auto"
-    optimize: str = "balanced"
-    retrain: bool = False
-    data: str | None = None
-    max_accuracy_drop: float | None = None
-    parameter_budget: int | None = None
-    flash_budget: int | None = None
-    cycle_budget: int | None = None
-    method: str = "gradual"
-    epochs: int = 20
-    trials: int | None = None
-    seed: int = 0
-    study: str | None = None
-    labels: tuple[str, ...] | str | None = None
-    stateful: bool = False
-    self_test: int = 0
-    python: str | None = None
+    input_shape: tuple[int, ...] | None = option(
+        "shape",
+        None,
+        "shape of one input without the batch axis, for files that do not state it (a "
+        "state_dict, TorchScript, a pickled module); by default the shape of the calibration "
+        "data",
+        "1,32,32",
+    )
+    architecture: str | None = option(
+        "text",
+        None,
+        "class or function that builds the network of a state_dict: file.py:Class. The "
+        "compiler runs this file",
+        "models/lenet5.py:LeNet5",
+        names_file=True,
+    )
+    trust_pickle: bool = option(
+        "flag",
+        False,
+        "open a pickled module that contains more than plain torch.nn layers. Unpickling runs "
+        "code from the file: set this only for files that you made",
+        "yes",
+    )
+    calibration: str | None = option(
+        "path",
+        None,
+        "an .npz with `inputs` of shape [samples, ...] (float32 as the network takes them, or "
+        "uint8 images) and, for accuracy, `labels` of shape [samples]; with stateful, `inputs`"
+        " of shape [streams, chunks, ...] and one label per stream",
+        "data/calibration.npz",
+        names_file=True,
+    )
+    input_mean: tuple[float, ...] | None = option(
+        "numbers",
+        None,
+        "mean that the training subtracted from images scaled to 0..1: one number, or one per "
+        "channel. With input_std, the model takes raw bytes. 0 if nothing was subtracted",
+        "0.1307",
+        decides_training=True,
+    )
+    input_std: tuple[float, ...] | None = option(
+        "numbers",
+        None,
+        "standard deviation by which the training divided images scaled to 0..1; needs "
+        "input_mean. 1 if nothing was divided",
+        "0.3081",
+        decides_training=True,
+    )
+    sparsity: float | dict[str, float] | None = option(
+        "sparsity",
+        None,
+        "share of weights to prune by magnitude: one number for all layers, or layer:number "
+        "pairs; none disables pruning",
+        "0.8 or conv1:0.5, fc1:0.9",
+        in_header=Header.IF_SET,
+    )
+    prune: str = option(
+        "choice",
+        "layer",
+        "scope of a single sparsity number: the same share in every layer, or the smallest "
+        "weights of the whole network",
+        "global",
+        choices=("layer", "global"),
+        in_header=Header.IF_ONE_SPARSITY,
+    )
+    encoding: str = option(
+        "choice",
+        "auto",
+        "format of weights in flash: auto selects the cheapest for each layer, any other value"
+        " is used for all layers",
+        "delta",
+        choices=(
+            "auto",
+            "dense",
+            "delta",
+            "delta4",
+            "bitmap",
+            "block",
+            "panel",
+            "codebook",
+            "huffman",
+        ),
+        decides_training=True,
+        in_header=Header.ALWAYS,
+    )
+    optimize: str = option(
+        "choice",
+        "balanced",
+        "what kernel and encoding selection minimizes: flash (at up to several times the "
+        "cycles), cycles, or their product. Retraining with max_accuracy_drop minimizes cycles"
+        " with speed, otherwise bytes",
+        "size",
+        choices=("size", "speed", "balanced"),
+        decides_training=True,
+        in_header=Header.ALWAYS,
+    )
+    retrain: bool = option(
+        "flag",
+        False,
+        "prune gradually while training on `data`, until the goals below are met, instead of "
+        "one-shot; takes minutes to hours, once. An interrupted build resumes",
+        "yes",
+        in_header=Header.IF_SET,
+    )
+    data: str | None = option(
+        "path",
+        None,
+        "training data: an .npz with `inputs` and `labels` like the calibration file, a tenth "
+        "of which is held out for validation, or file.py:function, called as function('train')"
+        " and function('validation') to yield batches (inputs, labels). The compiler runs that"
+        " file",
+        "data/train.npz or train.py:batches",
+        names_file=True,
+    )
+    max_accuracy_drop: float | None = option(
+        "points",
+        None,
+        "goal of retraining: percentage points of accuracy that the int8 network may lose "
+        "compared with the float network, on the validation samples",
+        "0.5",
+        in_header=Header.IF_RETRAINED,
+    )
+    parameter_budget: int | None = option(
+        "bytes",
+        None,
+        "goal of retraining: bytes of flash for weights, indices, biases, scales and tables",
+        "3291 or 4K",
+        in_header=Header.IF_RETRAINED,
+    )
+    flash_budget: int | None = option(
+        "bytes",
+        None,
+        "goal of retraining: bytes of flash for parameters and the code of the model's kernels",
+        "8K",
+        in_header=Header.IF_RETRAINED,
+    )
+    cycle_budget: int | None = option(
+        "cycles",
+        None,
+        "goal of retraining: estimated cycles of an inference on the target CPU, as in the "
+        "report; K and M are thousands and millions. Works best with optimize = speed",
+        "150000 or 150K",
+        in_header=Header.IF_RETRAINED,
+    )
+    method: str = option(
+        "choice",
+        "gradual",
+        "how retraining prunes: gradual prunes all layers together in small steps, with "
+        "codebooks and fake quantization; level prunes the same share of every layer at once "
+        "and finds the highest share by binary search (Dogan et al., arXiv 2103.15972)",
+        "level",
+        choices=("gradual", "level"),
+        decides_training=True,
+        in_header=Header.IF_RETRAINED,
+    )
+    epochs: int = option(
+        "count",
+        20,
+        "passes over the data per training",
+        "60",
+        decides_training=True,
+        in_header=Header.IF_RETRAINED,
+    )
+    trials: int | None = option(
+        "count",
+        None,
+        "number of trainings that the search may run; by default 6 if max_accuracy_drop is a "
+        "goal, 3 if flash_budget is, otherwise 1",
+        "20",
+    )
+    seed: int = option(
+        "count",
+        0,
+        "seed of all random numbers in retraining",
+        "1",
+        decides_training=True,
+        in_header=Header.IF_RETRAINED,
+    )
+    study: str | None = option(
+        "text",
+        None,
+        "folder, or URL of a database, in which the search stores its trials. Machines with "
+        "the same study share the work. By default a folder next to the result",
+        "lenet5.study",
+        decides_result=False,
+    )
+    labels: tuple[str, ...] | str | None = option(
+        "labels",
+        None,
+        "names of the classes: a text file with one name per line, or a comma-separated list",
+        "data/labels.txt",
+        names_file=True,
+    )
+    stateful: bool = option(
+        "flag",
+        False,
+        "each input is the next chunk of a stream: GRU and LSTM keep their state, and causal "
+        "convolutions (padded only before the first time step) read previous inputs instead of"
+        " zeros",
+        "yes",
+        in_header=Header.IF_SET,
+    )
+    self_test: int = option(
+        "count",
+        0,
+        "number of golden vectors from the calibration set to store in flash for selfTest()",
+        "2",
+    )
+    python: str | None = option(
+        "text",
+        None,
+        "the Python that has torch; by default the first of $DEEPCOMPRESS_PYTHON, PlatformIO's"
+        " own, the active environment, the project's .venv, python3 on the PATH",
+        "/home/me/torch/bin/python",
+        decides_result=False,
+    )
     target: Target = field(default_factory=Target)
+
+
+OPTIONS: tuple[Option, ...] = tuple(
+    Option(name=field.name, default=field.default, **field.metadata)
+    for field in fields(Options)
+    if field.metadata
+)
+BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+
+
+def header_lines(options: Options) -> list[str]:
+    """`name = value` of each option that the header of generated files lists."""
+    listed = {
+        Header.NEVER: False,
+        Header.IF_SET: True,
+        Header.IF_ONE_SPARSITY: isinstance(options.sparsity, float) and not options.retrain,
+        Header.IF_RETRAINED: options.retrain,
+        Header.ALWAYS: True,
+    }
+    shown = [option for option in OPTIONS if listed[option.in_header]]
+    shown.sort(key=lambda option: option.in_header is Header.ALWAYS)
+    values = [(option.name, getattr(options, option.name)) for option in shown]
+    return [
+        f"{name} = {'yes' if value is True else value}"
+        for name, value in values
+        if value is not None and value is not False
+    ]
+
+
+def training_facts(options: Options) -> dict[str, Any]:
+    """The options that decide a training: trials made with other values are not comparable."""
+    return {
+        option.name: getattr(options, option.name) for option in OPTIONS if option.decides_training
+    }
 
 
 def parse(texts: Mapping[str, str], *, where: str, target: Target | None = None) -> Options:

@@ -151,7 +151,8 @@ def test_an_installed_package_has_all_that_a_checkout_has(tmp_path: Path) -> Non
     assert {path.relative_to(tmp_path / "site" / "deepcompress") for path in there} == modules
     bare = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     asked = (
-        "from deepcompress.backend.runtime_sources import *; print(*sorted(runtime()), sep='\\n')"
+        "from deepcompress.backend import runtime_sources as r\n"
+        "print(*sorted(r.runtime_sources()), sep='\\n')"
     )
     said = subprocess.run(
         [sys.executable, "-c", asked], cwd=tmp_path, env=bare, capture_output=True, text=True

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -15,22 +12,6 @@ import pytest
 from user_project import ROOT
 
 EXAMPLE = ROOT / "examples" / "lenet5_mnist"
-
-
-def test_what_platformios_and_wests_python_read_is_python_3_8_and_needs_no_package():
-    script = ROOT / "platformio_plugin" / "extra_script.py"
-    zephyr = ROOT / "zephyr" / "generate.py"  # west's Python, likewise
-    lines = [line for file in (script, zephyr) for line in file.read_text("utf-8").splitlines()]
-    program = [line for line in lines if line.startswith("from deepcompress")]
-    program += ["import sys", "for name, module in sys.modules.items():"]
-    program += ["    if name.startswith('deepcompress'): print(module.__file__)"]
-    bare = [sys.executable, "-S", "-c", "\n".join(program)]  # -S: no site-packages
-    done = subprocess.run(bare, capture_output=True, text=True, cwd=script.parent)
-    assert done.returncode == 0, done.stderr
-    read = [script, zephyr, *map(Path, done.stdout.splitlines())]
-    assert script.parent / "deepcompress" / "build" / "project.py" in read
-    for file in read:
-        ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_one_version_everywhere():

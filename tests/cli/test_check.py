@@ -10,8 +10,9 @@ import pytest
 import torch
 from deepcompress.cli.main import main
 from deepcompress.errors import UserError
-from deepcompress.frontend.fx_importer import Layer, import_graph
-from deepcompress.frontend.unsupported_ops import instead_of
+from deepcompress.frontend.frontend import ImportedLayer
+from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.frontend.unsupported_ops import advice_for
 from torch import nn
 
 SHAPE = (1, 8, 8)
@@ -270,16 +271,16 @@ def test_what_reads_a_number_computed_at_run_time_is_refused() -> None:
             return x * x.sum(3).flatten(1)[0, 0].item()
 
     program = torch.export.export(Scaled(), (torch.zeros(1, *SHAPE),), strict=False)
-    layers: list[Layer] = []
+    layers: list[ImportedLayer] = []
     with pytest.raises(UserError):
-        import_graph(program, name="net", see=layers.append)
+        import_graph(program, name="net", layer=layers.append)
     assert layers[-1].op == "mul"
     assert layers[-1].problem.what == "its other is computed while the network runs"
 
 
 def test_advice_that_is_known_counts_before_what_is_said_otherwise() -> None:
-    assert instead_of("rand", otherwise="Store it") == "Store it"
-    assert instead_of("sort", otherwise="Store it").startswith("Do it in the firmware")
+    assert advice_for("rand", default="Store it") == "Store it"
+    assert advice_for("sort", default="Store it").startswith("Do it in the firmware")
 
 
 def test_a_network_that_is_still_in_quantization_aware_training_is_told_to_be_converted(
@@ -309,4 +310,4 @@ def test_a_network_that_is_still_in_quantization_aware_training_is_told_to_be_co
 
 
 def test_what_is_not_known_gets_the_nearest_name() -> None:
-    assert instead_of("softmaxx").endswith("(did you mean softmax?)")
+    assert advice_for("softmaxx").endswith("(did you mean softmax?)")

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 from c_runner import ROOT
 from deepcompress.cli.main import operators_markdown, options_markdown
+from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
-from deepcompress.options import OPTIONS, Options, parse, parse_one, spelled
+from deepcompress.options import (
+    BY_NAME,
+    OPTIONS,
+    Options,
+    header_lines,
+    parse,
+    parse_one,
+    spelled,
+    training_facts,
+)
 
 
 def value(name: str, text: str) -> object:
@@ -52,10 +62,30 @@ def test_every_example_in_the_table_parses() -> None:
             parse_one(option, example, where="table")
 
 
-def test_every_option_is_a_field_with_the_same_default() -> None:
-    assert {o.name: o.default for o in OPTIONS} == {
-        key: default for key, default in vars(Options()).items() if key != "target"
-    }
+def test_the_choices_of_encoding_are_the_encodings() -> None:
+    assert set(BY_NAME["encoding"].choices) == {"auto", *ENCODINGS}
+
+
+def header(**values: object) -> list[str]:
+    return header_lines(Options(**values))
+
+
+def test_the_header_lists_options_that_are_set_and_then_those_always_listed() -> None:
+    always = ["encoding = auto", "optimize = balanced"]
+    assert header() == always
+    assert header(sparsity=0.5, stateful=True) == [
+        "sparsity = 0.5", "prune = layer", "stateful = yes", *always,
+    ]  # fmt: skip
+    assert header(sparsity={"fc": 0.5}, flash_budget=4096) == ["sparsity = {'fc': 0.5}", *always]
+    assert header(retrain=True, sparsity=0.5, flash_budget=4096) == [
+        "sparsity = 0.5", "retrain = yes", "flash_budget = 4096", "method = gradual",
+        "epochs = 20", "seed = 0", *always,
+    ]  # fmt: skip
+
+
+def test_a_goal_does_not_decide_a_training_and_its_schedule_does() -> None:
+    assert training_facts(Options(flash_budget=4096)) == training_facts(Options())
+    assert training_facts(Options(epochs=3)) != training_facts(Options())
 
 
 @pytest.mark.parametrize(

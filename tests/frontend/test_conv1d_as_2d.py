@@ -12,8 +12,7 @@ from deepcompress.backend.memory_plan import plan_memory
 from deepcompress.backend.select_encodings import select_encodings
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.frontend.fx_importer import import_graph
-from deepcompress.frontend.load import load
+from deepcompress.frontend.open_graph import open_graph
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
@@ -87,6 +86,6 @@ def test_core_aten_means_the_same() -> None:
 def test_padding_by_name_is_read_from_torchscript_too(layer: nn.Module, tmp_path: Path) -> None:
     inputs = torch.randn(1, 4, 9, generator=torch.Generator().manual_seed(0))
     torch.jit.trace(layer.eval(), inputs).save(str(tmp_path / "net.pt"))
-    graph = import_graph(load(tmp_path / "net.pt", options=Options(input_shape=(4, 9))), name="net")
+    graph = open_graph(tmp_path / "net.pt", Options(input_shape=(4, 9)), name="net")
     found = forward_numpy(graph, inputs.numpy())
     np.testing.assert_allclose(found, layer(inputs).detach().numpy(), atol=1e-5)

@@ -12,8 +12,7 @@ import torch
 from c_runner import ROOT
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.frontend.fx_importer import import_graph
-from deepcompress.frontend.load import load
+from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import save_graph
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
@@ -29,7 +28,7 @@ LENET = ROOT / "examples/lenet5_mnist/models/lenet5.pt"
 
 
 def read(path: Path, **options: object) -> Graph:
-    return fuse(import_graph(load(path, options=Options(**options)), name="net"))
+    return fuse(open_graph(path, Options(**options), name="net"))
 
 
 def assert_same(one: Graph, other: Graph) -> None:

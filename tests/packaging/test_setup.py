@@ -14,16 +14,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def tool(name: str) -> ModuleType:
+    """tools/<name>.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def setup(tmp_path, monkeypatch) -> ModuleType:
     """tools/setup.py at work on an empty checkout, on a machine that has every Debian package."""
-    spec = importlib.util.spec_from_file_location("checkout_setup", ROOT / "tools" / "setup.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = tool("setup")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "STAMP", tmp_path / "setup.stamp")
     monkeypatch.setattr(module, "PYTHON", tmp_path / "python")
     monkeypatch.setattr(module, "missing_packages", list)
+    monkeypatch.setattr(module, "install_oldest_python", lambda: True)
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     return module
 
@@ -103,6 +110,39 @@ def test_make_help_has_a_sentence_for_every_task():
     ).stdout
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert set(lines) == set(tasks)
+
+
+@pytest.mark.parametrize(
+    ("subject", "complaint"),
+    [
+        ("Escape layer names in generated comments", None),
+        ("Embed the weights", None),
+        (
+            "Merge branch 'a' into b of some repository whose name is rather long, as names may be",
+            None,
+        ),
+        ("", "is empty"),
+        ("A name from a file is not code", "Begin with a verb"),
+        ("Escaped layer names", "Begin with a verb"),
+        ("escape layer names", "small letter"),
+        ("Escape layer names.", "full stop"),
+        ("Escape " + "names " * 12, "at most 72"),
+    ],
+)
+def test_a_commits_subject_is_an_imperative(subject, complaint):
+    said = tool("check_subject").complaint(subject)
+    assert said is None if complaint is None else complaint in said
+
+
+def test_coverage_of_c_is_summed_over_processes_and_must_not_fall(tmp_path, capsys):
+    coverage = tool("coverage")
+    (tmp_path / "1.json").write_text('{"a.h": {"1": 2, "2": 0}, "b.h": {"7": 1}}')
+    (tmp_path / "2.json").write_text('{"a.h": {"2": 1, "3": 0}}')
+    lines = coverage.read_c_counts(tmp_path)
+    assert coverage.percent(lines) == 75.0
+    assert coverage.c_table(lines)[1:] == [f"{'a.h':<48}    3       1  3"]
+    assert (coverage.judge("c", 75.0, 75.2), coverage.judge("c", 75.0, 75.4)) == (0, 1)
+    assert "LESS THAN 75.4 %" in capsys.readouterr().out
 
 
 def test_the_pio_of_a_checkout_has_a_core_folder_of_its_own(tmp_path):

@@ -95,7 +95,7 @@ def link(
     elf = folder / "model.elf"
     linking = ["-Wl,--gc-sections", "--specs=rdimon.specs", "-nostartfiles", "-o", elf]
     linking += ["-T", folder / "link.ld", PLATFORM / "misc" / "startup.c", *sources]
-    _gcc([*_machine(cpu), *flags, *linking])
+    _gcc([*machine(cpu), *flags, *linking])
     return elf
 
 
@@ -104,7 +104,7 @@ def archive(
 ) -> Path:
     """The library of C sources, `folder`/library.a, to link with what calls some of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    _gcc([*_machine(cpu), *flags, "-c", *sources], cwd=folder)
+    _gcc([*machine(cpu), *flags, "-c", *sources], cwd=folder)
     library = folder / "library.a"
     library.unlink(missing_ok=True)
     objects = sorted(folder.glob("*.o"))
@@ -116,7 +116,7 @@ def _board(cpu: str) -> dict:
     return json.loads((PLATFORM / "boards" / f"{BOARDS[cpu]}.json").read_text())["build"]
 
 
-def _machine(cpu: str) -> list[str]:
+def machine(cpu: str) -> list[str]:
     """gcc's flags for a CPU."""
     return [*_board(cpu)["machine_flags"].split(), f"-mcpu={cpu}", "-ffunction-sections"]
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import c_coverage
 import numpy as np
 from deepcompress.backend.atomic_write import atomic_write
 
@@ -94,6 +95,9 @@ def build(
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:4000]
+    if compiler == "gcc":
+        own = [flag for flag in flags if flag.startswith("-D")]
+        c_coverage.build(sources, [*own, *KERNELS[kernels], f"-I{INCLUDE}", f"-I{folder}"], program)
     return program
 
 
@@ -101,4 +105,5 @@ def run(program: Path, inputs: np.ndarray, outputs: int) -> np.ndarray:
     """int8 [samples, outputs] of a program that `build` made."""
     done = subprocess.run([program], input=inputs.tobytes(), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[:4000]
+    c_coverage.record(program, inputs.tobytes())
     return np.frombuffer(done.stdout, np.int8).reshape(len(inputs), outputs)

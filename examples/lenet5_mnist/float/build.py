@@ -1,4 +1,4 @@
-"""PlatformIO's side of the float network: its weights become a C header in the build folder.
+"""PlatformIO script that writes the float network's weights as a C header to the build folder.
 
 `weights.py` needs a Python with torch: $DEEPCOMPRESS_PYTHON, or else the one PlatformIO runs in.
 """

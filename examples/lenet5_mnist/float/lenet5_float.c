@@ -1,6 +1,6 @@
 /*
- * lenet5_float.c - LeNet-5 in float, as Unlu deploys it (arXiv 2007.01348): pooling inside the
- * convolution, so that its full output never exists, and two buffers that layers use in turns.
+ * lenet5_float.c - LeNet-5 in float, as deployed by Unlu (arXiv 2007.01348): pooling is fused into
+ * the convolution, so that its full output is never stored, and layers alternate two buffers.
  */
 #include "lenet5_float.h"
 #include "lenet5_float_weights.h"
@@ -14,7 +14,7 @@ static void lenet5_float_normalise(const uint8_t *pixels, float *out) {
     }
 }
 
-/* One output of a convolution; `in` points at the top left of its window. */
+/* One output of a convolution; `in` points to the top left of its window. */
 static float lenet5_float_convolve(const float *weight, const float *in, int in_channels,
                                    int in_size) {
     float sum = 0.0f;
@@ -36,7 +36,7 @@ static void lenet5_float_convolve_and_pool(const float *weight, const float *bia
     for (int channel = 0; channel < out_channels; ++channel) {
         for (int y = 0; y < out_size; ++y) {
             for (int x = 0; x < out_size; ++x) {
-                float best = 0.0f; /* ReLU: nothing below it remains */
+                float best = 0.0f; /* ReLU: the minimum of the output */
                 for (int corner = 0; corner < 4; ++corner) {
                     const float *window = in + (2 * y + corner / 2) * in_size + 2 * x + corner % 2;
                     const float sum =

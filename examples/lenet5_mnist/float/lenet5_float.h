@@ -1,5 +1,5 @@
 /*
- * lenet5_float.h - the same network in plain float C, to compare with.
+ * lenet5_float.h - the same network in plain float C, for comparison.
  */
 #ifndef LENET5_FLOAT_H
 #define LENET5_FLOAT_H
@@ -10,13 +10,13 @@
 extern "C" {
 #endif
 
-/* Layers read from one buffer and write to the other, in turns. */
+/* Layers alternately read one buffer and write the other. */
 typedef struct {
     float even[32 * 32];
     float odd[6 * 14 * 14];
 } lenet5_float_arena;
 
-/* Runs the network on 32 x 32 raw bytes. Returns 10 scores, which lie in the arena. */
+/* Runs the network on 32 x 32 raw bytes. Returns 10 scores, which are stored in the arena. */
 const float *lenet5_float_infer_uint8(lenet5_float_arena *arena, const uint8_t *pixels);
 
 #ifdef __cplusplus

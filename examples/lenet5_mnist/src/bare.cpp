@@ -1,6 +1,6 @@
 /*
- * The sketch where there is neither Arduino nor a terminal: CMSIS, STM32Cube, or no framework.
- * A debugger, or whatever the firmware does with it, sees how many digits were read right.
+ * The sketch for builds without Arduino and without a terminal: CMSIS, STM32Cube, or no framework.
+ * A debugger can read the number of correctly classified digits.
  */
 #include <DeepCompress.h>
 

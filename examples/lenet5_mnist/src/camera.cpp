@@ -1,8 +1,9 @@
 /*
  * Digits in frames of a camera: 160 x 120 grey bytes, dark ink on paper lit from one side.
  *
- * Where the working directory has a file frames.bin, what is read goes to read.bin, a byte a frame;
- * camera.py uses this. Otherwise the digits built in are painted into frames, here and there.
+ * If the working directory contains frames.bin, the results are written to read.bin, one byte per
+ * frame; camera.py uses this. Otherwise the built-in digits are drawn into frames at various
+ * positions.
  */
 #include <stdio.h>
 
@@ -35,7 +36,7 @@ static int readFile(FILE *frames) {
     return fclose(answers) == 0 ? 0 : 1;
 }
 
-/* Paints a digit, twice or three times as large, where its number says. */
+/* Draws a digit, enlarged two or three times, at a position that depends on its number. */
 static void paint(const Digit &digit) {
     const int scale = 2 + digit.number % 2;
     const int top = digit.number % (height - 32 * scale),

@@ -1,10 +1,10 @@
 /*
- * camera.h - from a grey frame of any size to what the network reads.
+ * camera.h - converts a grey frame of any size to the input of the network.
  *
- * MNIST's digits are white on black, 20 pixels large in the middle of the image. A camera sees dark
- * ink on paper that is lit unevenly, somewhere in its frame. So: the middle square of the frame is
- * averaged down to 64 x 64, each part of it is compared with the paper around it, and what is ink
- * is enlarged or reduced to 20 pixels and put into the middle.
+ * MNIST's digits are white on black, with 20 pixels in the middle of the image. A camera shows dark
+ * ink on unevenly lit paper, anywhere in its frame. So the square in the middle of the frame is
+ * averaged down to 64 x 64, each cell is compared with the paper around it, and the ink is scaled
+ * to 20 pixels and centred.
  */
 #ifndef CAMERA_H
 #define CAMERA_H
@@ -15,8 +15,8 @@
 class DigitFinder {
   public:
     /*
-     * Finds the digit in a frame [height][width], 0 black. Returns false where there is nothing but
-     * paper; `digit` is then black.
+     * Finds the digit in a frame [height][width], with 0 for black. Returns false if there is only
+     * paper; then `digit` is black.
      */
     bool find(const uint8_t *frame, int width, int height, uint8_t (&digit)[32 * 32]) {
         reduce(frame, width, height);
@@ -29,7 +29,7 @@ class DigitFinder {
         const Box box = boxOf(darkest / 2);
         const int height20 = box.bottom - box.top, width20 = box.right - box.left;
         const int longest = height20 > width20 ? height20 : width20;
-        // Places in the grid are in 64ths; a step is a third of a pixel of the 32 x 32.
+        // Coordinates in the grid are in 64ths; a step is a third of a pixel of the 32 x 32.
         const int step = longest * 64 / (3 * digitPixels) + 1;
         const int top = 32 * (box.top + box.bottom) - 48 * step;
         const int left = 32 * (box.left + box.right) - 48 * step;
@@ -52,7 +52,7 @@ class DigitFinder {
     };
     uint8_t cells_[grid][grid]; // brightness, then ink
 
-    /* The middle square of the frame, averaged down. */
+    /* The square in the middle of the frame, averaged down. */
     void reduce(const uint8_t *frame, int width, int height) {
         const int side = width < height ? width : height;
         const uint8_t *const square = frame + (height - side) / 2 * width + (width - side) / 2;
@@ -71,7 +71,7 @@ class DigitFinder {
         }
     }
 
-    /* How much darker each cell is than the brightest of its block and those around it. */
+    /* The difference of each cell to the brightest cell in its block and the adjacent blocks. */
     void subtractFromPaper() {
         uint8_t brightest[blocks][blocks];
         for (int i = 0; i < blocks * blocks; ++i) {
@@ -93,7 +93,7 @@ class DigitFinder {
         }
     }
 
-    /* The greatest of a square of cells. */
+    /* The maximum of a square of cells. */
     int max(int top, int left, int side) const {
         int greatest = 0;
         for (int y = top; y < top + side; ++y) {
@@ -104,7 +104,7 @@ class DigitFinder {
         return greatest;
     }
 
-    /* The smallest box that has all cells above a threshold. */
+    /* The smallest box that contains all cells above a threshold. */
     Box boxOf(int threshold) const {
         Box box = {grid, grid, 0, 0};
         for (int y = 0; y < grid; ++y) {

@@ -1,5 +1,5 @@
 /*
- * digits.h - the first test image of each digit, and the first that this firmware misreads.
+ * digits.h - the first test image of each digit, and the first that is misclassified.
  * Written by prepare.py from MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0).
  */
 #ifndef DIGITS_H
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 typedef struct {
-    int number; // its place in the test set
+    int number; // index in the test set
     int label;
     uint8_t pixels[32 * 32]; // 0 black, 255 white
 } Digit;

@@ -1,9 +1,9 @@
 /*
- * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ * The sketch for builds without Arduino: virtual boards and the PC.
  *
- * Where the working directory has a file images.bin (one byte a pixel, 32 x 32 an image), the
- * scores of each image go to logits.bin, as the network gives them; evaluate.py uses this.
- * Otherwise the digits built in are read, a line each; demo.py draws those.
+ * If the working directory contains images.bin (32 x 32 bytes per image), the scores of each image
+ * are written to logits.bin; evaluate.py uses this. Otherwise the built-in digits are classified
+ * and printed, one line each; demo.py draws them.
  */
 #include <stdio.h>
 

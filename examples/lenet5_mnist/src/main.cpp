@@ -1,5 +1,5 @@
 /*
- * Reads the digits built in, over and over, and says so on the serial port.
+ * Classifies the built-in digits in a loop and prints the results on the serial port.
  */
 #include <Arduino.h>
 #include <DeepCompress.h>

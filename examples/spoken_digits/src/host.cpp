@@ -1,9 +1,9 @@
 /*
- * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ * The sketch for builds without Arduino: virtual boards and the PC.
  *
- * Where the working directory has a file words.bin (of each word the number of frames, int32, then
- * the frames as in words.h), what is heard goes to heard.bin, a byte a word; evaluate.py uses
- * this. Otherwise the words built in are heard.
+ * If the working directory contains words.bin (for each word the number of frames, int32, then the
+ * frames as in words.h), the results are written to heard.bin, one byte per word; evaluate.py uses
+ * this. Otherwise the built-in words are classified.
  */
 #include <stdio.h>
 
@@ -30,7 +30,7 @@ static int readFile(FILE *file) {
     return fclose(classes) == 0 ? 0 : 1;
 }
 
-/* Hears a word; says what the network thinks of it each 100 ms, and whether it ends right. */
+/* Prints the best digit of a word every 100 ms. Returns whether the last one is correct. */
 static bool listen(const Word &word) {
     int heard = -1;
     network.reset();

@@ -10,7 +10,7 @@
 
 typedef DeepCompress::Digits Network;
 
-/* What the network thinks of the word so far, whose next 25 ms these are. */
+/* The network's result for the word so far, after its next frame of 25 ms. */
 inline Network::Result hear(Network &network, const int16_t (&coefficients)[Network::inputSize]) {
     float frame[Network::inputSize];
     for (int i = 0; i < Network::inputSize; ++i) {

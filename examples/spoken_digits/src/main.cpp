@@ -1,7 +1,7 @@
 /*
- * Hears the words built in, over and over, and says on the serial port what it understood.
+ * Classifies the built-in words in a loop and prints the results on the serial port.
  *
- * With a microphone, compute a frame each 25 ms and call network.reset() when a word begins.
+ * With a microphone, compute one frame per 25 ms and call network.reset() when a word begins.
  */
 #include <Arduino.h>
 
@@ -28,7 +28,7 @@ void loop() {
         Serial.print(Network::label(heard));
         Serial.print(", ");
         Serial.print(microseconds / word.length);
-        Serial.println(" us a frame");
+        Serial.println(" us per frame");
         delay(1000);
     }
 }

@@ -1,6 +1,6 @@
 /*
- * words.h - each digit said twice by a speaker whom the network never heard, and how features
- * become what it takes. Written by train.py from the Free Spoken Digit Dataset (CC BY-SA 4.0; see
+ * words.h - two words per digit of a speaker who was not used in training, and the scale of the
+ * features. Written by train.py from the Free Spoken Digit Dataset (CC BY-SA 4.0; see
  * data/README.md).
  */
 #ifndef WORDS_H
@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 // clang-format off
-/* Mean and standard deviation of each coefficient in the training, decibels. */
+/* Mean and standard deviation of each coefficient in the training data, in decibels. */
 static const float feature_mean[13] = { -288.152f, 25.125f, -4.160f, -18.048f, -38.820f, -20.892f, -16.864f, -10.398f, -14.541f, -8.015f, -12.361f, -10.898f, -12.494f };
 static const float feature_deviation[13] = { 140.912f, 51.533f, 38.408f, 29.494f, 29.873f, 26.156f, 19.054f, 15.449f, 15.844f, 15.105f, 14.689f, 12.923f, 12.629f };
 
@@ -330,7 +330,7 @@ static const int16_t frames[311][13] = {
 
 typedef struct {
     int digit;
-    int start; // its first frame
+    int start; // index of the first frame
     int length;
 } Word;
 

@@ -1,5 +1,5 @@
 /*
- * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ * The sketch for builds without Arduino: virtual boards and the PC.
  */
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /*
- * Reads a digit and watches an exercise, in turns, and says both on the serial port.
+ * Classifies a digit and an exercise in turns, and prints both on the serial port.
  */
 #include <Arduino.h>
 

@@ -1,8 +1,8 @@
 /*
- * networks.h - two networks that take turns in one piece of memory.
+ * networks.h - two networks that share one arena.
  *
- * A network needs its arena only while infer() runs: the Result has been copied out of it. So
- * networks that never run at the same time, and are not `stateful`, can share.
+ * A network needs its arena only while infer() runs, because the Result is a copy. So networks that
+ * never run at the same time and are not `stateful` can share an arena.
  */
 #ifndef NETWORKS_H
 #define NETWORKS_H
@@ -27,7 +27,7 @@ static union {
 static Lenet5::In lenet5(arena.lenet5);
 static Exercises::In exercises(arena.exercises);
 
-/* Which exercise a wrist did in these five seconds. */
+/* The exercise in a recording of five seconds. */
 static Exercises::Result watch(const Recording &recording) {
     const int axes = 6, samples = Exercises::inputSize / axes;
     static int8_t motion[axes][samples];

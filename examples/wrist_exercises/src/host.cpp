@@ -1,9 +1,9 @@
 /*
- * The sketch where there is no Arduino: on the virtual boards and on the PC.
+ * The sketch for builds without Arduino: virtual boards and the PC.
  *
- * Where the working directory has a file recordings.bin (of each recording the number of samples,
- * int32, then the samples as in recordings.h), the best class of each piece goes to classes.bin,
- * a byte each; evaluate.py uses this. Otherwise the recordings built in are played.
+ * If the working directory contains recordings.bin (for each recording the number of samples,
+ * int32, then the samples as in recordings.h), the best class of each chunk is written to
+ * classes.bin, one byte each; evaluate.py uses this. Otherwise the built-in recordings are used.
  */
 #include <stdio.h>
 
@@ -25,25 +25,25 @@ static int readFile(FILE *file) {
         for (int16_t axes[Motion::axes]; samples > 0 && fread(axes, sizeof axes, 1, file) == 1;
              --samples) {
             if (motion.add(axes)) {
-                fputc(network.infer(motion.piece()).index(), classes);
+                fputc(network.infer(motion.chunk()).index(), classes);
             }
         }
     }
     return fclose(classes) == 0 ? 0 : 1;
 }
 
-/* Plays a recording; says what the network makes of it each second, and whether it ends right. */
+/* Prints the best class of a recording every second. Returns whether the last is correct. */
 static bool play(const Recording &recording) {
     Motion motion;
     network.reset();
     printf("%s, person %d:", network.label(recording.exercise), recording.person);
-    int pieces = 0, last = -1;
+    int chunks = 0, last = -1;
     for (const auto &axes : recording.samples) {
         if (motion.add(axes)) {
-            const auto result = network.infer(motion.piece());
+            const auto result = network.infer(motion.chunk());
             last = result.index();
-            if (++pieces % 4 == 0) {
-                printf(" %s%s", pieces > 4 ? "- " : "", result.label());
+            if (++chunks % 4 == 0) {
+                printf(" %s%s", chunks > 4 ? "- " : "", result.label());
             }
         }
     }

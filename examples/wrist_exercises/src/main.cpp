@@ -1,8 +1,8 @@
 /*
- * Says on the serial port, three times a second, which exercise the wearer is doing.
+ * Prints the current exercise on the serial port, three times per second.
  *
- * There is no sensor here: readSensor() plays recorded motion. Let it ask yours, an MPU-6050 or
- * LSM6DS3 say, set to 50 Hz, 4 g and 500 degrees/s.
+ * readSensor() returns recorded motion. Replace it by code for your sensor, such as an MPU-6050 or
+ * LSM6DS3, set to 50 Hz, 4 g and 500 degrees/s.
  */
 #include <Arduino.h>
 #include <DeepCompress.h>
@@ -33,7 +33,7 @@ void loop() {
     next += 20;
     if (motion.add(readSensor())) {
         const unsigned long start = micros();
-        const auto result = network.infer(motion.piece());
+        const auto result = network.infer(motion.chunk());
         const unsigned long microseconds = micros() - start;
 
         Serial.print(result.label());

@@ -1,7 +1,7 @@
 /*
- * recordings.h - what a watch's sensor said during each exercise, on arms of people that the
- * network was not trained on. Written by train.py from data of Burns et al. (arXiv 1802.01489),
- * Copyright (c) 2018 David M. Burns, BSD licence (data/README.md).
+ * recordings.h - motion of a watch during each exercise, by people who were not used in training.
+ * Written by train.py from data of Burns et al. (arXiv 1802.01489), Copyright (c) 2018 David M.
+ * Burns, BSD licence (data/README.md).
  */
 #ifndef RECORDINGS_H
 #define RECORDINGS_H
@@ -11,7 +11,7 @@
 typedef struct {
     int exercise;
     int person;
-    int16_t samples[256][6]; // 50 Hz; x, y, z of 4 g, then of 500 degrees/s
+    int16_t samples[256][6]; // 50 Hz; x, y, z at 4 g full scale, then at 500 degrees/s
 } Recording;
 
 // clang-format off

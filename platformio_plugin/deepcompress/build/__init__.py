@@ -1,0 +1,22 @@
+"""Compiles the models of a PlatformIO, Zephyr or CMake project as part of its build.
+
+The build tool's own Python runs this package and extra_script.py. That Python may be as old as
+`OLDEST_PYTHON` and need not have torch or numpy: the package imports only the standard library and
+deepcompress.errors, file_lock, options and target. tests/build/test_oldest_python.py checks both.
+"""
+
+OLDEST_PYTHON = (3, 9)  # what PlatformIO 6.2 requires; 6.1 also starts on older ones
+
+
+def complaint_about_python(version):  # no annotations: an older Python must get this far
+    """The error to show when the build tool runs on Python `version`; None if it is new enough.
+
+    Args:
+        version: sys.version_info, or its first two numbers.
+    """
+    if tuple(version[:2]) >= OLDEST_PYTHON:
+        return None
+    return (
+        "deepcompress: error: the build tool runs on Python {}.{}, and DeepCompress needs Python "
+        "{}.{} or newer. Install PlatformIO or west with a newer Python."
+    ).format(*version[:2], *OLDEST_PYTHON)

@@ -1,7 +1,6 @@
 """Finished results by content: what was compiled once from the same bytes is not compiled again.
 
-A cache is a folder of folders, each named by the key of what it was made from. Standard library
-only, and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+A cache is a folder of folders, each named by the key of what it was made from.
 """
 
 from __future__ import annotations

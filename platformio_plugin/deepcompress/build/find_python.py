@@ -1,7 +1,4 @@
-"""The search for a Python that has torch. The build never installs one.
-
-Standard library only, and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
-"""
+"""Finds a Python that has torch. The build never installs one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The C sources of a project's models: out of the cache, or compiled in a Python that has torch.
 
-What a build tool does with the compiler, without knowing which build tool. Standard library only,
-and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+What a build tool does with the compiler, without knowing which build tool.
 """
 
 from __future__ import annotations
@@ -21,13 +20,9 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
+from deepcompress.options import BY_NAME, OPTIONS
 
 _COMPILER = Path(__file__).parents[1]
-# Options that name files, whose contents decide the result; and one that does not decide it.
-_FILE_OPTIONS = ("calibration", "data", "labels", "architecture")
-_PYTHON_OPTION = "python"
-# Where a search keeps what it has tried; what it finds is the same.
-_STUDY_OPTION = "study"
 # Tells the compiler how the user writes options, where not as flags.
 PREFIX_VARIABLE = "DEEPCOMPRESS_OPTION_PREFIX"
 # What the compiler writes for people and tools, beside the sources.
@@ -168,21 +163,17 @@ def _check_model_file(model: Model, project: Project) -> None:
 
 
 def _texts(model: Model) -> dict[str, str]:
-    """The options that decide the result."""
+    """The options that decide the result and are not empty."""
     texts = {name: text.strip() for name, text in model.texts.items()}
-    return {
-        name: text
-        for name, text in texts.items()
-        if text and name not in (_PYTHON_OPTION, _STUDY_OPTION)
-    }
+    return {name: text for name, text in texts.items() if text and BY_NAME[name].decides_result}
 
 
 def inputs(model: Model, project: Path) -> list[Path]:
     """The files that decide the result: the model, those its options name, the compiler's own."""
     texts = _texts(model)
     files = [project / model.path]
-    for name in _FILE_OPTIONS:
-        text = texts.get(name, "")
+    for option in OPTIONS:
+        text = texts.get(option.name, "") if option.names_file else ""
         file, colon, _ = text.rpartition(":")
         python = bool(colon) and file.endswith(".py")
         path = project / (file if python else text)
@@ -222,11 +213,12 @@ def _study_flag(model: Model, project: Project) -> list[str]:
     if "retrain" not in model.texts:
         return []
     beside = project.store.parent / f"deepcompress-{model.name}.study"
-    return [f"--study={model.texts.get(_STUDY_OPTION, '').strip() or beside}"]
+    study = model.texts.get("study", "").strip() or beside
+    return [f"--study={study}"]
 
 
 def _python(model: Model, project: Project) -> str:
-    named = model.texts.get(_PYTHON_OPTION, "").strip()
+    named = model.texts.get("python", "").strip()
     beside = project.folder / Path(named).expanduser()
     return find_python(
         str(beside) if beside.is_file() else named,

@@ -13,7 +13,7 @@ from typing import Any
 
 from deepcompress.compile import as_stream, flash_at, open_model
 from deepcompress.errors import UserError
-from deepcompress.frontend.fx_importer import Layer
+from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.options import Options, Target
 from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
 from deepcompress.report.board_fit import check_possible, misfits
@@ -37,7 +37,7 @@ class Survey:
         stand_in: whether random inputs stood in for calibration data.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ImportedLayer, ...]
     facts: dict[str, Any] | None
     problems: tuple[UserError, ...]
     stand_in: bool = False
@@ -49,7 +49,7 @@ def check(path: Path, *, options: Options) -> Survey:
     Raises:
         UserError: it is no model, its options are wrong, or torch cannot follow it.
     """
-    layers: list[Layer] = []
+    layers: list[ImportedLayer] = []
     try:
         opened = open_model(path, name=path.stem, options=options, clock=Clock(), see=layers.append)
         graph = as_stream(opened.graph, opened.calibration, options)
@@ -68,7 +68,7 @@ def check(path: Path, *, options: Options) -> Survey:
     return Survey(tuple(layers), facts, tuple(problems), opened.calibration.synthetic)
 
 
-def _unsupported(layers: list[Layer]) -> tuple[UserError, ...]:
+def _unsupported(layers: list[ImportedLayer]) -> tuple[UserError, ...]:
     """The layers' problems; where several have the same, the first that has it."""
     alike: dict[tuple[str, str], list[UserError]] = {}
     for problem in (layer.problem for layer in layers if layer.problem):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from deepcompress.options import OPTIONS
 
 
@@ -35,13 +37,14 @@ def operators_markdown() -> str:
     lines = [
         "# Operators",
         "",
-        "Written by `python -m deepcompress operators`. A layer becomes one of these by the aten",
-        "operators that torch's export makes of it. Whatever is not here, or is used in a way",
-        "that is not, is refused by layer, operator and line.",
+        "Written by `python -m deepcompress operators`. `torch.export` turns each layer into aten",
+        "calls, which are imported as the operators below. The compiler refuses all other calls,",
+        "and names the layer, the operator and the line.",
     ]
     for name, operator in OPERATORS.items():
-        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
-        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "made of the layers above"
+        text = sys.modules[type(operator).__module__].__doc__ or ""
+        title, _, limits = text.strip().partition("\n\n")
+        aten = ", ".join(f"`{aten}`" for aten in operator.aten) or "other operators"
         lines += [
             "",
             f"## {name}",
@@ -54,9 +57,9 @@ def operators_markdown() -> str:
     names = ", ".join(f"`{name}`" for name in sorted(decomposed()))
     lines += [
         "",
-        "## Made of these",
+        "## Decomposed operators",
         "",
-        f"Calls that become some of the operators above: {names}.",
+        f"These aten calls become several of the operators above: {names}.",
     ]
     return "\n".join(lines) + "\n"
 

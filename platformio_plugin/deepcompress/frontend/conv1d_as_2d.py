@@ -1,4 +1,4 @@
-"""Layers on [channels, length] are those on [channels, height, width] of height 1."""
+"""Rewrites layers on [channels, length] to two-dimensional ones on [channels, 1, length]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 ATEN = (
     "_convolution_mode",
@@ -19,7 +19,7 @@ ATEN = (
     "max_pool1d",
 )
 
-# What an argument of one number a dimension is for the height.
+# Arguments with one number per axis, and their value for the height.
 _ALONG_HEIGHT = {
     "dilation": 1,
     "kernel_size": 1,
@@ -30,13 +30,14 @@ _ALONG_HEIGHT = {
 }
 
 
-def is_one_dimensional(call: Call) -> bool:
+def is_one_dimensional(call: AtenCall) -> bool:
+    """Whether a call's tensors are [channels, length]; "convolution" may have either."""
     return call.aten in ATEN and len(call.output_shape) == 2
 
 
-def as_image(call: Call) -> Call:
-    """The same call on images of one row."""
-    weight = {k: array[:, :, None] for k, array in call.constants.items() if array.ndim == 3}
+def as_image(call: AtenCall) -> AtenCall:
+    """The same call on images [channels, 1, length]."""
+    weight = {name: array[:, :, None] for name, array in call.constants.items() if array.ndim == 3}
     return replace(
         call,
         aten=call.aten.replace("1d", "2d"),

@@ -1,21 +1,25 @@
-"""Calls that are no operators of ours, but can be said with some: told apart before `lower` reads.
+"""Decomposes unsupported aten ops into supported ones before import.
 
-Torch's own decompositions say some of them, the functions below the others, in torch. A program
-without such a call is left as it is; else torch traces it anew, and keeps all other calls.
+Torch's own decompositions handle some ops, the functions below the others, in torch. A program
+without such ops is left as it is; otherwise torch traces it again and keeps all other calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
     import torch
 
-# Those that torch's own decomposition says with operators of ours.
+    # A decomposition returns None for uses of the op that it leaves as they are.
+    Decomposition = Callable[..., torch.Tensor | tuple[torch.Tensor, ...] | None]
+
+# Ops whose built-in torch decomposition yields only supported ops.
 _BY_TORCH = {
     "addcdiv",
     "addcmul",
@@ -33,44 +37,67 @@ _BY_TORCH = {
 
 
 def decompose(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program without the calls of this file's tables."""
+    """The program without the ops of this module's tables, except in uses that cannot be helped.
+
+    A program that torch cannot trace again is returned as it is; the importer then reports its
+    unsupported calls one by one.
+    """
     import torch
 
     calls = [fx for fx in program.graph.nodes if isinstance(fx.target, torch._ops.OpOverload)]
     by_torch = {fx.target for fx in calls if fx.target._opname in _BY_TORCH}
-    if not by_torch and not any(map(_asks, calls)):
+    if not by_torch and not any(map(_needs_decomposition, calls)):
         return program
-    table = torch.export.default_decompositions()
-    here = {_overload(name): how for name, how in _HERE.items()}
-    return program.run_decompositions({op: table[op] for op in by_torch if op in table} | here)
+    builtin = torch.export.default_decompositions()
+    table: dict[Any, Callable[..., Any]] = {op: builtin[op] for op in by_torch if op in builtin}
+    table |= {_overload(name): _for_torch(function) for name, function in _OWN.items()}
+    try:
+        result: torch.export.ExportedProgram = program.run_decompositions(table)
+    except RuntimeError:  # torch cannot trace this program a second time
+        return program
+    return result
 
 
 def decomposed() -> set[str]:
-    """Names of the calls that do not reach `lower`."""
-    return _BY_TORCH | {name.partition(".")[0] for name in _HERE} - set(BY_ATEN)
+    """Names of the aten ops that do not reach the importer."""
+    return _BY_TORCH | {name.partition(".")[0] for name in _OWN} - set(BY_ATEN)
 
 
-def _overload(name: str) -> torch._ops.OpOverload:
+def _overload(name: str) -> torch._ops.OpOverload[..., Any]:
     import torch
 
     packet, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+    operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    return cast("torch._ops.OpOverload[..., Any]", operator)
 
 
-def _asks(fx: torch.fx.Node) -> bool:
-    """Whether a call is one of those below, in a use that is not an operator of ours."""
-    name = f"{fx.target._opname}.{fx.target._overloadname}".removesuffix(".default")
+def _for_torch(decomposition: Decomposition) -> Callable[..., Any]:
+    """The decomposition as torch calls it: NotImplemented keeps a call as it is."""
+
+    @wraps(decomposition)
+    def decompose_call(*arguments: object, **options: object) -> object:
+        result = decomposition(*arguments, **options)
+        return NotImplemented if result is None else result
+
+    return decompose_call
+
+
+def _needs_decomposition(fx: torch.fx.Node) -> bool:
+    """Whether a call is in `_OWN`, and in a use that the importer does not support."""
+    target = cast("torch._ops.OpOverload[..., Any]", fx.target)
+    name = f"{target._opname}.{target._overloadname}".removesuffix(".default")
+    args = cast("tuple[Any, ...]", fx.args)
     if name == "div.Tensor":
-        return all(hasattr(operand, "meta") for operand in fx.args[:2])
+        return all(hasattr(operand, "meta") for operand in args[:2])
     if name == "pad":
-        return min(fx.args[1]) < 0 and fx.args[2:3] in ((), ("constant",))
+        return min(args[1]) < 0 and args[2:3] in ((), ("constant",))
     if name in ("mean.dim", "sum.dim_IntList"):
-        return not _adjacent(_axes(fx.args[0].meta["val"], fx.args[1]))
-    return name in _HERE
+        return not _adjacent(_axes(args[0].meta["val"], args[1]))
+    return name in _OWN
 
 
 def _axes(x: torch.Tensor, dim: int | Sequence[int] | None) -> list[int]:
-    """Ascending, from 0 on; all where none is named."""
+    """The axes in ascending order, counted from 0; all axes if none is given."""
     dims = [dim] if isinstance(dim, int) else dim or range(x.dim())
     return sorted(axis % x.dim() for axis in dims)
 
@@ -79,75 +106,91 @@ def _adjacent(axes: list[int]) -> bool:
     return axes[-1] - axes[0] == len(axes) - 1
 
 
-def _div(x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
-    return x * y.reciprocal() if hasattr(y, "reciprocal") else NotImplemented
+def _div(x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor | None:
+    import torch
+
+    return x * y.reciprocal() if isinstance(y, torch.Tensor) else None
 
 
 def _mean(
     x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool = False, **_: object
-) -> torch.Tensor:
-    return _over_last(x, dim, keepdim, "mean")
+) -> torch.Tensor | None:
+    last = _axes_last(x, dim)
+    return None if last is None else _kept(last.mean(-1), x, dim, keepdim)
 
 
 def _sum(
     x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool = False, **_: object
-) -> torch.Tensor:
-    return _over_last(x, dim, keepdim, "sum")
+) -> torch.Tensor | None:
+    last = _axes_last(x, dim)
+    return None if last is None else _kept(last.sum(-1), x, dim, keepdim)
 
 
-def _over_last(
-    x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool, function: str
-) -> torch.Tensor:
-    """Over axes that do not lie beside each other: they are moved behind the others."""
+def _axes_last(x: torch.Tensor, dim: Sequence[int] | None) -> torch.Tensor | None:
+    """The tensor with these axes moved to the end and flattened into one, if not adjacent."""
     axes = _axes(x, dim)
     if _adjacent(axes) or axes[0] == 0:
-        return NotImplemented
+        return None
     kept = [axis for axis in range(x.dim()) if axis not in axes]
-    reduced = getattr(x.permute(*kept, *axes).flatten(len(kept)), function)(-1)
-    return reduced.reshape(_reduced(x, axes)) if keepdim else reduced
+    return x.permute(*kept, *axes).flatten(len(kept))
 
 
-def _reduced(x: torch.Tensor, axes: list[int]) -> list[int]:
+def _kept(
+    reduced: torch.Tensor, x: torch.Tensor, dim: Sequence[int] | None, keepdim: bool
+) -> torch.Tensor:
+    return reduced.reshape(_reduced_shape(x, _axes(x, dim))) if keepdim else reduced
+
+
+def _reduced_shape(x: torch.Tensor, axes: list[int]) -> list[int]:
     """The shape with 1 for each of these axes."""
     return [1 if axis in axes else size for axis, size in enumerate(x.shape)]
 
 
-def _amax(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor:
-    """A pooling window as high as the axes are long, of images as wide as what lies behind them."""
+def _amax(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor | None:
+    """None over the batch axis, which is not supported."""
+    return None if _axes(x, dim)[0] == 0 else _maximum_over(x, dim, keepdim)
+
+
+def _maximum_over(x: torch.Tensor, dim: Sequence[int], keepdim: bool = False) -> torch.Tensor:
+    """A pooling window as high as the axes are long, on images as wide as the axes after them."""
     import torch.nn.functional as F
 
     axes = _axes(x, dim)
-    if axes[0] == 0:
-        return NotImplemented
     if not _adjacent(axes):
-        most = _amax(_amax(x, axes[1:], True), axes[:1], True)
+        maximum = _maximum_over(_maximum_over(x, axes[1:], True), axes[:1], True)
     else:
         length = prod(x.shape[axes[0] : axes[-1] + 1])
         rows = x.reshape(x.shape[0], prod(x.shape[1 : axes[0]]), length, -1)
-        most = F.max_pool2d(rows, (length, 1))
-    shape = _reduced(x, axes)
+        maximum = F.max_pool2d(rows, (length, 1))
+    shape = _reduced_shape(x, axes)
     kept = [size for axis, size in enumerate(shape) if keepdim or axis not in axes]
-    return most.reshape(kept)
+    return maximum.reshape(kept)
 
 
-def _amin(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor:
-    most = _amax(-x, dim, keepdim)
-    return most if most is NotImplemented else -most
+def _amin(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor | None:
+    maximum = _amax(-x, dim, keepdim)
+    return None if maximum is None else -maximum
 
 
-def _max(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    return _amax(x, (dim,), keepdim), x.argmax(dim, keepdim)
+def _max(
+    x: torch.Tensor, dim: int, keepdim: bool = False
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    maximum = _amax(x, (dim,), keepdim)
+    return None if maximum is None else (maximum, x.argmax(dim, keepdim))
 
 
-def _min(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    return _amin(x, (dim,), keepdim), x.argmin(dim, keepdim)
+def _min(
+    x: torch.Tensor, dim: int, keepdim: bool = False
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    minimum = _amin(x, (dim,), keepdim)
+    return None if minimum is None else (minimum, x.argmin(dim, keepdim))
 
 
 def _maximum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     import torch
 
-    shape = torch.broadcast_shapes(x.shape, y.shape)
-    return _amax(torch.stack([x.expand(shape), y.expand(shape)], 1), (1,))
+    shape = torch.broadcast_shapes(x.shape, y.shape)  # type: ignore[no-untyped-call]
+    return _maximum_over(torch.stack([x.expand(shape), y.expand(shape)], 1), (1,))
 
 
 def _minimum(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -160,24 +203,24 @@ def _var(
     *,
     correction: float | None = 1,
     keepdim: bool = False,
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     axes = _axes(x, dim)
     count = prod(x.shape[axis] for axis in axes) - (1 if correction is None else correction)
     if axes[0] == 0 or count <= 0:
-        return NotImplemented
+        return None
     return (x - x.mean(axes, True)).square().sum(axes, keepdim) / count
 
 
 def _var_unbiased(
     x: torch.Tensor, dim: Sequence[int] | None, unbiased: bool = True, keepdim: bool = False
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     return _var(x, dim, correction=int(unbiased), keepdim=keepdim)
 
 
-def _root_of(variance: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    def deviation(*arguments: object, **options: object) -> torch.Tensor:
-        found = variance(*arguments, **options)
-        return found if found is NotImplemented else found.sqrt()
+def _root_of(variance: Callable[..., torch.Tensor | None]) -> Decomposition:
+    def deviation(*arguments: object, **options: object) -> torch.Tensor | None:
+        squared = variance(*arguments, **options)
+        return None if squared is None else squared.sqrt()
 
     return deviation
 
@@ -188,14 +231,15 @@ def _vector_norm(
     dim: Sequence[int] | None = None,
     keepdim: bool = False,
     **_: object,
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     axes = _axes(x, dim)
     if axes[0] == 0 and x.dim() > 1:
-        return NotImplemented
-    return {
-        1: lambda: x.abs().sum(axes, keepdim),
-        2: lambda: x.square().sum(axes, keepdim).sqrt(),
-    }.get(ord, lambda: NotImplemented)()
+        return None
+    if ord == 1:
+        return x.abs().sum(axes, keepdim)
+    if ord == 2:
+        return x.square().sum(axes, keepdim).sqrt()
+    return None
 
 
 def _group_norm(
@@ -209,10 +253,11 @@ def _group_norm(
     import torch.nn.functional as F
 
     rows = x.reshape(x.shape[0], groups, -1)
-    normal = F.layer_norm(rows, rows.shape[2:], eps=eps).reshape(x.shape)
-    across = (-1, *[1] * (x.dim() - 2))
-    normal = normal if weight is None else normal * weight.reshape(across)
-    return normal if bias is None else normal + bias.reshape(across)
+    normalized = F.layer_norm(rows, rows.shape[2:], eps=eps).reshape(x.shape)
+    per_channel = (-1, *[1] * (x.dim() - 2))
+    if weight is not None:
+        normalized = normalized * weight.reshape(per_channel)
+    return normalized if bias is None else normalized + bias.reshape(per_channel)
 
 
 def _instance_norm(
@@ -221,22 +266,23 @@ def _instance_norm(
     bias: torch.Tensor | None,
     mean: torch.Tensor | None,
     variance: torch.Tensor | None,
-    of_input: bool,
+    use_input_stats: bool,
     momentum: float,
     eps: float,
     *_: object,
 ) -> torch.Tensor:
     import torch.nn.functional as F
 
-    if of_input:
+    if use_input_stats:
         return _group_norm(x, x.shape[1], weight, bias, eps)
     return F.batch_norm(x, mean, variance, weight, bias, False, momentum, eps)
 
 
-def _hstack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def _hstack(tensors: list[torch.Tensor]) -> torch.Tensor | None:
+    """None for vectors, which hstack joins along their only axis, that of the batch."""
     import torch
 
-    return torch.cat(tensors, 1)
+    return None if tensors[0].dim() == 1 else torch.cat(tensors, 1)
 
 
 def _lerp(x: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
@@ -245,12 +291,12 @@ def _lerp(x: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
 
 def _pad(
     x: torch.Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> torch.Tensor:
-    """By less than nothing: that is cut off first."""
+) -> torch.Tensor | None:
+    """Negative padding is cut off first."""
     import torch.nn.functional as F
 
     if min(pad) >= 0 or mode != "constant":
-        return NotImplemented
+        return None
     for axis, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True), start=1):
         cut = max(-before, 0), max(-after, 0)
         if any(cut):
@@ -258,19 +304,21 @@ def _pad(
     return F.pad(x, [max(amount, 0) for amount in pad], mode, value)
 
 
-def _roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> torch.Tensor:
+def _roll(x: torch.Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> torch.Tensor | None:
     import torch
 
     if not dims:
-        return NotImplemented
+        return None
     for shift, dim in zip(shifts, dims, strict=True):
         last = shift % x.shape[dim]
-        x = torch.cat(x.split([x.shape[dim] - last, last], dim)[::-1], dim) if last else x
+        if last:
+            first, rest = torch.split(x, [x.shape[dim] - last, last], dim)
+            x = torch.cat((rest, first), dim)
     return x
 
 
-# By name and overload. What is not decomposed in some use gives NotImplemented there.
-_HERE = {
+# By name and overload.
+_OWN: dict[str, Decomposition] = {
     "amax": _amax,
     "amin": _amin,
     "div.Tensor": _div,

@@ -1,8 +1,8 @@
-"""Exported programs: JSON and raw tensors, of which torch would unpickle and evaluate some parts.
+"""Exported programs (torch.export.save): JSON and raw tensors, checked before torch opens them.
 
 While it opens one, torch loads compiled libraries, unpickles objects, evaluates sizes as Python and
-writes names into Python source. So only members known to be needed reach it, and of their JSON only
-sizes, names and input structures that are nothing else.
+writes names into Python source. So only the members that are needed reach it, and their JSON may
+hold only sizes, names and input structures that cannot be code.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
-from deepcompress.frontend.torch_export import (
-    QUANTIZE_HINT,
-    attempt,
-    example,
-    first_line,
-    shape_text,
-    where,
-)
+from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, first_line, where
+from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.torch_export import example_input, shape_text
+from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
 from deepcompress.options import Options
 
@@ -31,69 +27,81 @@ if TYPE_CHECKING:
     import torch
 
 _PROGRAM = "models/model.json"
-# What torch.export.save writes of one program; the .pt are tensors as torch 2.7 wrote them.
+# The members that torch.export.save writes; torch 2.7 wrote tensors as .pt files.
 _NEEDED = re.compile(
     r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/model\.json|"
     r"data/(weights|constants)/(model_(weights|constants)_config\.json|(weight|tensor)_\d+|model\.pt)"
 )
-# torch unpickles the example inputs, which nothing of ours reads: it is given none.
+# torch unpickles the example inputs. They are not needed, so torch gets an empty member.
 _EXAMPLE_INPUTS = "data/sample_inputs/model.pt"
 
-# What a symbolic size is made of: symbols, numbers, operators, sympy's integer functions.
+# The tokens of a symbolic size: symbols, numbers, operators, sympy's integer functions.
 _SIZE_PART = re.compile(
     r"'(?:[suz]|zuf)\d+'|\b(?:(?:[suz]|zuf)\d+|Symbol|positive|nonnegative|integer|True|False|Mod|PythonMod|"
     r"FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|(?:Strict)?(?:Greater|Less)Than|Integer|Mul|Add|oo|int_oo|\d+(?:\.\d+)?)\b|"
     r"[-+*/(),=<>\s]"
 )
-# torch follows a call's dotted name from its own module on, to any function of any module in it.
+# torch resolves a call's dotted name by attributes from the module torch on, which reaches any
+# function of any module that torch imports.
 _OPERATOR = re.compile(r"torch\.(ops\.\w+(\.\w+)*|sym_\w+)")
 _FOREIGN = re.compile(
     rb'"torch\.ops\.(?!(?:aten|prims|higher_order|quantized_decomposed)\.)(\w+)\.(\w+)'
 )
-# What stands for reading a weight that is a class of its own, and torchao's operators.
-_OF_TORCHAO = ("export", "torchao")
+# Namespaces of torchao's operators, and of the operator that reads a weight of a tensor subclass.
+_TORCHAO = ("export", "torchao")
 _NAME = re.compile(r"[\w.]*")
 _TENSOR = re.compile(r"(weight|tensor)_\d+")
-# A program that was exported on a GPU is opened on the CPU.
-_DEVICE = ("device", "as_device")
+# Keys of a device: a program that was exported on a GPU is opened on the CPU.
+_DEVICE_KEYS = ("device", "as_device")
 _PLAIN_STRUCTURES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 
-def open_exported(path: Path, options: Options) -> torch.export.ExportedProgram:
+def _recognizes(signature: FileSignature) -> bool:
+    names = signature.members or ()
+    return "archive_format" in names or any(name.startswith("models/") for name in names)
+
+
+def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
+    """The program of a file; the option `input_shape` replaces its symbolic sizes, if any.
+
+    Raises:
+        UserError: it is damaged, could run code, has operators of other libraries or weights of
+            torchao, or was exported for a fixed batch of several samples.
+    """
     import torch
 
-    contents = attempt(path, lambda: _checked(path))
+    contents = attempt(path, lambda: _checked_members(path))
     if b"torch.ops.quantized_decomposed." in contents[_PROGRAM]:
-        import torch.ao.quantization.fx._decomposed  # registers them
+        import torch.ao.quantization.fx._decomposed  # registers these operators
     archive = packed(contents)
     with _weights_only():
         program = attempt(path, lambda: torch.export.load(archive))
     _check_batch(program, path)
-    return _with_numbers(program, path, options)
+    return _with_fixed_sizes(program, path, options)
 
 
-def _with_numbers(
+def _with_fixed_sizes(
     program: torch.export.ExportedProgram, path: Path, options: Options
 ) -> torch.export.ExportedProgram:
-    """The program for inputs of one size, where its own are symbols and the options say which."""
+    """The program for inputs of the option `input_shape`, if its own sizes are symbolic."""
     import torch
 
     sizes = [size for value in _inputs(program) for size in value.shape[1:]]
     if options.input_shape is None or all(isinstance(size, int) for size in sizes):
         return program
-    given = example(path, options)
+    inputs = example_input(path, options)
     try:
-        return torch.export.export(program.module(), (given,), strict=False)
-    except Exception as error:
+        return torch.export.export(program.module(), (inputs,), strict=False)
+    except Exception as error:  # a program raises whatever its operators raise on other shapes
         raise UserError(
             f"it does not take an input of {shape_text(options)} ({first_line(error)})",
             where(path),
-            "Set input_shape to a shape that it was exported for",
+            "Set input_shape to a shape for which it was exported",
         ) from None
 
 
-def _checked(path: Path) -> dict[str, bytes]:
-    """The members that torch needs, their JSON checked and written anew."""
+def _checked_members(path: Path) -> dict[str, bytes]:
+    """The members that torch needs, with their JSON checked and written again."""
     needed = {name: data for name, data in members(path).items() if _NEEDED.fullmatch(name)}
     if _PROGRAM not in needed:
         raise UserError(
@@ -105,37 +113,40 @@ def _checked(path: Path) -> dict[str, bytes]:
     for name in needed:
         if name.endswith(".json"):
             value = json.loads(needed[name])
-            _check(value, path)
+            _check_json(value, path)
             needed[name] = json.dumps(value).encode()
     return {**needed, _EXAMPLE_INPUTS: b""}
 
 
 def _check_operators(program: bytes, path: Path) -> None:
-    """Refuses operators that torch has only where another library is imported."""
+    """Refuses operators that torch has only after another library is imported."""
     foreign = _FOREIGN.search(program)
     if foreign is None:
         return
     library, name = (part.decode() for part in foreign.groups())
-    if library in _OF_TORCHAO:
+    if library in _TORCHAO:
         raise UserError("torchao's quantize_() has changed its weights", where(path), QUANTIZE_HINT)
     raise UserError(
         f"it calls {library}.{name}, an operator of another library",
         where(path),
-        "Write it with torch's own in the Python model, and export that",
+        "Write it with torch's own operators in the Python model, and export that",
     )
 
 
-def _check(value: Any, path: Path) -> None:
-    """Refuses what torch would evaluate, import or unpickle; drops the guards, which are Python."""
+def _check_json(value: Any, path: Path) -> None:
+    """Refuses values that torch would evaluate, import or unpickle, in place at any depth.
+
+    Guards, which are Python, are removed; devices become the CPU.
+    """
     if isinstance(value, list):
         for part in value:
-            _check(part, path)
+            _check_json(part, path)
     if not isinstance(value, dict):
         return
     for key, part in value.items():
         if key == "guards_code":
             value[key] = []
-        elif key in _DEVICE and isinstance(part, dict):
+        elif key in _DEVICE_KEYS and isinstance(part, dict):
             value[key] = {"type": "cpu", "index": None}
         elif not _is_harmless(key, part):
             raise UserError(
@@ -144,7 +155,7 @@ def _check(value: Any, path: Path) -> None:
                 "Export the model again, without custom objects",
             )
         else:
-            _check(part, path)
+            _check_json(part, path)
 
 
 def _is_harmless(key: str, value: Any) -> bool:
@@ -164,7 +175,7 @@ def _is_harmless(key: str, value: Any) -> bool:
 
 
 def _is_plain(structure: dict[str, Any]) -> bool:
-    """Whether nested inputs are of Python's own types, without what names a class to import."""
+    """Whether nested inputs are of Python's own types and name no class to import."""
     plain = structure["type"] in _PLAIN_STRUCTURES and "{" not in (structure["context"] or "")
     return plain and all(_is_plain(child) for child in structure["children_spec"])
 
@@ -181,7 +192,7 @@ def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
-    """The tensors that the network takes, of which only the shapes are known."""
+    """Placeholder tensors of the network's inputs: they have shapes and no values."""
     names = program.graph_signature.user_inputs
     nodes = program.graph_module.graph.nodes
     values = [n.meta.get("val") for n in nodes if n.op == "placeholder" and n.name in names]
@@ -190,7 +201,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
 
 @contextmanager
 def _weights_only() -> Iterator[None]:
-    """torch.export.load unpickles odd tensors with weights_only=False; this forces it to True."""
+    """Makes torch.export.load unpickle with weights_only=True, which it does not by itself."""
     switch = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(switch)
     os.environ[switch] = "1"
@@ -201,3 +212,6 @@ def _weights_only() -> Iterator[None]:
             del os.environ[switch]
         else:
             os.environ[switch] = before
+
+
+FRONTEND = torch_frontend("exported program", _recognizes, open_program)

@@ -1,17 +1,17 @@
-"""What the nodes of torch's exported program say: their operator, arguments, shape and origin."""
+"""Reads the nodes of torch's exported program: their operator, arguments, shape and origin."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.errors import UserError
+from deepcompress.ir.arrays import Float32Array, frozen
 
 if TYPE_CHECKING:
     import torch
 
-# Calls that make constants: of one value, or of those from a start to an end.
+# Calls that create constants: filled with one value, or with a range of values.
 _FILLED = {"zeros": 0.0, "ones": 1.0, "full": None}
 _RANGES = {"arange", "linspace"}
 
@@ -37,13 +37,15 @@ def constant_names(program: torch.export.ExportedProgram) -> dict[str, str]:
 
 
 def aten_name(fx: torch.fx.Node) -> str:
-    """ "conv2d" from aten.conv2d.default."""
+    """ "conv2d" for aten.conv2d.default."""
     schema = getattr(fx.target, "_schema", None)
-    return schema.name.split("::")[-1] if schema else getattr(fx.target, "__name__", str(fx.target))
+    if schema is None:
+        return str(getattr(fx.target, "__name__", fx.target))
+    return str(schema.name).split("::")[-1]
 
 
 def is_pure(fx: torch.fx.Node) -> bool:
-    """Whether a call is of torch's operator library, not of any other function of that name."""
+    """Whether a call is of torch's operator library, not of another function of that name."""
     schema = getattr(fx.target, "_schema", None)
     return schema is not None and schema.name.startswith(("aten::", "quantized_decomposed::"))
 
@@ -52,7 +54,7 @@ def named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
     """The call's arguments by their names in the operator's schema, defaults included."""
     schema = getattr(fx.target, "_schema", None)
     if schema is None:
-        return dict(enumerate(fx.args))
+        return {str(position): argument for position, argument in enumerate(fx.args)}
     named = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
     named.update(zip((a.name for a in schema.arguments), fx.args, strict=False))
     named.update(fx.kwargs)
@@ -60,7 +62,7 @@ def named_arguments(fx: torch.fx.Node) -> dict[str, Any]:
 
 
 def tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
-    """The tensors among the arguments, in their order, as often as they are named.
+    """The nodes of all tensors among the arguments, in order, with repetitions.
 
     Sizes of a dynamic batch are integers, not tensors.
     """
@@ -73,46 +75,60 @@ def tensor_arguments(fx: torch.fx.Node) -> list[torch.fx.Node]:
     return [a for a in arguments if isinstance(a.meta.get("val"), tensors) or not a.meta]
 
 
+def first_argument(fx: torch.fx.Node) -> torch.fx.Node:
+    """The node of a call's first argument."""
+    return cast("torch.fx.Node", fx.args[0])
+
+
+def is_item(fx: torch.fx.Node) -> bool:
+    """Whether a node selects one of several results of a call."""
+    return aten_name(fx) == "getitem"
+
+
+def item_index(fx: torch.fx.Node) -> int:
+    """Which of several results an item is."""
+    return cast(int, fx.args[1])
+
+
 def computing_node(fx: torch.fx.Node) -> torch.fx.Node:
-    """The call that computes a node: of one of several results, that which gives them all."""
-    return fx.args[0] if aten_name(fx) == "getitem" else fx
+    """The call that computes a node: for an item, the call that has several results."""
+    return first_argument(fx) if is_item(fx) else fx
 
 
 def gives_tensor(fx: torch.fx.Node) -> bool:
-    """Whether a call's result is a tensor or several, and not a size."""
+    """Whether a call's result is one or several tensors, and not a size."""
     value = fx.meta.get("val")
     return value is None or isinstance(value, (list, tuple)) or hasattr(value, "shape")
 
 
 def value_of(fx: torch.fx.Node) -> torch.Tensor:
-    """A stand-in for a node's result, for the first where it has several."""
+    """A placeholder for a node's result, or for the first of several results."""
     value = fx.meta["val"]
-    return value[0] if isinstance(value, (list, tuple)) else value
+    return cast("torch.Tensor", value[0] if isinstance(value, (list, tuple)) else value)
 
 
-def shape_of(fx: torch.fx.Node, samples: int = 0) -> tuple[int, ...]:
-    """Shape of a node's result without the axis of the samples."""
+def shape_of(fx: torch.fx.Node, batch_axis: int = 0) -> tuple[int, ...]:
+    """Shape of a node's result without the batch axis. Raises UserError if it is dynamic."""
     value = value_of(fx)
-    sizes = [size for axis, size in enumerate(value.shape) if axis != samples]
-    dynamic = [str(size) for size in sizes if not str(size).isdigit()]
-    if dynamic:
+    sizes = [size for axis, size in enumerate(value.shape) if axis != batch_axis]
+    if not all(str(size).isdigit() for size in sizes):
         raise UserError(
             f"its shape {tuple(value.shape)} is dynamic beyond the batch",
             f"tensor {fx.name}",
-            "Say which sizes it shall have with input_shape; or export the model with fixed ones",
+            "Fix these sizes with input_shape, or export the model with fixed ones",
         )
     return tuple(int(size) for size in sizes)
 
 
 def module_kind(fx: torch.fx.Node) -> str:
-    """ "Conv2d": the class of the innermost module that makes a call, where torch recorded it."""
+    """ "Conv2d": the class of the innermost module that makes a call, if torch recorded it."""
     modules = list((fx.meta.get("nn_module_stack") or {}).values())
     kind = modules[-1][1] if modules else ""
-    return getattr(kind, "__name__", str(kind).rpartition(".")[2])
+    return str(getattr(kind, "__name__", str(kind).rpartition(".")[2]))
 
 
 def source_line(fx: torch.fx.Node) -> str:
-    """ "model.py:31" of the user's code, where torch recorded it."""
+    """ "model.py:31" of the user's code, if torch recorded it."""
     lines = (fx.meta.get("stack_trace") or "").splitlines()
     frames = [line for line in lines if 'File "' in line and "/torch/" not in line]
     if not frames:
@@ -121,25 +137,35 @@ def source_line(fx: torch.fx.Node) -> str:
     return f"{file.rpartition('/')[2]}:{rest.split(',')[0]}"
 
 
-def is_created(aten: str) -> bool:
-    """Whether a call makes a constant of nothing, or of another tensor's shape."""
-    return aten in _RANGES or aten.removeprefix("new_").removesuffix("_like") in _FILLED
+def creates_constant(aten: str) -> bool:
+    """Whether an operator fills a tensor from numbers alone, or of another tensor's shape."""
+    return aten in _RANGES or _filled_by(aten) in _FILLED
 
 
-def create(fx: torch.fx.Node, aten: str) -> torch.Tensor:
-    """What the call makes, for one sample where the batch is dynamic."""
+def created_constant(fx: torch.fx.Node, aten: str) -> torch.Tensor:
+    """The tensor that such a call creates, for one sample if the batch is dynamic."""
     import torch
 
     if aten in _RANGES:
-        return fx.target(*fx.args, **fx.kwargs)
-    value = _FILLED[aten.removeprefix("new_").removesuffix("_like")]
+        return evaluate(fx, fx.args, fx.kwargs)
+    value = _FILLED[_filled_by(aten)]
     if value is None:
         value = named_arguments(fx)["fill_value"]
     sizes = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
     return torch.full(sizes, float(value))
 
 
-def read_only(tensor: torch.Tensor) -> np.ndarray:
-    array = tensor.detach().cpu().float().numpy().copy()
-    array.flags.writeable = False
-    return array
+def _filled_by(aten: str) -> str:
+    """ "zeros" for new_zeros and zeros_like."""
+    return aten.removeprefix("new_").removesuffix("_like")
+
+
+def evaluate(fx: torch.fx.Node, args: Any, kwargs: Any) -> torch.Tensor:
+    """The result of a call's operator for these arguments."""
+    operator = cast("Callable[..., torch.Tensor]", fx.target)
+    return operator(*args, **kwargs)
+
+
+def read_only(tensor: torch.Tensor) -> Float32Array:
+    """A copy of the tensor as a float32 array that cannot be written."""
+    return frozen(tensor.detach().cpu().float().numpy().copy())

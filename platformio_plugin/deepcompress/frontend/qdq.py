@@ -1,10 +1,11 @@
-"""Scales and zero points that a file states: its quantize and dequantize calls.
+"""Imports Q/DQ nodes: their scale and zero point become the tensor's range; the nodes are removed.
 
-So do programs from PT2E (prepare_pt2e, convert_pt2e of torchao), and those trained with fake
-quantization. The calls vanish from the graph; what they say of a tensor becomes its range, of which
-`quantize` makes exactly this scale and zero point again. What a file does not state is measured.
+Programs from PT2E (prepare_pt2e and convert_pt2e of torchao) have such nodes, and so do networks
+trained with fake quantization. `quantize` chooses exactly the same scale and zero point again from
+the range. Tensors without Q/DQ nodes get their range from calibration.
 
-Weights need nothing of the kind: dequantized, they lie on a grid, and `quantize` finds it.
+Q/DQ nodes of weights need no range: dequantized weights are multiples of their scale, and
+`quantize` finds that scale.
 """
 
 from __future__ import annotations
@@ -19,62 +20,63 @@ from deepcompress.ops import keeps_scale
 from deepcompress.ops.clamp import Limits
 
 if TYPE_CHECKING:
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
+# Q/DQ nodes of activations.
 QUANTIZERS = {
     "quantize_per_tensor",
     "dequantize_per_tensor",
     "fake_quantize_per_tensor_affine",
 }
-# From this many steps on, int8 itself limits a value as the file does, or by a step later.
-_NEARLY_ALL = 254
-# What a call gives that chooses a scale anew for each input; here, one is measured for all.
-CHOOSERS = {"choose_qparams", "choose_qparams_symmetric"}
-# Weights of these, where they are stored as floats or as integers, are computed.
+# Calls that compute a scale for each input at run time. Here calibration measures one for all.
+DYNAMIC_QPARAMS = {"choose_qparams", "choose_qparams_symmetric"}
+# Q/DQ nodes that are computed during import if their tensor is a weight.
 ON_CONSTANTS = {
     *QUANTIZERS,
     "quantize_per_channel",
     "dequantize_per_channel",
     "fake_quantize_per_channel_affine",
 }
+# With at least this many steps, int8 itself limits values as the node does, within one step.
+_STEPS_OF_INT8 = 254
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What a call says of its tensor.
+class TensorQuantization:
+    """The quantization that a Q/DQ node prescribes for its tensor.
 
     Attributes:
-        range: the reals of int8's -128 and 127 in the stated scale.
-        limits: the least and greatest real that it lets through, if it has fewer bits.
+        range: real values of int8's -128 and 127 at the node's scale and zero point.
+        limits: the least and greatest real value that passes, if the node has fewer than 8 bits.
     """
 
     range: Range
     limits: Limits | None
 
 
-def read_stated(call: Call) -> Stated | None:
-    """What one of `QUANTIZERS` says, or None where that is no one scale of up to 8 bits."""
+def read_qdq(call: AtenCall) -> TensorQuantization | None:
+    """The quantization of one of `QUANTIZERS`; None unless it has one scale and at most 8 bits."""
     if "scale" not in {**call.arguments, **call.constants}:
         return None
-    scale, zero_point, low, high = (
-        call.operand(name) for name in ("scale", "zero_point", "quant_min", "quant_max")
-    )
-    if scale.size != 1:
+    operands = [call.operand(name) for name in ("scale", "zero_point", "quant_min", "quant_max")]
+    if operands[0].size != 1:
         return None
-    unsigned = 128 if low >= 0 else 0
-    if low - unsigned < -128 or high - unsigned > 127:
+    scale = float(operands[0].item())
+    zero_point, quant_min, quant_max = (int(operand.item()) for operand in operands[1:])
+    offset = 128 if quant_min >= 0 else 0  # of an unsigned type to int8
+    if quant_min - offset < -128 or quant_max - offset > 127:
         return None
 
     def real(q: int) -> float:
-        return (int(q) - int(zero_point)) * float(scale)
+        return (q - zero_point) * scale
 
-    few = high - low < _NEARLY_ALL
-    limits = Limits(real(low), real(high)) if few else None
-    return Stated((real(unsigned - 128), real(unsigned + 127)), limits)
+    has_few_steps = quant_max - quant_min < _STEPS_OF_INT8
+    limits = Limits(real(quant_min), real(quant_max)) if has_few_steps else None
+    return TensorQuantization((real(offset - 128), real(offset + 127)), limits)
 
 
-def spread(ranges: dict[str, Range], nodes: Iterable[Node]) -> dict[str, Range]:
-    """The ranges, also of tensors that hold the same values, or some of them, in the same scale."""
+def propagate_ranges(ranges: dict[str, Range], nodes: Iterable[Node]) -> dict[str, Range]:
+    """The ranges, extended to tensors that hold the same values at the same scale."""
     ranges, nodes = dict(ranges), list(nodes)
     for node in nodes:
         if keeps_scale(node) and len(node.inputs) == 1 and node.inputs[0] in ranges:

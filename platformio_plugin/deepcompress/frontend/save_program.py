@@ -1,4 +1,4 @@
-"""A Graph as a `.pt`: an exported program, which torch runs and `load` opens like any other."""
+"""Saves a Graph as an exported program, which torch runs and `open_graph` opens again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def save_graph(graph: Graph, path: Path) -> None:
-    """Writes the graph's network for batches of any size; the file is there whole or not at all.
-
-    Its layers have their names.
+    """Writes the graph's network for batches of any size, atomically; layers keep their names.
 
     Raises:
         UserError: the file cannot be written.
@@ -28,15 +26,15 @@ def save_graph(graph: Graph, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            fresh = Path(folder) / path.name
-            fresh.write_bytes(content)
-            fresh.replace(path)
+            written = Path(folder) / path.name
+            written.write_bytes(content)
+            written.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
 
 
 def check_writable(path: Path) -> None:
-    """Raises UserError where `save_graph` would; to be asked before hours of training."""
+    """Raises UserError if `save_graph` could not write; called before hours of training."""
     if path.is_dir():
         raise UserError("it is a folder", f"file {path}", "Name the .pt file to write")
     try:
@@ -51,14 +49,14 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(
         f"it cannot be written ({error.strerror or error})",
         f"file {path}",
-        "Make room or choose another folder; what was there before is untouched",
+        "Free disk space, or choose another folder; an existing file is unchanged",
     )
 
 
 def _packed(graph: Graph) -> bytes:
-    """The exported program as a file has it.
+    """The bytes of the exported program.
 
-    Made in memory, because torch's own writer ends the whole process where the disk is full.
+    They are made in memory, because torch's own writer ends the whole process if the disk is full.
     """
     import torch
 
@@ -66,7 +64,7 @@ def _packed(graph: Graph) -> bytes:
     program = torch.export.export(
         _module(graph), (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
     )
-    program.example_inputs = None  # they would be saved too, and can be larger than the network
+    program.example_inputs = None  # would be saved too, and may be larger than the network
     content = io.BytesIO()
     torch.export.save(program, content)
     return content.getvalue()
@@ -91,14 +89,14 @@ def _module(graph: Graph) -> torch.nn.Module:
 
 
 def _add_layer(network: torch.nn.Module, node: Node) -> torch.nn.Module:
-    """The module of a layer, inside those that its dotted name goes through."""
+    """The layer's module with its parameters, nested as its dotted name says."""
     import torch
 
     module = network
     for part in node.name.split("."):
         if part not in module._modules:
             module.add_module(part, torch.nn.Module())
-        module = module._modules[part]
+        module = module.get_submodule(part)
     for name, array in node.parameters.items():
         tensor = torch.tensor(array)
         module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))

@@ -1,67 +1,80 @@
-"""Tensors with steps on the first axis and samples on the second, as nn.GRU and nn.LSTM have them
-without batch_first: a call on one becomes the call that does the same with samples first."""
+"""Rewrites calls on time-major tensors [steps, samples, ...] to batch-major [samples, steps, ...].
+
+nn.GRU and nn.LSTM take and return time-major tensors unless batch_first is set.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepcompress.ops import clamp, lookup
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.recurrent import RECURRENT
 
-# Of the last axis, or value by value: the first two axes may as well lie the other way round.
-_BY_ROW = {*clamp.ATEN, *lookup.ATEN, "add", "linear", "matmul", "mul", "sub"}
-_MOVES = {"transpose", "permute"}
+# Ops on single values or along the last axis: the order of the first two axes does not matter.
+_ORDER_INDEPENDENT = {
+    *OPERATORS["clamp"].aten,
+    *OPERATORS["lookup"].aten,
+    *("add", "linear", "matmul", "mul", "sub"),
+}
+_TRANSPOSES = {"transpose", "permute"}
+# Ops along one axis, which may be that of the steps.
+_ALONG_AXIS = {"select", "slice", "mean"}
 
 
 @dataclass(frozen=True)
-class Axes:
-    """How a call's tensors lie, and what it says of axes.
+class LayoutCall:
+    """A call with the layout of its first tensor.
 
     Attributes:
-        rank: of its first tensor, the batch included.
-        turned: whether that has its steps first; then whether the result has.
+        aten: its operator.
+        arguments: by the names of the operator's schema.
+        rank: number of axes of the first tensor, the batch included.
+        time_major: whether the first tensor is time-major; after a rewrite, whether the result is.
     """
 
     aten: str
     arguments: dict[str, Any]
     rank: int
-    turned: bool
+    time_major: bool
 
-    def with_samples_first(self) -> Axes | None:
-        """The call on tensors with samples first; None where they end elsewhere."""
-        if self.aten in _MOVES:
-            return self._moved()
-        if not self.turned or self.aten in _BY_ROW:
+    def batch_major(self) -> LayoutCall | None:
+        """The same call on batch-major tensors; None if its result has neither layout."""
+        if self.aten in _TRANSPOSES:
+            return self._transpose()
+        if not self.time_major or self.aten in _ORDER_INDEPENDENT:
             return self
         if self.aten in RECURRENT:
-            read = {**self.arguments, "batch_first": True}
-            return None if self.arguments["batch_first"] else replace(self, arguments=read)
-        if self.aten in ("select", "slice", "mean"):
-            return self._along()
+            arguments = {**self.arguments, "batch_first": True}
+            return None if self.arguments["batch_first"] else replace(self, arguments=arguments)
+        if self.aten in _ALONG_AXIS:
+            return self._along_axis()
         return None
 
-    def _moved(self) -> Axes | None:
+    def _transpose(self) -> LayoutCall | None:
+        """A permutation that leaves the samples first; only their place in the result changes."""
         order = list(range(self.rank))
         if self.aten == "permute":
             order = [dim % self.rank for dim in self.arguments["dims"]]
         else:
             i, j = (self.arguments[name] % self.rank for name in ("dim0", "dim1"))
             order[i], order[j] = order[j], order[i]
-        if self.turned:
-            order = [(1, 0, *range(2, self.rank))[axis] for axis in order]
+        if self.time_major:
+            batch_major_axes = (1, 0, *range(2, self.rank))
+            order = [batch_major_axes[axis] for axis in order]
         if order.index(0) > 1:
             return None
         dims = [0, *(axis for axis in order if axis != 0)]
-        return replace(self, aten="permute", arguments={"dims": dims}, turned=order[0] != 0)
+        return replace(self, aten="permute", arguments={"dims": dims}, time_major=order[0] != 0)
 
-    def _along(self) -> Axes | None:
-        """A part of an axis, or the mean over one; over that of the steps, which comes second."""
+    def _along_axis(self) -> LayoutCall | None:
+        """A part of an axis, or its mean. The axis of the steps, 0, becomes 1; 1 is the batch."""
         dims = self.arguments.get("dim", 0)
         (dim,) = dims if isinstance(dims, (list, tuple)) else (dims,)
         dim %= self.rank
         if dim == 1:
             return None
-        arguments = {**self.arguments, "dim": [dim or 1] if self.aten == "mean" else dim or 1}
-        ends = dim == 0 and self.aten != "slice" and not self.arguments.get("keepdim", False)
-        return replace(self, arguments=arguments, turned=not ends)
+        axis = dim or 1
+        arguments = {**self.arguments, "dim": [axis] if self.aten == "mean" else axis}
+        keeps_steps = dim != 0 or self.aten == "slice" or self.arguments.get("keepdim", False)
+        return replace(self, arguments=arguments, time_major=bool(keeps_steps))

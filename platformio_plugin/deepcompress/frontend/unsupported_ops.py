@@ -1,4 +1,4 @@
-"""What to write in the place of an operator that is not supported: the nearest thing that is."""
+"""Advice for operators that are not supported: which supported ones to use instead."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from deepcompress.errors import did_you_mean
 from deepcompress.frontend.decompositions import decomposed
 from deepcompress.ops import BY_ATEN
 
-# Advice, and the names of the aten calls in whose place it helps.
-_INSTEAD = {
+# Advice -> names of the aten ops that it is for.
+_ADVICE = {
     "Leave it out: the result's index() says it": "argmax",
-    "Do it in the firmware, before or behind the network": "argmin argsort sort topk",
+    "Do it in the firmware, before or after the network": "argmin argsort sort topk",
     "Clamp instead (relu, clamp, hardtanh), or multiply by a sigmoid": (
         "gt ge lt le eq ne where masked_fill logical_and logical_or logical_not"
     ),
@@ -17,7 +17,7 @@ _INSTEAD = {
         "index index_select index_put gather scatter nonzero flip one_hot masked_select "
         "embedding embedding_bag"
     ),
-    "Put the frames side by side as channels, and use the layer of two dimensions": (
+    "Put the frames into channels next to each other, and use the layer of two dimensions": (
         "conv3d conv_transpose3d max_pool3d avg_pool3d"
     ),
     "Use BatchNorm, which costs nothing, or LayerNorm over the last axes": (
@@ -42,33 +42,33 @@ _INSTEAD = {
     "Use nn.Linear of both inputs' product, or of torch.cat of them": "bilinear",
     "Compare with stored vectors by nn.Linear without bias": "cosine_similarity cdist",
     "Compute both ways and add them up, weighted, or decide in the firmware": "cond",
-    "Write the steps one behind the other, as many as there always are": "while_loop",
-    "Feed the noise as an input of the network": "randn_like rand_like",
+    "Write the steps one after the other: their number must be fixed": "while_loop",
+    "Make the noise an input of the network": "randn_like rand_like",
     "Convert the model (convert_pt2e) before it is exported": "fused_moving_avg_obs_fake_quant",
 }
 
-
-# The same of modules, of whose calls many are not supported.
-_INSTEAD_OF_MODULES = {
+# Advice for classes of torch.nn with several unsupported calls.
+_MODULE_ADVICE = {
     "MultiheadAttention": "Use nn.GRU, or convolutions along the sequence",
 }
 
 
-def instead_of_module(kind: str) -> str | None:
-    """What to use in the place of a class of torch.nn, or None where its calls say it better."""
-    return _INSTEAD_OF_MODULES.get(kind)
+def advice_for_module(kind: str) -> str | None:
+    """What to use instead of a class of torch.nn; None if `advice_for` its calls says more."""
+    return _MODULE_ADVICE.get(kind)
 
 
-def instead_of(aten: str, *, otherwise: str = "") -> str:
-    """What to do where an aten operator is not supported, as a sentence without its full stop.
+def advice_for(aten: str, *, default: str = "") -> str:
+    """What to do about an unsupported aten op, as a sentence without its full stop.
 
     Args:
-        otherwise: what, if nothing is known here; else the operator of the nearest name is told.
+        default: advice for an op without a row in the table. If empty, the supported op with the
+            most similar name is suggested.
     """
-    for advice, names in _INSTEAD.items():
+    for advice, names in _ADVICE.items():
         if aten in names.split():
             return advice
-    if otherwise:
-        return otherwise
-    near = did_you_mean(aten, {*BY_ATEN, *decomposed()})
-    return f"Replace it by what `deepcompress operators` lists{near}"
+    if default:
+        return default
+    similar = did_you_mean(aten, {*BY_ATEN, *decomposed()})
+    return f"Replace it by what `deepcompress operators` lists{similar}"

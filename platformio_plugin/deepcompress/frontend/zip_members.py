@@ -1,6 +1,6 @@
-"""Zip archives that torch is going to open: it opens a copy of what was checked, never the file.
+"""Members of zip archives. torch opens a copy of the members that were checked, never the file.
 
-torch's own reader of zip files may see other members in a file than Python's does.
+torch's own reader of zip archives may find other members in a file than Python's does.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def members(path: Path) -> dict[str, bytes]:
-    """What an archive holds, by name without the archive's folder.
+    """The contents of an archive, by name without the archive's folder.
 
-    torch looks members up without regard to case: of two that differ only in case, which one it
-    opens is not known, so they are refused.
+    torch ignores case when it looks up a member. Which one of two members it opens whose names
+    differ only in case is not known, so they are refused.
 
     Raises:
-        ValueError: two members of one name.
+        ValueError: two members have the same name.
         zipfile.BadZipFile: the archive is damaged.
     """
     with zipfile.ZipFile(path) as archive:
@@ -29,7 +29,7 @@ def members(path: Path) -> dict[str, bytes]:
 
 
 def packed(contents: Mapping[str, bytes]) -> io.BytesIO:
-    """An archive of these members."""
+    """An archive of these members, without compression."""
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as archive:
         for name, content in contents.items():

@@ -11,10 +11,12 @@ from math import lcm
 
 import numpy as np
 
-Parameters = Mapping[str, np.ndarray]
+from deepcompress.ir.arrays import AnyArray, Float32Array, Float64Array, IntArray, frozen
+
+Parameters = Mapping[str, Float32Array]
 
 
-def compose_scalings(first: Parameters, second: Parameters) -> tuple[int, dict[str, np.ndarray]]:
+def compose_scalings(first: Parameters, second: Parameters) -> tuple[int, dict[str, Float32Array]]:
     """Two scalings as one: its number of channels, its scale and shift."""
     channels = lcm(len(first["scale"]), len(second["scale"]))
     scale, shift, before, added = (
@@ -24,7 +26,7 @@ def compose_scalings(first: Parameters, second: Parameters) -> tuple[int, dict[s
     return channels, _float32(scale=scale * before, shift=scale * added + shift)
 
 
-def scale_rows(layer: Parameters, scaling: Parameters) -> dict[str, np.ndarray]:
+def scale_rows(layer: Parameters, scaling: Parameters) -> dict[str, Float32Array]:
     """A scaling of a layer's output as part of its weight and bias."""
     weight, bias = layer["weight"], layer["bias"]
     scale, shift = (_repeat(scaling[name], len(weight)) for name in ("scale", "shift"))
@@ -32,7 +34,9 @@ def scale_rows(layer: Parameters, scaling: Parameters) -> dict[str, np.ndarray]:
     return _float32(weight=weight * by_row, bias=bias * scale + shift)
 
 
-def scale_columns(layer: Parameters, scaling: Parameters, *, groups: int) -> dict[str, np.ndarray]:
+def scale_columns(
+    layer: Parameters, scaling: Parameters, *, groups: int
+) -> dict[str, Float32Array]:
     """A scaling of a layer's input as part of its weight and bias.
 
     Args:
@@ -49,12 +53,12 @@ def scale_columns(layer: Parameters, scaling: Parameters, *, groups: int) -> dic
     return _float32(weight=(grouped * scale).reshape(weight.shape), bias=bias)
 
 
-def select_rows(layer: Parameters, rows: np.ndarray) -> dict[str, np.ndarray]:
+def select_rows(layer: Parameters, rows: IntArray) -> dict[str, Float32Array]:
     """These rows of every parameter, in this order."""
     return _float32(**{name: array[rows] for name, array in layer.items()})
 
 
-def permute_columns(layer: Parameters, places: np.ndarray) -> dict[str, np.ndarray]:
+def permute_columns(layer: Parameters, places: IntArray) -> dict[str, Float32Array]:
     """The layer for an input whose value `i` was at `places[i]` before it was permuted.
 
     Args:
@@ -65,13 +69,10 @@ def permute_columns(layer: Parameters, places: np.ndarray) -> dict[str, np.ndarr
     return {**layer, **_float32(weight=weight)}
 
 
-def _repeat(array: np.ndarray, channels: int) -> np.ndarray:
+def _repeat(array: Float32Array, channels: int) -> Float64Array:
     """Each value for as many successive channels as it covers, float64 [channels]."""
     return np.repeat(array.astype(np.float64), channels // len(array))
 
 
-def _float32(**arrays: np.ndarray) -> dict[str, np.ndarray]:
-    result = {name: array.astype(np.float32) for name, array in arrays.items()}
-    for array in result.values():
-        array.flags.writeable = False
-    return result
+def _float32(**arrays: AnyArray) -> dict[str, Float32Array]:
+    return {name: frozen(array.astype(np.float32)) for name, array in arrays.items()}

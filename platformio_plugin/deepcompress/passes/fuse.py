@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Clamp, Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
@@ -63,7 +64,7 @@ def _replace(editor: GraphEditor, producer: Node, consumer: Node, nodes: tuple[N
     for node, output in zip(nodes, outputs, strict=True):
         shapes = [editor.tensors[name].shape for name in node.inputs]
         operator = OPERATORS[node.op]
-        editor.set_shape(output, operator.output_shape(node.attributes, node.parameters, shapes))
+        editor.set_shape(output, operator.output_shape(node.attributes, shapes))
     editor.replace_pair(producer, consumer, nodes)
 
 
@@ -108,9 +109,10 @@ def _has_any_shape(node: Node) -> bool:
     return isinstance(node.attributes, (Mean, Rearrange))
 
 
-def _as_view(node: Node, source: str) -> Node:
+def _as_view(node: Node[Rearrange], source: str) -> Node[Flatten]:
     """A view of a tensor in place of a node, in the shape of the node's output."""
-    return replace(node, op="flatten", inputs=(source,), attributes=Flatten(node.attributes.shape))
+    shape = Flatten(node.attributes.shape)
+    return Node(node.name, "flatten", (source,), node.output, shape, {}, node.clamp, node.source)
 
 
 # --- pairs that change places
@@ -131,19 +133,19 @@ def _always(producer: Node, consumer: Node) -> bool:
 
 
 def _only_moves(node: Node) -> bool:
-    return getattr(OPERATORS[node.op], "ONLY_MOVES", False)
+    return OPERATORS[node.op].only_moves
 
 
-def _computes_values(producer: Node, clamp: Node) -> bool:
+def _computes_values(producer: Node, clamp: Node[Limits]) -> bool:
     return not _only_moves(producer)
 
 
-def _clamp_into_producer(producer: Node, clamp: Node) -> tuple[Node]:
+def _clamp_into_producer(producer: Node, clamp: Node[Limits]) -> tuple[Node]:
     limits = Clamp(clamp.attributes.minimum, clamp.attributes.maximum)
     return (replace(producer, clamp=producer.clamp.then(limits).then(clamp.clamp)),)
 
 
-def _moves_one_tensor(producer: Node, clamp: Node) -> bool:
+def _moves_one_tensor(producer: Node, clamp: Node[Limits]) -> bool:
     """The history of a stateful layer begins with zeros, which the clamp must not change."""
     limits = clamp.attributes
     keeps_zero = limits.minimum <= 0 <= limits.maximum
@@ -152,7 +154,7 @@ def _moves_one_tensor(producer: Node, clamp: Node) -> bool:
     return _only_moves(producer) and one_input and (keeps_zero or not begins_with_zeros)
 
 
-def _clamp_before_move(producer: Node, clamp: Node) -> tuple[Node, Node]:
+def _clamp_before_move(producer: Node, clamp: Node[Limits]) -> tuple[Node, Node]:
     limits = clamp.attributes
     if isinstance(producer.attributes, Pad):
         value = float(np.clip(producer.attributes.value, limits.minimum, limits.maximum))
@@ -163,14 +165,14 @@ def _clamp_before_move(producer: Node, clamp: Node) -> tuple[Node, Node]:
 # --- pooling
 
 
-def _windows_are_disjoint(convolution: Node, pooling: Node) -> bool:
+def _windows_are_disjoint(convolution: Node[Conv2d], pooling: Node[MaxPool2d]) -> bool:
     """Overlapping windows would compute outputs twice, and windows may not reach outside."""
     pool = pooling.attributes
     overlaps = any(s < k for s, k in zip(pool.stride, pool.extent, strict=True))
     return not (overlaps or any(pool.padding) or pool.ceil or convolution.attributes.pool)
 
 
-def _pooling_into_convolution(convolution: Node, pooling: Node) -> tuple[Node]:
+def _pooling_into_convolution(convolution: Node[Conv2d], pooling: Node[MaxPool2d]) -> tuple[Node]:
     attributes = replace(convolution.attributes, pool=pooling.attributes)
     # max(clamp(x)) = clamp(max(x)), so the activation may come after the pooling.
     clamp = convolution.clamp.then(pooling.clamp)
@@ -184,29 +186,29 @@ def _has_no_activation(producer: Node, consumer: Node) -> bool:
     return producer.clamp == Clamp()
 
 
-def _scalings_into_one(first: Node, second: Node) -> tuple[Node]:
+def _scalings_into_one(first: Node[ScaleShift], second: Node[ScaleShift]) -> tuple[Node]:
     channels, parameters = fold_weights.compose_scalings(first.parameters, second.parameters)
     attributes = replace(first.attributes, channels=channels)
     return (replace(first, attributes=attributes, parameters=parameters, clamp=second.clamp),)
 
 
-def _rows_are_scalable(layer: Node, scaling: Node) -> bool:
+def _rows_are_scalable(layer: Node[Conv2d | Linear], scaling: Node[ScaleShift]) -> bool:
     """A negative scale after a fused pooling would turn its maximum into a minimum."""
     scale = scaling.parameters["scale"]
-    turned = getattr(layer.attributes, "pool", None) is not None and (scale < 0).any()
+    pooled = isinstance(layer.attributes, Conv2d) and layer.attributes.pool is not None
     return (
         _has_no_activation(layer, scaling)
         and len(layer.parameters["weight"]) % len(scale) == 0
-        and not turned
+        and not (pooled and (scale < 0).any())
     )
 
 
-def _scaling_into_rows(layer: Node, scaling: Node) -> tuple[Node]:
+def _scaling_into_rows(layer: Node[Conv2d | Linear], scaling: Node[ScaleShift]) -> tuple[Node]:
     parameters = fold_weights.scale_rows(layer.parameters, scaling.parameters)
     return (replace(layer, parameters=parameters, clamp=scaling.clamp),)
 
 
-def _columns_are_scalable(scaling: Node, linear: Node) -> bool:
+def _columns_are_scalable(scaling: Node[ScaleShift], linear: Node[Linear]) -> bool:
     columns = linear.attributes.in_features
     return (
         _has_no_activation(scaling, linear)
@@ -215,12 +217,12 @@ def _columns_are_scalable(scaling: Node, linear: Node) -> bool:
     )
 
 
-def _scaling_into_linear(scaling: Node, linear: Node) -> tuple[Node]:
+def _scaling_into_linear(scaling: Node[ScaleShift], linear: Node[Linear]) -> tuple[Node]:
     parameters = fold_weights.scale_columns(linear.parameters, scaling.parameters, groups=1)
     return (replace(linear, inputs=scaling.inputs, parameters=parameters),)
 
 
-def _channels_are_scalable(scaling: Node, convolution: Node) -> bool:
+def _channels_are_scalable(scaling: Node[ScaleShift], convolution: Node[Conv2d]) -> bool:
     """A convolution pads with zeros, to which a shift before it would not be added."""
     a = convolution.attributes
     return (
@@ -230,7 +232,7 @@ def _channels_are_scalable(scaling: Node, convolution: Node) -> bool:
     )
 
 
-def _scaling_into_convolution(scaling: Node, convolution: Node) -> tuple[Node]:
+def _scaling_into_convolution(scaling: Node[ScaleShift], convolution: Node[Conv2d]) -> tuple[Node]:
     parameters = fold_weights.scale_columns(
         convolution.parameters, scaling.parameters, groups=convolution.attributes.groups
     )
@@ -240,26 +242,32 @@ def _scaling_into_convolution(scaling: Node, convolution: Node) -> tuple[Node]:
 # --- padding
 
 
-def _pads_image_with_zeros(padding: Node, convolution: Node) -> bool:
+def _pads_image_with_zeros(padding: Node[Pad], convolution: Node[Conv2d]) -> bool:
     pad = padding.attributes
     return pad.mode == "constant" and pad.value == 0 and not any(pad.around[0])
 
 
-def _padding_into_convolution(padding: Node, convolution: Node) -> tuple[Node]:
-    (top, bottom), (left, right) = padding.attributes.around[1:]
+def _padding_into_convolution(padding: Node[Pad], convolution: Node[Conv2d]) -> tuple[Node]:
+    vertical, horizontal = padding.attributes.around[1:]
     a = convolution.attributes
-    total = tuple(map(sum, zip(a.padding, (top, left, bottom, right), strict=True)))
+    top, left, bottom, right = a.padding
+    total = (
+        top + vertical[0],
+        left + horizontal[0],
+        bottom + vertical[1],
+        right + horizontal[1],
+    )
     attributes = replace(a, padding=total)
     return (replace(convolution, inputs=padding.inputs, attributes=attributes),)
 
 
-def _pads_line_that_becomes_image(padding: Node, view: Node) -> bool:
+def _pads_line_that_becomes_image(padding: Node[Pad], view: Node[Flatten]) -> bool:
     """A line [channels, length], seen as an image of one row by the convolution that follows."""
     around, shape = padding.attributes.around, view.attributes.shape
     return len(around) == 2 and len(shape) == 3 and shape[1] == 1 and not any(around[0])
 
 
-def _padding_after_view(padding: Node, view: Node) -> tuple[Node, Node]:
+def _padding_after_view(padding: Node[Pad], view: Node[Flatten]) -> tuple[Node, Node]:
     over_channels, along = padding.attributes.around
     channels, _, length = view.attributes.shape
     shape = (channels, 1, length - sum(along))
@@ -271,11 +279,11 @@ def _padding_after_view(padding: Node, view: Node) -> tuple[Node, Node]:
 # --- permutations and selections of values
 
 
-def _selects_outputs(linear: Node, rearrange: Node) -> bool:
+def _selects_outputs(linear: Node[Linear], rearrange: Node[Rearrange]) -> bool:
     return len(rearrange.attributes.places()) <= linear.attributes.out_features
 
 
-def _order_into_rows(linear: Node, rearrange: Node) -> tuple[Node, Node]:
+def _order_into_rows(linear: Node[Linear], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
     places = rearrange.attributes.places()
     parameters = fold_weights.select_rows(linear.parameters, places)
     attributes = replace(linear.attributes, out_features=len(places))
@@ -283,39 +291,39 @@ def _order_into_rows(linear: Node, rearrange: Node) -> tuple[Node, Node]:
     return reordered, _as_view(rearrange, linear.output)
 
 
-def _permutes_all_values(rearrange: Node, linear: Node) -> bool:
+def _permutes_all_values(rearrange: Node[Rearrange], linear: Node[Linear]) -> bool:
     places = rearrange.attributes.places()
     return len(places) == rearrange.attributes.values == len(set(places.tolist()))
 
 
-def _order_into_columns(rearrange: Node, linear: Node) -> tuple[Node]:
+def _order_into_columns(rearrange: Node[Rearrange], linear: Node[Linear]) -> tuple[Node]:
     parameters = fold_weights.permute_columns(linear.parameters, rearrange.attributes.places())
     return (replace(linear, inputs=rearrange.inputs, parameters=parameters),)
 
 
-def _selects_last_step(recurrent: Node, rearrange: Node) -> bool:
+def _selects_last_step(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> bool:
     if recurrent.attributes.last:
         return False
     wanted = last_step(recurrent.attributes).places()
     return np.array_equal(rearrange.attributes.places(), wanted)
 
 
-def _last_step_alone(recurrent: Node, rearrange: Node) -> tuple[Node, Node]:
+def _last_step_alone(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
     attributes = replace(recurrent.attributes, last=True)
     return replace(recurrent, attributes=attributes), _as_view(rearrange, recurrent.output)
 
 
-def _undoes(first: Node, second: Node) -> bool:
+def _undoes(first: Node[Rearrange], second: Node[Rearrange]) -> bool:
     """As channels last and then channels first again."""
     places = first.attributes.places()[second.attributes.places()]
     return np.array_equal(places, np.arange(first.attributes.values))
 
 
-def _view_of_source(first: Node, second: Node) -> tuple[Node]:
+def _view_of_source(first: Node[Rearrange], second: Node[Rearrange]) -> tuple[Node]:
     return (_as_view(second, first.inputs[0]),)
 
 
-def _shape_into_producer(producer: Node, view: Node) -> tuple[Node]:
+def _shape_into_producer(producer: Node[Mean | Rearrange], view: Node[Flatten]) -> tuple[Node]:
     attributes = replace(producer.attributes, shape=view.attributes.shape)
     return (replace(producer, attributes=attributes),)
 
@@ -323,8 +331,12 @@ def _shape_into_producer(producer: Node, view: Node) -> tuple[Node]:
 # --- the table
 
 
+P = TypeVar("P", bound=Attributes)
+C = TypeVar("C", bound=Attributes)
+
+
 @dataclass(frozen=True)
-class Rewrite:
+class Rewrite(Generic[P, C]):
     """Replaces a producer and the only consumer of its output.
 
     Attributes:
@@ -336,12 +348,12 @@ class Rewrite:
     """
 
     name: str
-    producer: type
-    consumer: type
-    match: Callable[[Node, Node], bool]
-    rewrite: Callable[[Node, Node], tuple[Node, ...]]
+    producer: type[P]
+    consumer: type[C]
+    match: Callable[[Node[P], Node[C]], bool]
+    rewrite: Callable[[Node[P], Node[C]], tuple[Node, ...]]
 
-    def applies(self, producer: Node, consumer: Node) -> bool:
+    def applies(self, producer: Node[Any], consumer: Node[Any]) -> bool:
         return (
             isinstance(producer.attributes, self.producer)
             and isinstance(consumer.attributes, self.consumer)
@@ -349,11 +361,9 @@ class Rewrite:
         )
 
 
-ANY: Any = object
-
-REWRITES: tuple[Rewrite, ...] = (
-    Rewrite("clamp into producer", ANY, Limits, _computes_values, _clamp_into_producer),
-    Rewrite("clamp before move", ANY, Limits, _moves_one_tensor, _clamp_before_move),
+REWRITES: tuple[Rewrite[Any, Any], ...] = (
+    Rewrite("clamp into producer", Attributes, Limits, _computes_values, _clamp_into_producer),
+    Rewrite("clamp before move", Attributes, Limits, _moves_one_tensor, _clamp_before_move),
     Rewrite(
         "pooling into convolution",
         Conv2d,

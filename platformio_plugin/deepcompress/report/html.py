@@ -5,6 +5,7 @@ Numbers are made ready here, in words and in places of the drawing; the template
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,18 @@ def html(facts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) ->
         facts: the JSON of `report`.
         measured: the JSON of a profile of its firmware, if there is one.
     """
+    functions = measured["functions"] if measured else {}
+    return _template().render(
+        facts=facts,
+        measured=measured,
+        tiles=_tiles(facts, measured),
+        tables=_tables(facts, functions),
+        charts=_charts(facts, functions),
+    )
+
+
+@functools.cache
+def _template() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
@@ -81,14 +94,7 @@ def html(facts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) ->
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    functions = measured["functions"] if measured else {}
-    return environment.get_template("report.html.j2").render(
-        facts=facts,
-        measured=measured,
-        tiles=_tiles(facts, measured),
-        tables=_tables(facts, functions),
-        charts=_charts(facts, functions),
-    )
+    return environment.get_template("report.html.j2")
 
 
 def by_layer(functions: Mapping[str, Any], layer: Mapping[str, Any]) -> Mapping[str, Any] | None:

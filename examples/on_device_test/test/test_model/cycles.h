@@ -17,7 +17,7 @@ static inline uint32_t cycles() {
     return at(0xE0001004);
 }
 
-/* Starts it. False where the chip left it out, or a simulator does not count. */
+/* Starts the counter. Returns false if the chip or the simulator has none. */
 static inline bool startCycles() {
     at(0xE000EDFC) |= 1u << 24;  // DEMCR.TRCENA
     at(0xE0001FB0) = 0xC5ACCE55; // DWT_LAR: a Cortex-M7 locks the registers

@@ -1,5 +1,5 @@
 /*
- * Runs on the board: the golden vectors, and how long an inference takes.
+ * Runs the golden vectors on the board and measures the time of an inference.
  */
 #include <DeepCompress.h>
 #include <stdio.h>

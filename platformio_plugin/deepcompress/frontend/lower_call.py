@@ -1,0 +1,82 @@
+"""Lowers one aten call to our operators: which one, or which several in sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.frontend.conv1d_as_2d import as_image, is_one_dimensional
+from deepcompress.frontend.unsupported_ops import advice_for
+from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
+from deepcompress.ops.adaptive_pool2d import ordinary
+from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.recurrent import RECURRENT, split_layers
+
+if TYPE_CHECKING:
+    from deepcompress.ir.aten_call import AtenCall
+
+# Calls with two operands. If one of them is a number or a parameter, another operator reads them.
+_BINARY = {"add", "sub", "rsub", "mul", "div"}
+
+
+@dataclass(frozen=True)
+class LoweredLayer:
+    """A node of the Graph without its tensors; attributes and parameters are of `Operator.read`."""
+
+    name: str
+    op: str
+    attributes: Any
+    parameters: Parameters
+
+
+def lower_call(call: AtenCall) -> list[LoweredLayer]:
+    """The layers that a call becomes; each reads the output of the one before it.
+
+    Raises:
+        UserError: the operator, or this use of it, is not supported.
+    """
+    if call.aten in RECURRENT and "weight_ih" not in call.constants:
+        return [lowered for layer in split_layers(call) for lowered in lower_call(layer)]
+    if is_one_dimensional(call):
+        return _lower_as_image(call)
+    named = _specific_name(call)
+    if named.aten not in BY_ATEN:
+        raise call.unsupported(f"the operator {call.aten} is not supported", advice_for(call.aten))
+    op = BY_ATEN[named.aten]
+    if op == "scale_shift" and call.output_shape != call.input_shape:
+        expanded = replace(call, input_shapes=(call.output_shape,))
+        return lower_call(_expand(call)) + lower_call(expanded)
+    if op == "linear" and call.input_rank > 1:
+        op = "linear_rows"
+    attributes, parameters = OPERATORS[op].read(named)
+    if OPERATORS[op].changes_nothing(attributes, parameters):
+        return [_reshape(call.layer, call.output_shape)]
+    return [LoweredLayer(call.layer, op, attributes, parameters)]
+
+
+def _lower_as_image(call: AtenCall) -> list[LoweredLayer]:
+    """A layer on [channels, length] as one on [channels, 1, length], between two reshapes."""
+    image = as_image(call)
+    return [
+        _reshape(f"{call.layer}.row", image.input_shape),
+        *lower_call(image),
+        _reshape(f"{call.layer}.rows", call.output_shape),
+    ]
+
+
+def _reshape(name: str, shape: tuple[int, ...]) -> LoweredLayer:
+    return LoweredLayer(name, "flatten", Flatten(shape), {})
+
+
+def _specific_name(call: AtenCall) -> AtenCall:
+    """The call under the name of one operator of ours, if its aten name stands for several."""
+    if call.aten in _BINARY and len(call.input_shapes) < 2:
+        return replace(call, aten=f"{call.aten}_constant")
+    if call.aten == "convolution" and call["transposed"]:
+        return replace(call, aten="conv_transpose2d")
+    return ordinary(call)
+
+
+def _expand(call: AtenCall) -> AtenCall:
+    """The broadcast of a call's tensor to the shape of the constant that it is combined with."""
+    return replace(call, aten="expand", layer=f"{call.layer}.expand", constants={}, arguments={})

@@ -1,0 +1,119 @@
+"""Files of torch.save: a state_dict, a checkpoint that contains one, or a pickled module.
+
+Which of them a file holds is only known after unpickling. Unpickling runs no code from the file:
+only tensors and plain torch.nn layers are allowed, unless the user says that the file is trusted.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcompress.errors import UserError
+from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
+from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.state_dict import module_of_weights
+from deepcompress.frontend.torch_export import export
+from deepcompress.frontend.torch_frontend import torch_frontend
+from deepcompress.options import Options
+
+if TYPE_CHECKING:
+    import torch
+
+# The keys under which training loops store the network in a checkpoint.
+_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+# How a pickle begins that torch.save wrote before it wrote zip archives.
+_PICKLE_PROTOCOL = b"\x80"
+
+
+def _recognizes(signature: FileSignature) -> bool:
+    if signature.members is None:
+        return signature.head.startswith(_PICKLE_PROTOCOL)
+    return "data.pkl" in signature.members
+
+
+def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
+    """The program of a file of torch.save, for one input of the option `input_shape`.
+
+    The option `architecture` names the class that builds the network of a state_dict.
+
+    Raises:
+        UserError: the file is damaged, its unpickling would run code and the option `trust_pickle`
+            is not set, it holds no network, its weights do not fit the architecture, or
+            torch.export cannot follow the module.
+    """
+    import torch
+
+    content = _network_of(_unpickle(path, options))
+    if not isinstance(content, torch.nn.Module):
+        content = module_of_weights(content, path, options.architecture)
+    return export(content.float(), path, options)
+
+
+def _unpickle(path: Path, options: Options) -> Any:
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_plain_layers()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not options.trust_pickle:
+            raise _untrusted(path, error) from None
+    except Exception as error:  # torch.load raises nearly every type for a damaged file
+        raise cannot_open(path, error) from None
+    return _unpickle_trusted(path)
+
+
+def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
+    """The class that torch's unpickler refused, without its advice for developers."""
+    refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
+    what = "it is damaged, or a pickle that cannot be opened without running what it holds"
+    if refused:
+        what = f"it holds {refused[1]}, and unpickling that would run code from the file"
+    return UserError(
+        what, where(path), f"If you made the file: trust_pickle = yes. Better, {EXPORT_HINT}"
+    )
+
+
+def _unpickle_trusted(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"the class it was saved from is not to be found ({first_line(error)})",
+            where(path),
+            f"Put its module into the project's folder; or save a state_dict; or {EXPORT_HINT}",
+        ) from None
+    except Exception as error:  # a trusted pickle runs code, which may raise any type
+        raise cannot_open(path, error) from None
+
+
+def _plain_layers() -> list[Any]:
+    """Classes of torch.nn and its pruning: unpickling them only sets attributes."""
+    import torch
+    from torch.nn.utils import prune
+
+    layers = [c for c in vars(torch.nn).values() if isinstance(c, type)]
+    methods = [c for c in vars(prune).values() if isinstance(c, type)]
+    return [
+        set,
+        *(c for c in layers if issubclass(c, torch.nn.Module)),
+        *(c for c in methods if issubclass(c, prune.BasePruningMethod)),
+    ]
+
+
+def _network_of(content: Any) -> Any:
+    """The module or state_dict of a file, which a checkpoint holds under one of several keys."""
+    for key in _NETWORK_KEYS:
+        if isinstance(content, dict) and hasattr(content.get(key), "state_dict"):
+            return content[key]
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return content
+
+
+FRONTEND = torch_frontend("pickle", _recognizes, open_program)

@@ -1,0 +1,48 @@
+"""Model files of other tools: recognized by their first bytes, refused with a way to PyTorch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from deepcompress.errors import UserError
+from deepcompress.frontend.file_errors import EXPORT_HINT, where
+from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
+from deepcompress.options import Options
+
+
+def _refuses(name: str, magic: bytes, advice: str) -> Frontend:
+    """A front end that recognizes files by a regular expression, and opens none of them."""
+    pattern = re.compile(magic, re.DOTALL)
+
+    def recognizes(signature: FileSignature) -> bool:
+        return signature.members is None and pattern.match(signature.head) is not None
+
+    def refuse(path: Path, options: Options, *, name: str, layer: LayerCallback) -> NoReturn:
+        raise UserError(f"it is not a PyTorch file but looks like {kind}", where(path), advice)
+
+    kind = name
+    return Frontend(name, recognizes, refuse)
+
+
+_FROM_THE_MODEL = f"From the PyTorch model, {EXPORT_HINT}"
+_REBUILD = f"Build the same network in PyTorch, copy its weights, and {EXPORT_HINT}"
+
+UNSUPPORTED_FORMATS = (
+    _refuses(
+        "ONNX",
+        rb"\x08[\x01-\x20]",
+        f"{_FROM_THE_MODEL}. Without that model, the package onnx2torch makes one: "
+        "model = onnx2torch.convert('model.onnx')",
+    ),
+    _refuses("Keras", rb"\x89HDF", _REBUILD),
+    _refuses("TensorFlow Lite", rb".{4}TFL3", _REBUILD),
+    _refuses(
+        "safetensors",
+        rb".{8}\{",
+        f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
+        "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
+        "architecture = file.py:Class",
+    ),
+)

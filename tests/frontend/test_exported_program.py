@@ -1,0 +1,211 @@
+"""Exported programs open without running code from them; what torch does not need is not read."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from deepcompress.errors import UserError
+from deepcompress.frontend import exported_program
+from deepcompress.frontend.open_graph import open_graph
+from deepcompress.options import Options
+from model_files import (
+    SAVERS,
+    SHAPE,
+    Touches,
+    add_member,
+    assert_same_function,
+    change_program,
+    example,
+    pickled_touch,
+    replace_member,
+)
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+
+@pytest.mark.parametrize("batch", [torch.export.Dim("batch"), torch.export.Dim.AUTO])
+def test_a_dynamic_batch_opens(batch: object, net: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    program = torch.export.export(
+        net, (torch.zeros(2, *SHAPE),), dynamic_shapes=({0: batch},), strict=False
+    )
+    torch.export.save(program, path)
+    assert assert_same_function(path, Options(), net, 1e-5) == ["conv", "fc"]
+
+
+def test_a_fixed_batch_of_several_is_refused(net: nn.Module, tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(net, (torch.zeros(4, *SHAPE),)), tmp_path / "model.pt")
+    with pytest.raises(UserError, match="exported for batches of 4"):
+        open_graph(tmp_path / "model.pt", Options(), name="net")
+
+
+@pytest.mark.parametrize("norm", [weight_norm, spectral_norm])
+def test_parametrized_weights_are_computed(norm: Callable, net: nn.Module, tmp_path: Path) -> None:
+    module = copy.deepcopy(net)
+    norm(module.fc)
+    SAVERS["exported program"](module.eval(), tmp_path / "model.pt")
+    assert_same_function(tmp_path / "model.pt", Options(), module, 1e-5)
+
+
+FOREIGN = {
+    "export.access_subclass_inner_tensor": r"torchao's quantize_\(\).*prepare_pt2e",
+    "torchao.quantize_affine": r"torchao's quantize_\(\).*prepare_pt2e",
+    "mine.fast_conv": r"calls mine\.fast_conv, an operator of another library.*torch's own",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_operators_of_other_libraries_are_refused_with_what_to_do(
+    name: str, net: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+
+    def change(program: dict) -> None:
+        program["graph_module"]["graph"]["nodes"][0]["target"] = f"torch.ops.{name}.default"
+
+    change_program(path, change)
+    with pytest.raises(UserError, match=FOREIGN[name]):
+        open_graph(path, Options(), name="net")
+
+
+def rename_everywhere(path: Path, old: str, new: str) -> None:
+    def rename(value: object) -> object:
+        if isinstance(value, list):
+            return [rename(part) for part in value]
+        if isinstance(value, dict):
+            return {rename(key): rename(part) for key, part in value.items()}
+        return new if value == old else value
+
+    change_program(path, lambda program: program.update(rename(program)))
+
+
+def name_input_as_code(path: Path, evidence: Path) -> None:
+    """torch writes the names of inputs into Python source, where a default is evaluated."""
+    rename_everywhere(path, "x", f"x=open({str(evidence)!r}, 'w')")
+
+
+def name_node_as_code(path: Path, evidence: Path) -> None:
+    rename_everywhere(path, "relu", f"relu\nopen({str(evidence)!r}, 'w')")
+
+
+def hide_code_in_a_size(path: Path, evidence: Path) -> None:
+    """In octal no word of it is seen, but sympy evaluates the text that it means."""
+    code = "".join(f"\\{byte:03o}" for byte in f"open({str(evidence)!r}, 'w')".encode())
+
+    def change(program: dict) -> None:
+        sizes = program["graph_module"]["graph"]["tensor_values"]["x"]["sizes"]
+        sizes[0] = {"as_expr": {"expr_str": f"Max('{code}',1)", "hint": {"as_int": 2}}}
+
+    change_program(path, change)
+
+
+def name_a_module_in_the_input_structure(path: Path, evidence: Path) -> None:
+    """Written with an escape, as JSON allows, so that the word itself is not in the file."""
+    (path.parent / "evil_enum.py").write_text(f"open({str(evidence)!r}, 'w')")
+    context = json.dumps({"__enum__": True, "fqn": "evil_enum:A", "name": "B"})
+
+    def change(program: dict) -> None:
+        for call in program["graph_module"]["module_call_graph"]:
+            if call["signature"]:
+                version, spec = json.loads(call["signature"]["in_spec"])
+                spec["children_spec"][1]["context"] = context.replace("__enum", "\\u005f_enum")
+                call["signature"]["in_spec"] = json.dumps((version, spec))
+
+    change_program(path, change)
+
+
+def call_another_function(path: Path, evidence: Path) -> None:
+    """torch finds a call's function by following its dotted name from torch on."""
+
+    def change(program: dict) -> None:
+        program["graph_module"]["graph"]["nodes"][0]["target"] = "torch.os.mkdir"
+
+    change_program(path, change)
+
+
+def add_an_object(path: Path, evidence: Path, member: str = "opaque_obj_0") -> None:
+    entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
+    config = {"config": {"c": {**entry, "tensor_meta": None}}}
+    replace_member(path, "constants/model_constants_config.json", json.dumps(config).encode())
+    add_member(path, f"data/constants/{member}", pickle.dumps(Touches(evidence)))
+
+
+EVIL_PROGRAMS: dict[str, Callable[[Path, Path], None]] = {
+    "the name of an input": name_input_as_code,
+    "the name of a node": name_node_as_code,
+    "a size": hide_code_in_a_size,
+    "the structure of its inputs": name_a_module_in_the_input_structure,
+    "the name of a function": call_another_function,
+    "an object": add_an_object,
+    "an object in capitals": lambda path, evidence: add_an_object(path, evidence, "OPAQUE_OBJ_0"),
+}
+
+
+@pytest.mark.parametrize("case", EVIL_PROGRAMS)
+def test_code_in_an_exported_program_is_not_run(
+    case: str, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    EVIL_PROGRAMS[case](path, evidence)
+    with pytest.raises(UserError, match=r"could run code from the file"):
+        open_graph(path, Options(), name="net")
+    assert not evidence.exists()
+
+
+def add_a_library(path: Path, evidence: Path) -> None:
+    """A compiled package: torch loads its shared library."""
+    source, library = path.with_suffix(".c"), path.with_suffix(".so")
+    source.write_text(
+        f"#include <stdio.h>\n__attribute__((constructor)) void run(void) "
+        f'{{ fclose(fopen("{evidence}", "w")); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", library], check=True)
+    add_member(path, "data/aotinductor/model/a.wrapper.so", library.read_bytes())
+    add_member(
+        path, "data/aotinductor/model/a.wrapper_metadata.json", b'{"AOTI_DEVICE_KEY": "cpu"}'
+    )
+
+
+NOT_OPENED: dict[str, Callable[[Path, Path], None]] = {
+    "example inputs": lambda path, evidence: replace_member(
+        path, "sample_inputs/model.pt", pickled_touch(evidence)
+    ),
+    "a compiled library": add_a_library,
+    "guards": lambda path, evidence: change_program(
+        path, lambda program: program.update(guards_code=[f"open({str(evidence)!r}, 'w')"])
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_OPENED)
+def test_what_an_exported_program_does_not_need_is_not_opened(
+    case: str, net: nn.Module, tmp_path: Path
+) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    NOT_OPENED[case](path, evidence)
+    program = exported_program.open_program(path, Options())
+    torch.testing.assert_close(program.module()(example()), net(example()))
+    assert not evidence.exists()
+
+
+def test_a_pickled_weight_of_an_exported_program_is_not_run(net: nn.Module, tmp_path: Path) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    SAVERS["exported program"](net, path)
+    entry = {"path_name": "tensor_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+    config = json.dumps({"config": {"c": entry}}).encode()
+    replace_member(path, "constants/model_constants_config.json", config)
+    add_member(path, "data/constants/tensor_0", pickled_touch(evidence))
+    with pytest.raises(UserError, match="torch cannot open it"):
+        open_graph(path, Options(), name="net")
+    assert not evidence.exists()

@@ -1,0 +1,102 @@
+"""What the compiler makes of each golden network now. All imports of the compiler are here."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from deepcompress import compile as compiler
+from deepcompress.options import Options, Target
+from deepcompress.profiler.profile import Profile, profile
+from golden.cases import CPUS, Case
+from golden.networks import NETWORKS, Made, Network, make
+
+__all__ = ["Profile", "cases", "compile_alone", "generate", "profile"]
+
+NO_HASH = "0" * 16
+
+
+def cases(networks: Iterable[Network] = NETWORKS) -> list[Case]:
+    return [Case(n.name, cpu, goal) for n in networks for cpu in CPUS for goal in n.goals]
+
+
+def generate(
+    networks: Iterable[Network] = NETWORKS,
+) -> Iterator[tuple[Case, Mapping[str, str]]]:
+    """Each case and its generated files, name -> text; report.html is left out.
+
+    The hash of the network's file is zeros: it changes with torch's version.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for network in networks:
+            made = make(network)
+            path = _saved(made, network, Path(folder))
+            given = _calibration(made, network, Path(folder))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[: len(NO_HASH)]
+            with mock.patch.object(compiler, "open_model", _opened_once(compiler.open_model)):
+                for case in cases([network]):
+                    yield case, _texts(path, given, digest, case, network)
+
+
+def compile_alone(network: Network, case: Case) -> Mapping[str, str]:
+    """What `generate` gives for a case, compiled as any user's file is, from its beginning."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = make(network)
+        path = _saved(made, network, Path(folder))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[: len(NO_HASH)]
+        return _texts(path, _calibration(made, network, Path(folder)), digest, case, network)
+
+
+def _opened_once(open_model: Callable[..., Any]) -> Callable[..., Any]:
+    """`open_model`, which takes half of the time, once for all cases of a file.
+
+    Neither CPU nor goal counts for it; a test compares with `compile_alone`.
+    """
+    opened = {}
+
+    def once(path: Path, **arguments: Any) -> Any:
+        if path not in opened:
+            opened[path] = open_model(path, **arguments)
+        return opened[path]
+
+    return once
+
+
+def _texts(
+    path: Path, given: str | None, digest: str, case: Case, network: Network
+) -> dict[str, str]:
+    options = Options(
+        optimize=case.goal,
+        calibration=given,
+        target=Target(cpu=CPUS[case.cpu]),
+        **network.options,
+    )
+    texts = dict(compiler.compile_model(path, name=network.name, options=options).texts)
+    del texts["report.html"]
+    return {name: text.replace(digest, NO_HASH) for name, text in texts.items()}
+
+
+def _saved(made: Made, network: Network, folder: Path) -> Path:
+    """The network's file, an exported program."""
+    path = folder / f"{network.name}.pt2"
+    given = tuple(torch.zeros(1, *shape) for shape in network.shapes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the recurrent layers' own attributes
+        torch.export.save(torch.export.export(made.module, given), path)
+    return path
+
+
+def _calibration(made: Made, network: Network, folder: Path) -> str | None:
+    """The path of the network's calibration data, if it has some."""
+    if not made.calibration:
+        return None
+    path = folder / f"{network.name}.npz"
+    np.savez(path, **made.calibration)
+    return str(path)
