@@ -84,7 +84,7 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
             dilation=call.pair("dilation"),
             groups=call["groups"],
         )
-        bias = call.constant("bias", optional=True)
+        bias = call.optional_constant("bias")
         if bias is None:
             bias = np.zeros(weight.shape[0], np.float32)
         return attributes, {"weight": weight, "bias": bias}

@@ -78,7 +78,7 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
                 "only one- and two-dimensional convolutions are supported", "Use nn.ConvTranspose2d"
             )
         weight = _swap_channels(weight, groups)
-        bias = call.constant("bias", optional=True)
+        bias = call.optional_constant("bias")
         if bias is None:
             bias = np.zeros(len(weight), np.float32)
         attributes = ConvTranspose2d(

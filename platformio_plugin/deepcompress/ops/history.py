@@ -7,7 +7,7 @@ zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,9 @@ class History(Attributes):
     columns: int
     stateful: bool = True
     chunks: int = 1
+
+    def in_chunks(self, chunks: int) -> History:
+        return replace(self, chunks=chunks)
 
 
 class HistoryOperator(ScaleKeepingOperator[History]):

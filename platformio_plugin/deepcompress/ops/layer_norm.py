@@ -69,8 +69,8 @@ class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
                 f"Normalize over {_LONGEST} values at most, not over the batch",
             )
         epsilon = call.get("eps", None)
-        gain = call.constant("weight", optional=True)
-        bias = call.constant("bias", optional=True)
+        gain = call.optional_constant("weight")
+        bias = call.optional_constant("bias")
         attributes = LayerNorm(
             shape, _FLOAT_EPSILON if epsilon is None else epsilon, "rms" not in call.aten
         )

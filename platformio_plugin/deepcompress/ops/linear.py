@@ -32,7 +32,7 @@ class LinearOperator(WeightedOperator[Linear]):
 
     def read(self, call: AtenCall) -> tuple[Linear, Parameters]:
         if call.aten == "linear":
-            weight, bias = call.constant("weight"), call.constant("bias", optional=True)
+            weight, bias = call.constant("weight"), call.optional_constant("bias")
         else:
             weight = call.constant("other" if call.aten == "matmul" else "mat2").T
             bias = call.constant("self") if call.aten == "addmm" else None

@@ -95,7 +95,7 @@ class PadOperator(ScaleKeepingOperator[Pad]):
         a = node.attributes
         around = ((0, 0), *a.around)
         if a.mode == "constant":
-            return np.pad(x, around, constant_values=_fill(a, quantization[0]))
+            return np.pad(x, around, constant_values=fill_value(a, quantization[0]))
         return np.pad(x, around, mode=_MODES[a.mode])
 
     def c_parameters(
@@ -115,11 +115,11 @@ class PadOperator(ScaleKeepingOperator[Pad]):
         for name, size, (before, after) in zip(names, sizes, around, strict=True):
             fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
         mode = list(_MODES).index(a.mode)
-        return {**fields, "mode": mode, "value": _fill(a, quantization[0])}
+        return {**fields, "mode": mode, "value": fill_value(a, quantization[0])}
 
     def macs(self, attributes: Pad, weights: int, output: Shape) -> int:
         return 0
 
 
-def _fill(attributes: Pad, by: Quantization) -> int:
+def fill_value(attributes: Pad, by: Quantization) -> int:
     return int(np.clip(round(attributes.value / by.scale) + by.zero_point, -128, 127))

@@ -64,6 +64,9 @@ class Recurrent(Attributes):
     stateful: bool = False
     chunks: int = 1
 
+    def in_chunks(self, chunks: int) -> Recurrent:
+        return replace(self, chunks=chunks) if self.stateful else self
+
 
 class RecurrentOperator(Operator[Recurrent, WeightedNode[Recurrent]]):
     keeps_bias_folded = True

@@ -123,10 +123,10 @@ def _read_batch_norm(call: AtenCall) -> tuple[np.ndarray, np.ndarray]:
         )
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     scale = 1 / np.sqrt(variance.astype(np.float64) + call["eps"])
-    if (weight := call.constant("weight", optional=True)) is not None:
+    if (weight := call.optional_constant("weight")) is not None:
         scale = scale * weight
     shift = -mean * scale
-    if (bias := call.constant("bias", optional=True)) is not None:
+    if (bias := call.optional_constant("bias")) is not None:
         shift = shift + bias
     return _frozen_float32(scale), _frozen_float32(shift)
 
