@@ -25,8 +25,9 @@ if complaint:
     Return()  # ends this script; the imports below would fail
 
 from deepcompress.build.cache import mirror
-from deepcompress.build.ini import PREFIX, misspelt_prefixes, read_models
+from deepcompress.build.ini import misspelt_prefixes, read_models
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
+from deepcompress.options import INI_PREFIX
 from deepcompress.target.boards import flags, target_of
 from SCons.Script import DefaultEnvironment
 
@@ -70,10 +71,14 @@ def build_models():
         add_profile_target(models, project)
         return [build_archive(models)]
     except FAILURES as error:
-        sys.stderr.write(f"\n{explain(error)}\n\n")
+        sys.stderr.write(f"\n{explain(error, 'ini')}\n\n")
         if not env.IsIntegrationDump():
             env.Exit(1)
         return []
+
+
+def show(complaint):
+    sys.stderr.write(f"\n{complaint}\n\n")
 
 
 def describe_project():
@@ -85,7 +90,7 @@ def describe_project():
         python=env.subst("$PYTHONEXE"),
         verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
         say=functools.partial(print, flush=True),
-        prefix=PREFIX,
+        spelling="ini",
     )
 
 
@@ -97,7 +102,7 @@ def target_flags():
 def our_options():
     """The options custom_deepcompress_... of this environment, with variables put in."""
     options = dict(env.GetProjectOptions())
-    return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(PREFIX)}
+    return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(INI_PREFIX)}
 
 
 def add_profile_target(models, project):
@@ -116,7 +121,7 @@ def add_profile_target(models, project):
                 arguments=env.get("PROGRAM_ARGS", []),
             )
         except FAILURES as error:
-            sys.stderr.write(f"\n{explain(error)}\n\n")
+            sys.stderr.write(f"\n{explain(error, 'ini')}\n\n")
             return 1
 
     DefaultEnvironment().AddCustomTarget(

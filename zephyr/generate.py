@@ -39,7 +39,7 @@ def main() -> int:
         mirror(sources(model, project), given.output)
         depend(given.output, inputs(model, project.folder))
     except FAILURES as error:
-        sys.stderr.write(f"\n{explain(error)}\n\n")
+        sys.stderr.write(f"\n{explain(error, project.spelling)}\n\n")
         return 1
     return 0
 
@@ -69,6 +69,7 @@ def describe_project(given: argparse.Namespace) -> Project:
         python=sys.executable,
         verbose=False,
         say=functools.partial(print, flush=True),
+        spelling="cmake",
     )
 
 

@@ -18,9 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
-from deepcompress.options import BY_NAME, parse
-
-PREFIX = "custom_deepcompress_"
+from deepcompress.options import BY_NAME, INI_PREFIX, parse
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,9 @@ def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
     Raises:
         UserError: an unknown key, a name that cannot stand in C, a text that does not parse.
     """
-    ours = {key[len(PREFIX) :]: text for key, text in section.items() if key.startswith(PREFIX)}
+    ours = {
+        key[len(INI_PREFIX) :]: text for key, text in section.items() if key.startswith(INI_PREFIX)
+    }
     _check_keys(ours, where)  # also where no model is named: `model` may be the one misspelt
     named = ours.pop("model", "").strip()
     if not named:
@@ -60,16 +60,16 @@ def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
 def misspelt_prefixes(keys: Iterable[str], *, where: str) -> list[str]:
     """A warning for each key that is none of ours but begins nearly as ours do."""
     return [
-        f"{where}: {key} is no option of DeepCompress: did you mean {PREFIX}...?"
+        f"{where}: {key} is no option of DeepCompress: did you mean {INI_PREFIX}...?"
         for key in keys
-        if key.startswith("custom_") and not key.startswith(PREFIX) and _begins_nearly(key)
+        if key.startswith("custom_") and not key.startswith(INI_PREFIX) and _begins_nearly(key)
     ]
 
 
 def _begins_nearly(key: str) -> bool:
     words = key.split("_")
     begins = ["_".join(words[:count]) + "_" for count in (2, 3)]
-    return bool(get_close_matches(PREFIX, begins, cutoff=0.85))
+    return bool(get_close_matches(INI_PREFIX, begins, cutoff=0.85))
 
 
 def _check_keys(ours: Mapping[str, str], where: str) -> None:
@@ -77,7 +77,7 @@ def _check_keys(ours: Mapping[str, str], where: str) -> None:
     for key in ours:
         if key not in known:
             raise UserError(
-                f"there is no option {PREFIX}{key}{did_you_mean(key, known)}",
+                f"there is no option {INI_PREFIX}{key}{did_you_mean(key, known)}",
                 where,
                 "The options are " + ", ".join(sorted(known)),
             )

@@ -21,11 +21,9 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
-from deepcompress.options import BY_NAME, OPTIONS
+from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
 
 _COMPILER = Path(__file__).parents[1]
-# Tells the compiler how the user writes options, where not as flags.
-PREFIX_VARIABLE = "DEEPCOMPRESS_OPTION_PREFIX"
 # What the compiler writes for people and tools, beside the sources.
 _REPORTS = ("report.json", "report.html")
 
@@ -46,7 +44,7 @@ class Project:
     python: str
     verbose: bool
     say: Callable[[str], None]
-    prefix: str = ""
+    spelling: str = "flags"
 
 
 @dataclass(frozen=True)
@@ -64,13 +62,15 @@ class CompilerFailed(Exception):
 FAILURES = (UserError, CompilerFailed, OSError)
 
 
-def explain(error: Exception) -> str:
-    """One of `FAILURES`, as a build tool shows it."""
+def explain(error: Exception, spelling: str) -> str:
+    """The text of one of `FAILURES`; `spelling` is a key of `SPELLINGS`."""
     if isinstance(error, OSError):
         what = f"it cannot be read or written ({error.strerror or error})"
         place = str(error.filename or "the build folder")
-        error = UserError(what, place, "Make room, or mend its permissions")
-    return draw(error) if isinstance(error, UserError) else str(error)
+        error = UserError(what, place, "Free disk space, or fix the folder's permissions")
+    if isinstance(error, UserError):
+        return draw(error, spelling=SPELLINGS[spelling])
+    return str(error)
 
 
 def generate(models: Iterable[Model], project: Project) -> Generated:
@@ -187,7 +187,8 @@ def inputs(model: Model, project: Path) -> list[Path]:
 def _compile(model: Model, project: Project, folder: Path) -> None:
     """Fills the folder. The compiler's progress appears line by line."""
     command = [_python(model, project), "-u", "-m", "deepcompress", "compile", model.path]
-    command += ["-o", str(folder), "--name", model.name, "--no-runtime", *project.target]
+    command += ["-o", str(folder), "--name", model.name, "--no-runtime"]
+    command += ["--spell-options", project.spelling, *project.target]
     command += ["--verbose"] if project.verbose else []
     command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
     command += _study_flag(model, project)
@@ -195,7 +196,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
         with subprocess.Popen(
             command,
             cwd=str(project.folder),
-            env={**_environment(), PREFIX_VARIABLE: project.prefix},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
