@@ -1,8 +1,7 @@
-"""Networks that people have on microcontrollers, in PyTorch, and the blocks that they are made of.
+"""Common networks for microcontrollers in PyTorch, and their building blocks.
 
-Weights are random, as near to trained ones as that can be: He's initialization, and batch-norms
-with random factors whose statistics are those of data (`settle`). LeNet-5 alone is trained: it is
-the example's.
+Weights are random but similar to trained ones: He initialization, and batch-norms with random
+factors and statistics measured on data (`settle`). Only LeNet-5 is trained: it is the example's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def settle(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """The network, ready to infer, with random weights and batch-norms that have seen `inputs`."""
+    """The network in eval mode, with random weights and batch-norm statistics of `inputs`."""
     for module in network.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
@@ -35,7 +34,7 @@ def settle(network: nn.Module, inputs: Tensor) -> nn.Module:
             network(batch)
     for module in network.modules():
         if isinstance(module, NORMS):
-            module.momentum = 0.1  # torch's own, for training
+            module.momentum = 0.1  # torch's default, for training
     return network.eval()
 
 
@@ -43,20 +42,20 @@ def settle(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def conv(inputs: int, outputs: int, kernel: int, **options: int) -> nn.Sequential:
-    """Convolution, batch-norm, ReLU6: one layer once it is folded."""
+    """Convolution, batch-norm, ReLU6: a single layer after fusing."""
     padding = kernel // 2
     convolution = nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False, **options)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU6())
 
 
 def conv1d(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """Of a signal: convolution, batch-norm, ReLU, and half of the length."""
+    """One-dimensional convolution, batch-norm, ReLU, and pooling to half the length."""
     convolution = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.ReLU(), nn.MaxPool1d(2))
 
 
 def separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """A MobileNet's pair: a depthwise convolution and a pointwise one."""
+    """A MobileNet block: a depthwise and a pointwise convolution."""
     return nn.Sequential(
         conv(inputs, inputs, 3, groups=inputs, stride=stride), conv(inputs, outputs, 1)
     )
@@ -71,7 +70,7 @@ def head(channels: int, classes: int = 10) -> tuple[nn.Module, ...]:
 
 
 class Residual(nn.Module):
-    """The block of a ResNet; its shortcut is a 1x1 convolution where the shape changes."""
+    """A ResNet block; its shortcut is a 1x1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class Residual(nn.Module):
 
 
 class Excited(nn.Module):
-    """Squeeze and excitation: each channel times a function of all channels' means."""
+    """Squeeze and excitation: multiplies each channel by a function of all channels' means."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -105,7 +104,7 @@ class Excited(nn.Module):
 
 
 class Inverted(nn.Module):
-    """The block of a MobileNetV2; a V3's is `excited` before it narrows."""
+    """A MobileNetV2 block; in a V3 block, squeeze and excitation precede the projection."""
 
     def __init__(
         self, inputs: int, outputs: int, *, stride: int = 1, times: int = 3, excited: bool = False
@@ -126,7 +125,7 @@ class Inverted(nn.Module):
 
 
 class Shuffled(nn.Module):
-    """The block of a ShuffleNetV2: half of the channels goes by, then all are mixed."""
+    """A ShuffleNetV2 block: half of the channels bypass it, then all are shuffled."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -142,11 +141,11 @@ class Shuffled(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down and up again, and what went down is read again beside what came up.
+    """A U-Net: encoder, decoder, and skip connections by concatenation.
 
     Args:
         channels: of the input, of each level from the top, and of the output.
-        up: makes what doubles height and width, given the channels before and after.
+        up: creates a module that doubles height and width, from its input and output channels.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class UNet(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU over a sequence, [time, features], of which the last state is classified."""
+    """A GRU over a sequence, [time, features], and a classifier of its last state."""
 
     def __init__(self, features: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -193,7 +192,7 @@ class Recurrent(nn.Module):
 
 
 def lenet5() -> nn.Module:
-    """The example's, trained: 32x32 digits."""
+    """The trained network of the example: 32x32 digits."""
     sys.path.insert(0, str(EXAMPLE))
     import model
 
@@ -201,7 +200,7 @@ def lenet5() -> nn.Module:
 
 
 def cifar10() -> nn.Module:
-    """CMSIS-NN's example and the paper's: 3-32-16-32 channels, 5x5, pools that overlap; 32x32."""
+    """CMSIS-NN's example, also in the paper: 3-32-16-32 channels, 5x5, overlapping pools."""
     widths = [(3, 32), (32, 16), (16, 32)]
     layers = [
         layer
@@ -224,7 +223,7 @@ def ds_cnn() -> nn.Module:
 
 
 def mobilenet_v1() -> nn.Module:
-    """Person detection of MLPerf Tiny: MobileNetV1 of a quarter of the width; 96x96."""
+    """Person detection of MLPerf Tiny: MobileNetV1 with a width of 0.25; 96x96."""
     pairs = [(8, 16, 1), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2)]
     pairs += [(128, 128, 1)] * 5 + [(128, 256, 2), (256, 256, 1)]
     return nn.Sequential(
@@ -233,7 +232,7 @@ def mobilenet_v1() -> nn.Module:
 
 
 def mobilenet_v2() -> nn.Module:
-    """Inverted residuals six times as wide inside, after a small MobileNetV2; 64x64."""
+    """Inverted residuals with an expansion of six, a small MobileNetV2; 64x64."""
     blocks = [(8, 12, 2), (12, 12, 1), (12, 24, 2), (24, 24, 1), (24, 48, 2), (48, 48, 1)]
     return nn.Sequential(
         conv(3, 8, 3, stride=2),
@@ -251,20 +250,20 @@ def resnet8() -> nn.Module:
 
 
 def auto_encoder() -> nn.Module:
-    """Anomaly detection of MLPerf Tiny: 640 spectral values through 8 and back."""
+    """Anomaly detection of MLPerf Tiny: 640 spectral values, a bottleneck of 8."""
     widths = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128]
     layers = (dense(*pair) for pair in pairwise(widths))
     return nn.Sequential(*layers, nn.Linear(128, 640))
 
 
 def activity() -> nn.Module:
-    """Convolutions over 128 samples of 3 axes, to six activities."""
+    """Convolutions over 128 samples of 3 axes; six activities."""
     layers = (conv1d(3, 16, 5), conv1d(16, 32, 5), conv1d(32, 64, 3))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 6))
 
 
 def unet() -> nn.Module:
-    """Three levels, two convolutions each; two classes a pixel; 48x48."""
+    """Three levels with two convolutions each; two classes per pixel; 48x48."""
     return UNet(3, 8, 16, 32, 2, thick=2)
 
 

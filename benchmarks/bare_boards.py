@@ -1,7 +1,7 @@
 """Firmware for real boards without a framework: each board's own compiler flags and memory.
 
-The flags are those that PlatformIO's ststm32 19.6 and nordicnrf52 10.11 give C and C++ files under
-Arduino, as `pio run -v` shows them. The start-up is that of the virtual boards, because it needs no
+The flags are those that PlatformIO's ststm32 19.6 and nordicnrf52 10.11 use for C and C++ with
+Arduino, as printed by `pio run -v`. The start-up code is that of the virtual boards, which needs no
 vendor's code.
 """
 
@@ -37,7 +37,7 @@ NANO = ["--specs=nano.specs", "--specs=rdimon.specs"]
 
 @dataclass(frozen=True)
 class Board:
-    """A board as its compiler and linker see it; bytes."""
+    """The compiler flags and the memory of a board, in bytes."""
 
     name: str
     machine: str
@@ -50,12 +50,12 @@ class Board:
 
     @property
     def core(self) -> str:
-        """As gcc calls it: cortex-m4."""
+        """The core's name in gcc, such as cortex-m4."""
         return self.machine.split()[0].removeprefix("-mcpu=")
 
 
 def _board(name: str, machine: str, **rest: int | str) -> Board:
-    """One whose memory the compiler knows."""
+    """A board whose memory sizes are in the compiler's table."""
     target = KNOWN[name]
     return Board(name, machine, target.flash_limit, target.ram_limit, **rest)
 
@@ -73,19 +73,19 @@ BOARDS = (
 
 
 class BuildFailed(Exception):
-    """The compiler or the linker ended with an error; the text is what it said."""
+    """The compiler or the linker failed; the text is its output."""
 
 
 def build(
     board: Board, sources: Iterable[Path], folder: Path, *, flags: Iterable[str] = ("-Os",)
 ) -> Path:
-    """The ELF of C and C++ sources that have a main(): `folder`/firmware.elf.
+    """Links C and C++ sources with a main() to `folder`/firmware.elf.
 
     Args:
-        flags: for both languages and the linker, behind the board's own.
+        flags: for both languages and the linker, after the board's own.
 
     Raises:
-        BuildFailed: also where it does not fit the board's flash or RAM.
+        BuildFailed: also if it does not fit the board's flash or RAM.
     """
     library = ROOT / "src" / "deepcompress.c"
     objects = [compile_one(board, source, folder, flags) for source in [*sources, library]]
@@ -99,7 +99,7 @@ def build(
 
 
 def compile_one(board: Board, source: Path, folder: Path, flags: Iterable[str]) -> Path:
-    """An object file in the folder, which may hold headers too."""
+    """Compiles to an object file in the folder, which may contain headers."""
     cpp = source.suffix == ".cpp"
     tool, language = ("g++", [f"-std={board.cpp}", *CPP]) if cpp else ("gcc", [f"-std={board.c}"])
     made = folder / f"{source.name}.o"
@@ -110,7 +110,7 @@ def compile_one(board: Board, source: Path, folder: Path, flags: Iterable[str]) 
 
 
 def linker_script(board: Board) -> str:
-    """That of the virtual boards, with this board's memory."""
+    """The linker script of the virtual boards, with this board's memory."""
     text = (START_UP / "link.ld.in").read_text(encoding="utf-8")
     for name in ("flash_origin", "ram_origin"):
         text = text.replace(f"@{name}@", hex(getattr(board, name)))

@@ -1,9 +1,9 @@
-"""The bytes that no plan of a network can do without, whatever the order of its layers.
+"""A lower bound of the arena of a network, over all orders of its layers.
 
-At each layer, what is still to be read and what is being written must be there at the same time:
-the most of that over the layers, in the order in which it is least. Free of charge are what only
-renames bytes (a reshape, a slice, a concatenation), and writing over an input that nobody reads
-any more where the kernel can. Addresses are left out of it, so that a plan may need more.
+While a layer runs, the tensors that it or later layers read and its output must be in memory. The
+bound is the maximum of their bytes over the layers, minimized over all orders. Views (a reshape, a
+slice, a concatenation) cost nothing, nor does the output of a kernel that runs in place on a dead
+input. Addresses are ignored, so a memory plan may need more.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Piece = tuple[str, int, int]  # the bytes [begin, end) of a tensor that a layer 
 
 
 def least_ram(plan: Plan, *, scratch: bool) -> int:
-    """Bytes, with or without what the kernels of this plan work in.
+    """The lower bound in bytes, with or without the scratch of this plan's kernels.
 
-    Finds the best order among all: of each set of layers that may have run, only the least that it
-    took to get there matters.
+    Dynamic programming over sets of layers that have run: only the smallest peak to reach a set
+    matters.
     """
     graph = plan.encoded.integer
     pieces = _pieces(graph)
@@ -49,13 +49,13 @@ def _bytes_at(
     extra: dict[str, int],
     eating: set[str],
 ) -> int:
-    """While a layer runs: all that it and those behind it read of what is there, and its output."""
+    """Live bytes while a layer runs: existing inputs of it and of later layers, and its output."""
     later = [name for other in left if other is not node for name in other.inputs]
     to_come = {other.output for other in left}
     kept = _present([*later, *graph.outputs], to_come, pieces)
     read = _present([*later, *graph.outputs, *node.inputs], to_come, pieces)
     output = graph.tensors[node.output].size
-    if getattr(OPERATORS[node.op], "IN_PLACE", False) and _size(read) - _size(kept) >= output:
+    if OPERATORS[node.op].in_place and _size(read) - _size(kept) >= output:
         output = 0
     return _size(kept if node.name in eating else read) + output + extra.get(node.name, 0)
 
@@ -78,7 +78,7 @@ def _size(pieces: set[Piece]) -> int:
 def _ready(
     left: list[IntegerNode], graph: IntegerGraph, pieces: dict[str, list[Piece]]
 ) -> Iterator[IntegerNode]:
-    """The layers whose inputs are computed."""
+    """The layers whose inputs exist."""
     to_come = {node.output for node in left}
     for node in left:
         if not any(root in to_come for name in node.inputs for root, _, _ in pieces[name]):
@@ -86,16 +86,15 @@ def _ready(
 
 
 def _renames(graph: IntegerGraph, node: IntegerNode) -> bool:
-    """Whether the output is bytes of the inputs as they lie there, or could be."""
+    """Whether the output can be a view of the inputs."""
     shapes = [graph.tensors[name].shape for name in node.inputs]
     operator = OPERATORS[node.op]
-    if hasattr(operator, "view"):
-        return operator.view(node.attributes, shapes[0]) is not None
-    return hasattr(operator, "parts") and operator.parts(node.attributes, shapes) is not None
+    is_view = operator.view(node.attributes, shapes[0]) is not None
+    return is_view or operator.parts(node.attributes, shapes) is not None
 
 
 def _pieces(graph: IntegerGraph) -> dict[str, list[Piece]]:
-    """The bytes that each tensor is made of."""
+    """The byte ranges that each tensor consists of."""
     pieces: dict[str, list[Piece]] = {
         name: [(name, 0, graph.tensors[name].size)] for name in graph.inputs
     }
@@ -113,7 +112,7 @@ def _pieces(graph: IntegerGraph) -> dict[str, list[Piece]]:
 
 
 def _cut(pieces: list[Piece], begin: int, end: int) -> Iterator[Piece]:
-    """The bytes [begin, end) of the pieces, one behind the other."""
+    """The bytes [begin, end) of the concatenated pieces."""
     for root, first, last in pieces:
         size = last - first
         low, high = max(begin, 0), min(end, size)

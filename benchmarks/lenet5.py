@@ -1,4 +1,4 @@
-"""LeNet-5 in float, in int8, and pruned: size, memory, cycles, accuracy of the same firmware.
+"""Size, memory, cycles and accuracy of LeNet-5 in float, in int8, and pruned.
 
     make results        # builds all of it, writes benchmarks/results/lenet5.json and README.md
 

@@ -1,4 +1,4 @@
-"""What one inference of a linked firmware costs, by this project's own profiler."""
+"""Measures one inference of a linked firmware with this project's profiler."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Measured:
 
     Attributes:
         cycles: None on a CPU whose timing Arm does not publish.
-        code_bytes: of all functions that are linked for it; those that every firmware has are not.
+        code_bytes: of all functions that are linked for it, without those of an empty firmware.
         flash_bytes: of code and constants.
-        output: the bytes that it answered.
+        output: the bytes of the result.
     """
 
     cycles: int | None
@@ -62,7 +62,7 @@ class Measured:
 def measure_generated(
     texts: dict[str, str], inputs: np.ndarray, *, name: str, cpu: str, folder: Path
 ) -> Measured:
-    """A network from this project's compiler."""
+    """Measures a network from this project's compiler."""
     elf = arm_runner.build(
         texts, name=name, folder=folder, cpu=cpu, flags=[OPTIMIZE], inputs=inputs
     )
@@ -78,7 +78,7 @@ def measure_peer(
     folder: Path,
     flags: Iterable[str] = (),
 ) -> Measured:
-    """C that defines `const void *peer_infer(const void *input)`, run on `inputs`."""
+    """Measures C that defines `const void *peer_infer(const void *input)`, on `inputs`."""
     main = MAIN.format(
         type=f"{inputs.dtype}_t", input="\n".join(number_lines(inputs)), bytes=output_bytes
     )

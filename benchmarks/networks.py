@@ -1,11 +1,11 @@
-"""Whole networks that people have: flash, RAM, cycles, and what int8 makes of their answers.
+"""Measures whole networks: flash, RAM, cycles, and their int8 outputs compared with float.
 
     make networks                            # writes results/networks.json and docs/networks.md
-    python benchmarks/networks.py U-Net GRU  # only these, into the same; other rows stay
+    python benchmarks/networks.py U-Net GRU  # only these; keeps the other rows
 
-Each network is trained for a minute, once dense and once more with 80% of each layer's weights at
-zero; the files are kept in the build folder. `pio run` builds each for the virtual Cortex-M4. The
-firmware's answers must equal `reference.py`'s, bit for bit.
+Each network is trained for a minute, first dense, then with 80% of each layer's weights set to
+zero. The files are kept in the build folder. `pio run` builds each for the virtual Cortex-M4. The
+firmware's outputs must be bit-exact with the integer reference.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ MODELS = BUILD / "networks"
 CPU, NAME = "cortex-m4", "net"
 SPARSITY = 0.8
 LEARNT, CALIBRATING, JUDGED = 4000, 64, 300  # samples
-IN_FIRMWARE = 20  # of those that are judged
-SETTLING = 128  # of those that are learnt
+IN_FIRMWARE = 20  # of the JUDGED samples
+SETTLING = 128  # of the LEARNT samples
 RETRAINING = 400  # steps, at least
 
 
 @dataclass(frozen=True)
 class Network:
-    """One of the benchmark's.
+    """A network of the benchmark.
 
     Attributes:
-        steps: of training; then again for what is sparse.
+        steps: of training, and of training again after pruning.
     """
 
     make: Callable[[], nn.Module]
@@ -85,14 +85,14 @@ class Row:
     """A network, dense or sparse.
 
     Attributes:
-        flash_bytes, stack_bytes, cycles: of the linked firmware; code and constants, and one
+        flash_bytes, stack_bytes, cycles: of the linked firmware: code and constants, and one
             inference.
-        least_bytes, least_working_bytes: see `least_ram`; of tensors, and with kernels' scratch.
-        signal_to_noise: of the int8 answers, in dB: how their difference from the float network's
-            compares with how these differ from input to input.
-        float_percent, int8_percent, same_percent: right answers, and equal ones; None where the
-            network does not classify.
-        exact: whether the firmware's answers equal the specification's.
+        least_bytes, least_working_bytes: see `least_ram`; without and with the kernels' scratch.
+        signal_to_noise: SNR in dB: variance of the float outputs over the inputs, divided by the
+            mean squared error of the int8 outputs.
+        float_percent, int8_percent, same_percent: correct classes, and equal classes; None if the
+            network is not a classifier.
+        exact: whether the firmware's outputs equal the reference's.
     """
 
     network: str
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Whole networks on the virtual Cortex-M4.")
     parser.add_argument("only", nargs="*", help="names of networks, as U-Net: other rows are kept")
     names = parser.parse_args().only or list(NETWORKS)
-    torch.set_num_threads(1)  # two that wait for each other are slower on a busy machine
+    torch.set_num_threads(1)  # two threads that wait for each other are slower on a busy machine
     rows = read_rows()
     for name in names:
         for sparsity in (0, SPARSITY):
@@ -137,7 +137,7 @@ def read_rows() -> dict[tuple[str, float], Row]:
 
 
 def publish(rows: Mapping[tuple[str, float], Row]) -> None:
-    """Into the results and docs/networks.md."""
+    """Writes the results and docs/networks.md."""
     wanted = ((name, sparsity) for name in NETWORKS for sparsity in (0, SPARSITY))
     ordered = [rows[key] for key in wanted if key in rows]
     RESULTS.write_text(json.dumps([asdict(row) for row in ordered], indent=1) + "\n")
@@ -174,7 +174,7 @@ def measure_network(name: str, sparsity: float) -> Row:
 
 
 def trained(name: str, sparsity: float) -> Path:
-    """The `.pt` file of a network, made if it is not there."""
+    """The `.pt` file of a network, trained if it does not exist."""
     path = model_path(name, sparsity)
     if path.is_file():
         return path
@@ -230,7 +230,7 @@ def sizes(compiled: Compiled, needs: Needs) -> dict[str, int]:
 
 
 def quality(in_float: np.ndarray, in_int8: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """See `Row`; answers [n, *shape], whose greatest along axis 1 is the class."""
+    """See `Row`. Outputs are [n, *shape]; the maximum along axis 1 is the class."""
     noise = np.square(in_int8 - in_float).mean()
     signal = np.square(in_float - in_float.mean(axis=0)).mean()
     decibels = {"signal_to_noise": float(10 * np.log10(signal / noise))}

@@ -1,12 +1,12 @@
-"""How fast: our kernels and those of others, side by side, in this project's own simulator.
+"""Compares the speed of our kernels with others in this project's simulator.
 
     make bench                      # writes results/speed.json, README.md and docs/speed.png
-    make bench CMSIS_NN=checkout    # the same, with that checkout of CMSIS-NN beside 4.0.0
-    python benchmarks/speed.py 3x3  # only what is called so; writes nothing
+    make bench CMSIS_NN=checkout    # the same, with that checkout of CMSIS-NN in addition to 4.0.0
+    python benchmarks/speed.py 3x3  # only workloads of this name; writes nothing
 
-All is C for a Cortex-M, compiled by one gcc with -O2, and all answers are checked: ours equal the
-specification bit for bit, the peers' what each of them promises. Cycles are modelled. A peer that
-cannot be had keeps the rows it had in the last results.
+All C is compiled for a Cortex-M by one gcc with -O2. All outputs are checked: ours are bit-exact
+with the integer reference, those of a peer satisfy what the peer promises. Cycles are modelled. A
+peer that is not available keeps its rows of the last results.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ LOW_SPARSITIES = (
     0.2,
     0.3,
     0.4,
-)  # where the compiler may prefer dense: to see from where sparse wins
+)  # low sparsities, at which the compiler may prefer dense, to find the crossover
 PAPERS = 0.8  # the sparsity of each layer of the paper's LeNet-5
 FAST_MODEL = "lenet5_fast.pt"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One inference of a workload on a CPU; see `Measured` and `Built`. `sparsity` is of a layer's
-    weights, as asked for; None where it is the network's own. `exact` says that the answer is what
-    it must be."""
+    """One inference of a workload on a CPU; see `Measured` and `Built`. `sparsity` is that
+    of a layer's weights as requested, or None if it is the network's own. `exact` says that the
+    output is correct."""
 
     implementation: str
     workload: str
@@ -63,12 +63,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody else's implementation.
+    """The implementation of another project.
 
     Attributes:
-        measure: takes the workload as our compiler built it, `cpu` and `folder`.
+        measure: takes the workload as built by our compiler, `cpu` and `folder`.
         sparsity: of that build.
-        cpus, layer_cpus: that it runs LeNet-5 and single layers on.
+        cpus, layer_cpus: CPUs on which it runs LeNet-5 and single layers.
     """
 
     name: str
@@ -114,9 +114,9 @@ def main() -> None:
 
 
 def publish(rows: list[Row]) -> None:
-    """Into the results, the picture and README.md."""
+    """Writes the results, the chart and README.md."""
     print("\n".join(summary(rows)))
-    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # a row a line
+    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # one row per line
     RESULTS.write_text(f"[\n{lines}\n]\n")
     draw(rows, CHART)
     replace_part("speed", readme_part(rows))
@@ -134,7 +134,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def measure_lenet5(cpu: str, earlier: list[Row]) -> Iterator[Row]:
-    """LeNet-5 by everybody, on one CPU."""
+    """LeNet-5 by all implementations, on one CPU."""
     workload = lenet5()
     dense, sparse = (compiled(workload, sparsity=s, cpu=cpu) for s in (None, PAPERS))
     for peer in PEERS:
@@ -151,7 +151,7 @@ def measure_lenet5(cpu: str, earlier: list[Row]) -> Iterator[Row]:
 
 
 def measure_layer(shape: str, earlier: list[Row]) -> Iterator[Row]:
-    """One layer by those who can, and ours at all sparsities; dense with DSP and MVE as well."""
+    """One layer by all that support it, ours at all sparsities; dense with DSP and MVE."""
     workload = layer(shape)
     for cpu in (CPU, DSP_CPU, MVE_CPU):
         dense = compiled(workload, sparsity=None, cpu=cpu)
@@ -163,7 +163,7 @@ def measure_layer(shape: str, earlier: list[Row]) -> Iterator[Row]:
 
 
 def measure_sparsities(workload: Workload) -> Iterator[Row]:
-    """As the compiler encodes it, and encoded throughout as at the paper's sparsity."""
+    """In the encoding selected for each sparsity, and in the one selected at 80%."""
     chosen = {s: compiled(workload, sparsity=s, cpu=CPU) for s in SPARSITIES}
     for sparsity, built in chosen.items():
         yield ours(sparse_name(sparsity), workload, built, CPU, sparsity)
@@ -178,7 +178,7 @@ def measure_sparsities(workload: Workload) -> Iterator[Row]:
 def ours(
     name: str, workload: Workload, built: Built, cpu: str, sparsity: float | None = None
 ) -> Row:
-    """A row of ours; its answer must be what `reference.py` says, bit for bit."""
+    """A row of ours; its output must be bit-exact with the integer reference."""
     tell(f"{workload.name}, {cpu}: {name}")
     folder = folder_of(workload.name, cpu, name)
     measured = measure_generated(built.texts, built.inputs, name=NAME, cpu=cpu, folder=folder)
@@ -190,7 +190,7 @@ def ours(
 def measure_peer(
     peer: Peer, workload: Workload, built: Built, cpu: str, earlier: list[Row]
 ) -> list[Row]:
-    """A peer's row; where the peer cannot be had the one of the last results, if there is."""
+    """A peer's row; if the peer is not available, its row of the last results, if any."""
     tell(f"{workload.name}, {cpu}: {peer.name}")
     folder = folder_of(workload.name, cpu, peer.name)
     try:
@@ -228,7 +228,7 @@ def as_row(
 
 
 def folder_of(*names: str) -> Path:
-    """Where a firmware is built."""
+    """The folder in which a firmware is built."""
     words = ("".join(c if c.isalnum() else "_" for c in name) for name in names)
     return BUILD.joinpath(*words)
 

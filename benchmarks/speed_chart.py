@@ -1,4 +1,4 @@
-"""The picture of the speed benchmark: cycles against sparsity, a panel a layer."""
+"""The chart of the speed benchmark: cycles against sparsity, one panel per layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = 4
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Writes the picture as PNG."""
+    """Writes the chart as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,13 +31,13 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     figure.supylabel("cycles per dense MAC, Cortex-M4")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    # Without the program's version, so that the same numbers make the same file.
+    # Without the program's version, so that the same numbers give the same file.
     figure.savefig(path, dpi=72, metadata={"Software": None}, pil_kwargs={"optimize": True})
     pyplot.close(figure)
 
 
 def draw_layer(rows: Sequence[Row], shape: str, panel: object) -> None:
-    """Our sparse kernel, and as level lines our dense one and CMSIS-NN."""
+    """Our sparse kernel, and our dense one and CMSIS-NN as horizontal lines."""
     dense, curve, to = find(rows, DENSE, shape), sparse_curve(rows, shape), reference(rows, shape)
     if to:
         panel.axhline(to.cycles / to.macs, color="gray", linestyle="--", label="CMSIS-NN, dense")

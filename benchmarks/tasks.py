@@ -1,9 +1,9 @@
-"""What the networks of the benchmark learn, and what they are measured on.
+"""The tasks on which the benchmark's networks are trained and measured.
 
-Each task is a function of a number of samples and a seed: inputs, float32 [n, *shape], and what a
-network shall make of them: int64 classes, [n] or one a pixel; or float32 to come near to. Digits
-are MNIST's, from the example's test set; the photograph behind them is the one that matplotlib
-brings; signals are made up.
+A task is a function of a number of samples and a seed. It returns inputs, float32 [n, *shape], and
+targets: int64 classes, [n] or one per pixel, or float32 values for regression. Digits are from
+MNIST, from the example's test set. Their background is a photograph that is part of matplotlib.
+Signals are synthetic.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ sys.path.insert(0, str(EXAMPLE))
 import mnist  # noqa: E402
 
 Samples = tuple[np.ndarray, np.ndarray]
-_CLASS_SEED = 99  # what the classes of made-up signals look like, whatever the samples
+_CLASS_SEED = 99  # seed of the classes of synthetic signals, the same for all samples
 
 
 def digits(count: int, seed: int) -> Samples:
-    """32x32 pixels, as the example's network was trained on them."""
+    """Digits of 32x32 pixels, as in the example's training."""
     images, labels = _some_digits(count, seed)
     return mnist.normalise(mnist.pad(images)), labels
 
 
 def lines_of_digits(count: int, seed: int) -> Samples:
-    """28 lines of 28 pixels, one after the other."""
+    """Digits as 28 lines of 28 pixels."""
     images, labels = _some_digits(count, seed)
     return mnist.normalise(images), labels
 
 
 def scenes(count: int, seed: int, *, size: int) -> Samples:
-    """A digit in some colour before a part of a photograph; which one it is."""
+    """A coloured digit on a part of a photograph; classify the digit."""
     images, labels, _ = _scenes(count, seed, size)
     return images, labels
 
 
 def presence(count: int, seed: int, *, size: int) -> Samples:
-    """The same, with a digit in every other one; whether there is one."""
+    """The same, with a digit in every second image; detect whether there is one."""
     images, _, masks = _scenes(count, seed, size, share=0.5)
     return images, masks.any(axis=(1, 2)).astype(np.int64)
 
 
 def outlines(count: int, seed: int, *, size: int) -> Samples:
-    """The same; which pixels are the digit's."""
+    """The same; find the pixels of the digit."""
     images, _, masks = _scenes(count, seed, size)
     return images, masks
 
 
 def keywords(count: int, seed: int) -> Samples:
-    """49 times 10 coefficients: one of 12 patterns, earlier or later, in noise."""
+    """49 times 10 coefficients: one of 12 patterns, shifted in time, with noise."""
     words = 2 * _wander(np.random.default_rng(_CLASS_SEED), 12, 10, 49)
     random = np.random.default_rng(seed)
     labels = random.integers(0, 12, count)
@@ -65,7 +65,7 @@ def keywords(count: int, seed: int) -> Samples:
 
 
 def motions(count: int, seed: int) -> Samples:
-    """128 samples of 3 axes: one of 6 rhythms, of any phase and strength, on top of gravity."""
+    """128 samples of 3 axes: one of 6 rhythms with random phase and strength, plus gravity."""
     classes = np.random.default_rng(_CLASS_SEED)
     rhythm = classes.uniform(0.02, 0.2, (6, 3, 1))
     strength = classes.uniform(0.2, 2, (6, 3, 1))
@@ -80,7 +80,7 @@ def motions(count: int, seed: int) -> Samples:
 
 
 def spectra(count: int, seed: int) -> Samples:
-    """Five frames of 128 bands, mixed of six sources; to be had back from eight numbers."""
+    """Five frames of 128 bands, a mixture of six sources; reconstruct them from eight numbers."""
     sources = _wander(np.random.default_rng(_CLASS_SEED), 6, 640)
     random = np.random.default_rng(seed)
     mixed = random.standard_normal((count, 6)) @ sources + 0.1 * _wander(random, count, 640)
@@ -96,7 +96,7 @@ def _some_digits(count: int, seed: int) -> Samples:
 def _scenes(
     count: int, seed: int, size: int, share: float = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, classes of digits, and masks; only a share of the images has one."""
+    """Images, classes of digits, and masks; only a share of the images contains a digit."""
     from PIL import Image
 
     random = np.random.default_rng(seed)
@@ -125,7 +125,7 @@ def _photograph():
 
 
 def _wander(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Noise of variance 1 whose neighbours on the last axis are alike."""
+    """Noise of variance 1 that is correlated along the last axis."""
     values = random.standard_normal(shape)
     for i in range(1, shape[-1]):
         values[..., i] = 0.9 * values[..., i - 1] + 0.436 * values[..., i]

@@ -1,4 +1,4 @@
-"""A short training, so that a network's weights are those of a network that does something."""
+"""A short training, so that weights are similar to those of a real network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BATCH = 32
 def train(
     network: nn.Module, inputs: np.ndarray, targets: np.ndarray, *, steps: int, sparsity: float = 0
 ) -> nn.Module:
-    """The network, trained in place.
+    """Trains the network in place and returns it.
 
     Args:
         inputs, targets: see `tasks.py`.
-        sparsity: of each layer's weights so many of the smallest are zero, and stay so.
+        sparsity: this share of each layer's weights, the smallest, is zero and stays zero.
     """
     masks = {weight: _mask(weight, sparsity) for weight in network.parameters() if weight.ndim > 1}
     loss_of = nn.CrossEntropyLoss() if targets.dtype == np.int64 else nn.MSELoss()

@@ -1,4 +1,4 @@
-"""Networks in a firmware for a virtual board: its project, and what it answers in QEMU."""
+"""Builds firmware with networks for a virtual board and runs it in QEMU."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def export(module: nn.Module, inputs: np.ndarray, path: Path) -> None:
 
 
 def write_project(folder: Path, models: Mapping[str, Path], options: Mapping[str, str]) -> None:
-    """A PlatformIO project whose firmware holds these models, by name.
+    """Writes a PlatformIO project whose firmware contains these models, by name.
 
     Args:
         options: of the compiler, as in platformio.ini.
@@ -80,14 +80,14 @@ def write_project(folder: Path, models: Mapping[str, Path], options: Mapping[str
 
 
 def firmware_of(folder: Path) -> Path:
-    """The ELF that `pio run` makes of a project."""
+    """The ELF that `pio run` builds from a project."""
     return folder / ".pio" / "build" / BOARD / "firmware.elf"
 
 
 def answers(
     project: Path, compiled: Mapping[str, Compiled], inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What QEMU's networks make of float inputs [n, *shape], by name: int8 [n, *output shape]."""
+    """Outputs in QEMU for float inputs [n, *shape], by name: int8 [n, *output shape]."""
     with tempfile.TemporaryDirectory() as folder:
         for name, made in compiled.items():
             integers = quantize_inputs(inputs[name], made.integer)

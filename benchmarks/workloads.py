@@ -1,4 +1,4 @@
-"""What the speed benchmark runs: LeNet-5 of the paper, and layers of MLPerf Tiny's networks."""
+"""Workloads of the speed benchmark: the paper's LeNet-5, and layers of MLPerf Tiny's networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.compile import integer_inputs, open_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import run
-from deepcompress.ir.graph import Clamp, Graph, IntegerGraph, Node, Tensor
+from deepcompress.ir.graph import Clamp, Graph, IntegerGraph, Node, Tensor, WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
@@ -22,7 +22,7 @@ from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "lenet5_mnist"
 MODELS = EXAMPLE / "models"
-NAME = "net"  # of every network in C
+NAME = "net"  # the name of every network in C
 LENET = "LeNet-5"
 SAME = (1, 1, 1, 1)
 
@@ -44,7 +44,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Workload:
-    """A folded float network, and inputs to measure its ranges on; the first is run."""
+    """A fused float network, and calibration inputs; the first is the input of the inference."""
 
     name: str
     graph: Graph
@@ -53,14 +53,14 @@ class Workload:
 
 @dataclass(frozen=True)
 class Built:
-    """What the compiler made of a workload.
+    """A compiled workload.
 
     Attributes:
         pruned: the float network that was quantized.
-        sample: float32 [1, *input shape], what is run.
-        inputs, outputs: the same in int8, and what the specification answers; without the batch.
-        encoding: of the weights, that of each layer where they differ.
-        macs: products of the dense network.
+        sample: float32 [1, *input shape], the input of the inference.
+        inputs, outputs: the same in int8, and the reference's outputs; without the batch axis.
+        encoding: of the weights; of each layer if they differ.
+        macs: multiplications of the dense network.
     """
 
     pruned: Graph
@@ -86,7 +86,7 @@ def layer(shape: str) -> Workload:
         "weight": random.standard_normal(weights).astype(np.float32),
         "bias": random.standard_normal(weights[0]).astype(np.float32),
     }
-    output = OPERATORS[op].output_shape(attributes, arrays, [size])
+    output = OPERATORS[op].output_shape(attributes, [size])
     node = Node("layer", op, ("x",), "y", attributes, arrays, Clamp(minimum=0.0))
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph(NAME, tensors, (node,), ("x",), ("y",))
@@ -96,7 +96,7 @@ def layer(shape: str) -> Workload:
 
 @functools.cache
 def lenet5(model: str = "lenet5.pt") -> Workload:
-    """A LeNet-5 of the example's models; it reads a digit of its calibration data."""
+    """One of the example's LeNet-5 models, with a digit of its calibration data."""
     sys.path.insert(0, str(EXAMPLE))
     from evaluate import compiler_options
 
@@ -110,7 +110,7 @@ def lenet5(model: str = "lenet5.pt") -> Workload:
 def compiled(
     workload: Workload, *, sparsity: float | None, cpu: str, encoding: str = "auto"
 ) -> Built:
-    """A workload through the compiler, for the fewest cycles; each layer pruned by magnitude."""
+    """Compiles a workload with `optimize = speed`; each layer is pruned by magnitude."""
     options = Options(
         sparsity=sparsity, encoding=encoding, optimize="speed", target=Target(cpu=cpu)
     )
@@ -132,17 +132,17 @@ def compiled(
 
 
 def first(calibration: Calibration) -> Calibration:
-    """Its first sample alone."""
+    """Only its first sample."""
     images = None if calibration.images is None else calibration.images[:1]
     return replace(calibration, inputs=calibration.inputs[:1], images=images, labels=None)
 
 
 def dense_macs(integer: IntegerGraph) -> int:
-    """Products of one inference, those with zeros and with the padding too."""
+    """Multiplications of one inference, including those with zeros and with padding."""
     return sum(
         OPERATORS[node.op].macs(
             node.attributes, node.weight.size, integer.tensors[node.output].shape
         )
         for node in integer.nodes
-        if node.weight is not None
+        if isinstance(node, WeightedNode)
     )

@@ -1,1 +1,1 @@
-"""The implementations that ours is compared with, each built into the same firmware."""
+"""The implementations with which ours is compared, each built into the same firmware."""

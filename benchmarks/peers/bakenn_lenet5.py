@@ -1,5 +1,5 @@
-"""LeNet-5 in int8 by BakeNN (PyPI), which exports C from the torch module: its own, or calls of the
-CMSIS-NN that it carries."""
+"""LeNet-5 in int8 by BakeNN (PyPI), which exports C from the torch module, with its own kernels or
+with calls of the CMSIS-NN that it contains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def measure(built: Built, *, cpu: str, folder: Path, cmsis_nn: bool) -> Measured:
-    """One inference; its answer is that of BakeNN's own reference, bit for bit."""
+    """Measures one inference; its output is bit-exact with BakeNN's reference."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "sample.npy", built.sample)
     script = [sys.executable, HERE / "export_bakenn.py", MODELS / "lenet5.pt"]

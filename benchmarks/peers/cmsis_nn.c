@@ -1,6 +1,6 @@
 /*
- * cmsis_nn.c - layers by Arm's CMSIS-NN, with the calls that TFLite Micro makes. One that CMSIS-NN
- * refuses, or that needs more scratch, leaves its output as it is, and so a wrong answer.
+ * cmsis_nn.c - layers by Arm's CMSIS-NN, with the same calls as TFLite Micro. If CMSIS-NN refuses a
+ * layer, or needs more scratch, the output is not written, so that the check fails.
  */
 #include "layer.h"
 

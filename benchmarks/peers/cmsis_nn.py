@@ -1,7 +1,7 @@
-"""Arm's CMSIS-NN, int8, dense: release 4.0.0, whose sources BakeNN's wheel carries, or a checkout.
+"""Arm's CMSIS-NN, int8, dense: release 4.0.0, whose sources are in BakeNN's wheel, or a checkout.
 
-The environment variable CMSIS_NN may name a checkout of its repository. Today's convolutions are
-a tenth faster than those of 4.0.0 on a Cortex-M4, and slower on M0+ and M3.
+The environment variable CMSIS_NN may name a checkout of its repository. The current convolutions
+are 10% faster than those of 4.0.0 on a Cortex-M4, and slower on M0+ and M3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from peers.kernel_library import HERE, KernelLibrary, measure_library
 from peers.wheel import Missing, bakenn_wheel
 
 FOLDERS = ("Convolution", "FullyConnected", "NNSupport", "Pooling")
-# Kernels of other types than int8, some of which need another compiler.
+# Kernels for types other than int8, some of which need another compiler.
 OTHERS = ("f16", "f32", "s4", "svdf", "lstm")
 
 

@@ -1,4 +1,4 @@
-"""Espressif's ESP-NN, int8, dense: its generic C for any CPU, which BakeNN's wheel carries too."""
+"""Espressif's ESP-NN, int8, dense: its generic C for any CPU, from BakeNN's wheel."""
 
 from __future__ import annotations
 

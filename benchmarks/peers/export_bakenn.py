@@ -1,9 +1,9 @@
-"""LeNet-5 through BakeNN, in a process of its own that has BakeNN's wheel on its path:
+"""Exports LeNet-5 with BakeNN, in a separate process with BakeNN's wheel on its path:
 
     python export_bakenn.py lenet5.pt sample.npy FOLDER portable|cmsis_nn
 
-The sample is float32 [1, 1, 32, 32]. Writes FOLDER/net, C of the network `net`, and the sample as
-the network takes it, FOLDER/inputs.npy, and what BakeNN's reference answers, FOLDER/expected.npy.
+The sample is float32 [1, 1, 32, 32]. Writes the network's C to FOLDER/net, the quantized
+sample to FOLDER/inputs.npy, and the outputs of BakeNN's reference to FOLDER/expected.npy.
 """
 
 from __future__ import annotations

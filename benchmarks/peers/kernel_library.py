@@ -1,4 +1,4 @@
-"""A library of int8 kernels in TFLite's arithmetic, dense, behind the calls of layer.h."""
+"""A library of dense int8 kernels with TFLite's arithmetic, called through layer.h."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class KernelLibrary:
-    """Attributes: `glue` has the functions of layer.h, by what `sources` have."""
+    """Attributes: `glue` implements the functions of layer.h with those of `sources`."""
 
     name: str
     glue: Path
@@ -27,7 +27,7 @@ class KernelLibrary:
 
 
 def measure_library(library: KernelLibrary, built: Built, *, cpu: str, folder: Path) -> Measured:
-    """One inference of a network; its answer is what TFLite's arithmetic says, bit for bit."""
+    """Measures one inference; its output is bit-exact with TFLite's arithmetic."""
     layers = tflite_layers(built.integer)
     atomic_write({"network.c": c_text(layers)}, folder)
     inputs = built.inputs.transpose(1, 2, 0) if built.inputs.ndim == 3 else built.inputs

@@ -1,5 +1,5 @@
 /*
- * layer.h - what a peer's kernels are told of a layer; layers.py writes the network that calls
+ * layer.h - the parameters of a layer for a peer's kernels; layers.py writes the network that calls
  * them. Activations are [height][width][channels].
  */
 #ifndef PEERS_LAYER_H

@@ -1,8 +1,9 @@
-"""An IntegerGraph as TFLite states a network: layers one by one, activations as [height][width]
-[channels], weights and zero points apart. What CMSIS-NN takes, and in numpy what it must answer.
+"""Converts an IntegerGraph to TFLite's form, which CMSIS-NN takes; computes its outputs in numpy.
 
-The weights, scales and zero points are those of our own quantization, so that both sides compute
-the same network; TFLite rounds its multipliers and products otherwise.
+The form is a list of layers, activations [height][width][channels], and separate zero points.
+
+Weights, scales and zero points are those of our quantization, so that both sides compute the same
+network. TFLite rounds multipliers and products differently.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from deepcompress.backend.c_names import number_lines
 from deepcompress.backend.emit_c import C_TYPES
-from deepcompress.ir.graph import IntegerGraph, IntegerNode
+from deepcompress.ir.graph import IntegerGraph, WeightedNode
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Attributes are the fields of `layer` in layer.h; `kind` is what follows peer_ in a kernel.
+    """Attributes are the fields of `layer` in layer.h; `kind` is the kernel's name after peer_.
 
-    A linear layer has one multiplier, as CMSIS-NN 4 wants, though ours has one a channel.
+    A linear layer has one multiplier, as required by CMSIS-NN 4; ours has one per channel.
     """
 
     kind: str
@@ -56,17 +57,17 @@ def _hwc(shape: tuple[int, ...]) -> Shape:
     return (shape[1], shape[2], shape[0]) if len(shape) == 3 else (1, 1, shape[0])
 
 
-def _linear(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
+def _linear(node: WeightedNode, shape: Shape, zero_point: int) -> list[Layer]:
     height, width, channels = shape
     weight = node.weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
     quantized = _quantized(node, zero_point)
-    common = np.argmax(node.requantize.multiplier)
+    common = np.argmax(node.multiplier)
     quantized |= {key: quantized[key][common : common + 1] for key in ("multiplier", "shift")}
     output = (1, 1, len(weight))
     return [Layer("linear", shape, output, (height, width), weight=weight, **quantized)]
 
 
-def _conv2d(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
+def _conv2d(node: WeightedNode, shape: Shape, zero_point: int) -> list[Layer]:
     a = node.attributes
     weight = node.weight.reshape(a.out_channels, -1, *a.kernel).transpose(0, 2, 3, 1)
     kind = "convolution"
@@ -89,9 +90,9 @@ def _conv2d(node: IntegerNode, shape: Shape, zero_point: int) -> list[Layer]:
     return [convolution, Layer("max_pool", output, pooled, a.pool.kernel, a.pool.stride)]
 
 
-def _quantized(node: IntegerNode, zero_point: int) -> dict:
-    """Our requantization, q = acc * multiplier >> shift, as TFLite's; the bias unfolded."""
-    fraction, exponent = np.frexp(node.requantize.multiplier / 2.0**node.requantize.shift)
+def _quantized(node: WeightedNode, zero_point: int) -> dict:
+    """Our requantization, q = acc * multiplier >> shift, in TFLite's form; the bias is unfolded."""
+    fraction, exponent = np.frexp(node.multiplier / 2.0**node.requantize.shift)
     weight = node.weight.reshape(len(node.weight), -1).astype(np.int64)
     return {
         "input_offset": -zero_point,
@@ -108,7 +109,7 @@ def _quantized(node: IntegerNode, zero_point: int) -> dict:
 
 
 def run_tflite(layers: Sequence[Layer], inputs: np.ndarray) -> np.ndarray:
-    """What the layers answer to int8 [height, width, channels], bit for bit as TFLite's kernels."""
+    """The layers' outputs for int8 [height, width, channels], bit-exact with TFLite's kernels."""
     x = inputs
     for layer in layers:
         x = _pool(layer, x) if layer.kind == "max_pool" else _weighted(layer, x)
@@ -142,7 +143,7 @@ def _weighted(layer: Layer, x: np.ndarray) -> np.ndarray:
 
 
 def _requantize(x: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Rounds twice: half up behind the product, then half away from zero behind the shift."""
+    """Rounds twice: half up after the product, then half away from zero after the shift."""
     right = np.maximum(-shift, 0)
     product = ((x << np.maximum(shift, 0)) * multiplier + (1 << 30)) >> 31
     mask = (1 << right) - 1

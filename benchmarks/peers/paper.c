@@ -1,14 +1,14 @@
 /*
- * paper.c - the loops of the paper (arXiv 2103.15972), written anew from its description: an output
- * channel's weights are decoded into a dense row, each is tested for zero where it would be used,
- * and products are made in float, because the sums of its integers may overflow. Pooling lies
- * inside the convolution, as in Unlu's (arXiv 2007.01348).
+ * paper.c - the loops of the paper (arXiv 2103.15972), re-implemented from its description: the
+ * weights of an output channel are decoded into a dense row, each is tested for zero before it is
+ * used, and products are computed in float, because the sums of integers may overflow. Pooling is
+ * fused into the convolution, as in Unlu's loops (arXiv 2007.01348).
  */
 #include "paper.h"
 
-enum { ROW = 6 * 5 * 5 }; /* the most weights of an output channel, those of LeNet-5 */
+enum { ROW = 6 * 5 * 5 }; /* the maximum number of weights per output channel in LeNet-5 */
 
-/* Where a layer's list of weights has been read to: an entry, and its place among all weights. */
+/* The read position in a layer's list of weights: the entry, and its index among all weights. */
 typedef struct {
     const paper_weights *weights;
     uint32_t entry, place;
@@ -30,7 +30,7 @@ static int8_t quantize(float x, paper_quantization by) {
     return (int8_t)(q > 127 ? 127 : q < -128 ? -128 : q);
 }
 
-/* One output of a convolution; `in` points at the top left of its window. */
+/* One output of a convolution; `in` points to the top left of its window. */
 static float window_sum(const paper_convolution *l, const int8_t *row, const int8_t *in) {
     const int32_t k = l->kernel, size = l->in_size;
     float sum = 0.0f;
@@ -59,7 +59,7 @@ void paper_convolve(const paper_convolution *l, const int8_t *in, int8_t *out) {
         for (int32_t position = 0; position < l->out_size * l->out_size; ++position) {
             const int32_t top = position / l->out_size * l->pool;
             const int32_t left = position % l->out_size * l->pool;
-            float best = 0.0f; /* nothing below zero is left by ReLU */
+            float best = 0.0f; /* ReLU: the minimum of the output */
             for (int32_t corner = 0; corner < l->pool * l->pool; ++corner) {
                 const int32_t y = top + corner / l->pool, x = left + corner % l->pool;
                 const float sum = at_least_zero(window_sum(l, row, in + y * l->in_size + x) +

@@ -1,13 +1,13 @@
 /*
- * paper.h - the sparse int8 layers of the paper (arXiv 2103.15972) as the benchmark re-implements
- * them. Activations are [channel][y][x].
+ * paper.h - the sparse int8 layers of the paper (arXiv 2103.15972) re-implemented for the
+ * benchmark. Activations are [channel][y][x].
  */
 #ifndef PEERS_PAPER_H
 #define PEERS_PAPER_H
 
 #include <stdint.h>
 
-/* The weights that are not zero, in order: how far each is behind the one before, and its value. */
+/* The non-zero weights in order: the distance from the previous one, and the value. */
 typedef struct {
     const uint8_t *delta;
     const int8_t *value;

@@ -16,11 +16,11 @@ from workloads import Built
 
 HERE = Path(__file__).resolve().parent
 FARTHEST = 255
-TOLERATED = 0.1  # of the largest score: its weights have one scale a layer, and it rounds down
+TOLERATED = 0.1  # of the largest score: weights have one scale per layer, and rounding is downwards
 
 
 def measure(built: Built, *, cpu: str, folder: Path) -> Measured:
-    """One inference of LeNet-5; its scores are near those of the float network."""
+    """Measures one inference of LeNet-5; its scores are close to those of the float network."""
     atomic_write({"network.c": c_text(built)}, folder)
     outputs = forward_numpy(built.pruned, built.sample)[0]
     measured = measure_peer(
@@ -39,7 +39,7 @@ def measure(built: Built, *, cpu: str, folder: Path) -> Measured:
 
 
 def c_text(built: Built) -> str:
-    """network.c: a table a layer, and peer_infer()."""
+    """network.c: one table per layer, and peer_infer()."""
     graph, scales = built.pruned, built.integer.quantization
     size = max(tensor.size for tensor in graph.tensors.values())
     parts = ['#include "paper.h"', "", f"static int8_t even[{size}], odd[{size}];"]
@@ -96,8 +96,8 @@ def _weights(index: int, node: Node) -> str:
 
 
 def delta_coded(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 distances and int8 values of the weights that are not zero; a distance too far for a
-    byte is made in steps with the value 0, and so is the one behind the last weight."""
+    """uint8 distances and int8 values of the non-zero weights. A distance that does not fit in a
+    byte is split by values of 0; so is the distance after the last weight."""
     deltas, values, place = [], [], 0
     for at in [*np.flatnonzero(weights), len(weights)]:
         steps, rest = divmod(int(at) - place, FARTHEST)

@@ -1,5 +1,5 @@
 /*
- * unlu.c - the float LeNet-5 of examples/lenet5_mnist/float, under the benchmark's name.
+ * unlu.c - gives the float LeNet-5 of examples/lenet5_mnist/float the benchmark's function name.
  */
 #include "lenet5_float.h"
 

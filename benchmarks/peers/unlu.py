@@ -1,4 +1,4 @@
-"""LeNet-5 in float with Unlu's loops (arXiv 2007.01348): the example's build to compare with."""
+"""LeNet-5 in float with Unlu's loops (arXiv 2007.01348): the example's build for comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERATED = 1e-3
 
 
 def measure(built: Built, *, cpu: str, folder: Path) -> Measured:
-    """One inference; its scores are those of torch."""
+    """Measures one inference; its scores are those of torch."""
     folder.mkdir(parents=True, exist_ok=True)
     header = folder / "lenet5_float_weights.h"
     script = [sys.executable, FLOAT / "weights.py", MODELS / "lenet5.pt", header]

@@ -1,4 +1,4 @@
-"""BakeNN's wheel from PyPI, unpacked in the build folder; it is never part of this repository."""
+"""BakeNN's wheel from PyPI, unpacked in the build folder; it is not part of this repository."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PACKAGE = "bakenn==1.0.0"
 
 
 class Missing(Exception):
-    """A peer that cannot be had; its text says why."""
+    """A peer that is not available; the text is the reason."""
 
 
 def bakenn_wheel() -> Path:
-    """The folder that the wheel was unpacked in. Raises Missing where pip cannot fetch it."""
+    """The folder with the unpacked wheel. Raises Missing if pip cannot download it."""
     folder = BUILD / "bakenn"
     if not (folder / "bakenn" / "__init__.py").is_file():
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
@@ -25,7 +25,9 @@ def bakenn_wheel() -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines()
-            raise Missing(f"pip cannot fetch {PACKAGE}: {lines[-1] if lines else 'no reason told'}")
+            raise Missing(
+                f"pip cannot fetch {PACKAGE}: {lines[-1] if lines else 'no reason given'}"
+            )
         (wheel,) = BUILD.glob("bakenn-*.whl")
         with zipfile.ZipFile(wheel) as content:
             content.extractall(folder)

@@ -40,9 +40,9 @@ def main() -> None:
 
 def verdict(classes: list[np.ndarray], recordings: list[Recording]) -> str:
     """Two columns of the table: the share of correct `classes`, one per chunk of each recording."""
-    pieces = np.concatenate([c == r.label for c, r in zip(classes, recordings, strict=True)])
+    chunks = np.concatenate([c == r.label for c, r in zip(classes, recordings, strict=True)])
     sets = sum(np.bincount(c).argmax() == r.label for c, r in zip(classes, recordings, strict=True))
-    return f"{100 * pieces.mean():.1f}% | {sets} of {len(recordings)}"
+    return f"{100 * chunks.mean():.1f}% | {sets} of {len(recordings)}"
 
 
 @torch.no_grad()
@@ -51,7 +51,7 @@ def float_classes(recordings: list[Recording]) -> list[np.ndarray]:
     network = Exercises().eval()
     program = torch.export.load(io.BytesIO((HERE / "models/exercises.pt").read_bytes()))
     network.load_state_dict(program.state_dict)
-    streams = (torch.from_numpy(np.concatenate(r.pieces(), axis=1)) for r in recordings)
+    streams = (torch.from_numpy(np.concatenate(r.chunks(), axis=1)) for r in recordings)
     return [network(stream[None])[0].argmax(0).numpy() for stream in streams]
 
 
@@ -66,7 +66,7 @@ def firmware_classes(environment: str, recordings: list[Recording]) -> list[np.n
                 file.write(np.round(recording.motion.T * 32767).astype(np.int16).tobytes())
         subprocess.run([HERE / f".pio/build/{environment}/program"], cwd=folder, check=True)
         classes = np.fromfile(Path(folder, "classes.bin"), np.uint8)
-    return np.split(classes, np.cumsum([len(r.pieces()) for r in recordings])[:-1])
+    return np.split(classes, np.cumsum([len(r.chunks()) for r in recordings])[:-1])
 
 
 if __name__ == "__main__":

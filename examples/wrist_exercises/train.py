@@ -16,7 +16,7 @@ import torch
 from model import EXERCISES, Exercises, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from watch import PIECE, Recording, load
+from watch import CHUNK, Recording, load
 
 HERE = Path(__file__).parent
 TEST_PEOPLE = (8, 9, 10)
@@ -24,11 +24,11 @@ STEPS = 1200
 BATCH = 48
 LEARNING_RATE = 3e-3
 ZEROS = 0.8  # share of the weights, in each convolution except the last
-WINDOW = 32 * PIECE  # samples: ten seconds
+WINDOW = 32 * CHUNK  # samples: ten seconds
 WARM_UP = 4  # chunks at the start of a window that are ignored
 TILT = np.radians(12)  # how much a watch may be tilted
 CALIBRATION = 40  # segments of training recordings
-STRETCH = 16 * PIECE  # five seconds
+STRETCH = 16 * CHUNK  # five seconds
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     network = train(training, random)
     print(f"other people: {accuracy(network, test):.1f}% of the chunks of {len(test)} recordings")
     (HERE / "models").mkdir(exist_ok=True)
-    save(network, HERE / "models/exercises.pt", samples=PIECE)
+    save(network, HERE / "models/exercises.pt", samples=CHUNK)
     save(LastScores(network), HERE / "models/exercises_window.pt", samples=STRETCH)
     write_calibration(training, random)
     (HERE / "src/recordings.h").write_text(recordings_header(test))
@@ -117,7 +117,7 @@ def cut_weights(network: Exercises, share: float) -> None:
 def accuracy(network: nn.Module, recordings: list[Recording]) -> float:
     """Percentage of chunks whose best score is the exercise of their recording."""
     right = [
-        network(torch.from_numpy(np.concatenate(r.pieces(), axis=1)[None]))[0].argmax(0) == r.label
+        network(torch.from_numpy(np.concatenate(r.chunks(), axis=1)[None]))[0].argmax(0) == r.label
         for r in recordings
     ]
     return 100 * float(torch.cat(right).float().mean())
@@ -129,7 +129,7 @@ def write_calibration(recordings: list[Recording], random: np.random.Generator) 
     windows = np.stack([stretch(r.motion, STRETCH, random) for r in chosen])
     windows = np.round(windows * 127) / np.float32(127)  # the resolution of the int8 input
     labels = np.array([r.label for r in chosen])
-    streams = windows.reshape(CALIBRATION, 6, -1, PIECE).transpose(0, 2, 1, 3)
+    streams = windows.reshape(CALIBRATION, 6, -1, CHUNK).transpose(0, 2, 1, 3)
     np.savez_compressed(HERE / "data/calibration.npz", inputs=streams, labels=labels)
     np.savez_compressed(HERE / "data/calibration_window.npz", inputs=windows, labels=labels)
 

@@ -17,7 +17,7 @@ import numpy as np
 PACKAGE = "seglearn==1.2.5"
 MEMBER = "seglearn/data/watch_dataset.npy"
 
-PIECE = 16  # samples per chunk: 0.32 s
+CHUNK = 16  # samples per chunk: 0.32 s
 FULL_SCALE = np.repeat(np.float32([4.0, np.radians(500)]), 3)  # of the sensor: 4 g, 500 degrees/s
 
 
@@ -34,11 +34,11 @@ class Recording:
     label: int
     person: int
 
-    def pieces(self) -> np.ndarray:
-        """The recording as inputs of the network, float32 [chunks, 6, PIECE]."""
-        count = self.motion.shape[1] // PIECE
-        whole = self.motion[:, : count * PIECE]
-        return np.ascontiguousarray(whole.reshape(6, count, PIECE).transpose(1, 0, 2))
+    def chunks(self) -> np.ndarray:
+        """The recording as inputs of the network, float32 [chunks, 6, CHUNK]."""
+        count = self.motion.shape[1] // CHUNK
+        whole = self.motion[:, : count * CHUNK]
+        return np.ascontiguousarray(whole.reshape(6, count, CHUNK).transpose(1, 0, 2))
 
 
 def load(folder: Path) -> list[Recording]:

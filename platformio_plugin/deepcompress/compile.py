@@ -30,7 +30,7 @@ from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs,
 from deepcompress.frontend.frontend import LayerCallback
 from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
-from deepcompress.ir.batch_layout import in_pieces, shape_of
+from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import Graph, IntegerGraph, Plan
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
@@ -125,7 +125,7 @@ def compile_model(
     texts["report.json"] = json.dumps(facts, indent=1) + "\n"
     texts["report.html"] = html(facts)
     clock.stage("emit")
-    return Compiled(texts, facts, pruned, in_pieces(integer, 1), planned)
+    return Compiled(texts, facts, pruned, in_chunks(integer, 1), planned)
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _shrink(
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_pieces(make_stateful(graph), calibration.pieces) if options.stateful else graph
+    return in_chunks(make_stateful(graph), calibration.pieces) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:

@@ -58,7 +58,7 @@ def unfolded(encoded: EncodedGraph) -> EncodedGraph:
 
     def of(node: IntegerNode) -> dict:
         zero_point = encoded.integer.quantization[node.inputs[0]].zero_point
-        keeps = getattr(OPERATORS[node.op], "KEEPS_BIAS_FOLDED", False)
+        keeps = OPERATORS[node.op].keeps_bias_folded
         if keeps or not may_unfold(node, zero_point):
             return {}
         return {"bias": narrow(unfolded_bias(node, zero_point)), "zero_point": zero_point}

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 def through(accumulators: list[int], real: float, zero_point: int = 0) -> list[int]:
     multiplier, shift = choose_multipliers(np.array([real]))
-    by = Requantize(multiplier, shift, zero_point, -128, 127)
-    return requantize(np.array(accumulators).reshape(-1, 1), by).ravel().tolist()
+    by = Requantize(shift, zero_point, -128, 127)
+    return requantize(np.array(accumulators).reshape(-1, 1), multiplier, by).ravel().tolist()
 
 
 def test_a_half_rounds_up_on_both_sides_of_zero() -> None:

@@ -118,7 +118,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "c
     if op == "scale_shift":
         parameters["scale"], parameters["shift"] = random.standard_normal((2, attributes.channels))
     arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
-    output = OPERATORS[op].output_shape(attributes, arrays, [shape] * len(sources))
+    output = OPERATORS[op].output_shape(attributes, [shape] * len(sources))
     node = Node("layer", op, sources, "y", attributes, arrays)
     graph = Graph(
         "net", {"x": Tensor("x", shape), "y": Tensor("y", output)}, (node,), ("x",), ("y",)

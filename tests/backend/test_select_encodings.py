@@ -20,7 +20,7 @@ from deepcompress.encodings import (
 )
 from deepcompress.encodings.huffman import package_merge
 from deepcompress.errors import UserError
-from deepcompress.ir.graph import IntegerGraph, IntegerNode, Quantization, Requantize, Tensor
+from deepcompress.ir.graph import IntegerGraph, Quantization, Requantize, Tensor, WeightedNode
 from deepcompress.ops.linear import Linear
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,9 +147,17 @@ def test_too_many_values_for_a_codebook_say_what_to_do() -> None:
 
 def linear_graph(weight: np.ndarray) -> IntegerGraph:
     rows, columns = weight.shape
-    bias = np.zeros(rows, np.int32)
-    requantize = Requantize(np.ones(rows, np.int32), 32, 0, -128, 127)
-    node = IntegerNode("fc", "linear", ("x",), "y", Linear(columns, rows), weight, bias, requantize)
+    node = WeightedNode(
+        "fc",
+        "linear",
+        ("x",),
+        "y",
+        Linear(columns, rows),
+        weight=weight,
+        bias=np.zeros(rows, np.int32),
+        multiplier=np.ones(rows, np.int32),
+        requantize=Requantize(32, 0, -128, 127),
+    )
     tensors = {"x": Tensor("x", (columns,)), "y": Tensor("y", (rows,))}
     return IntegerGraph("net", tensors, {"x": Quantization(1, 0)}, (node,), ("x",), ("y",))
 

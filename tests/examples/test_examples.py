@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from deepcompress.compile import compile_model
 from deepcompress.execute import int8_reference
-from deepcompress.ir.batch_layout import in_pieces
+from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.options import Options
 from test_example_lenet5 import ARDUINO
 
@@ -37,7 +37,7 @@ def by_reference(folder: Path, model: str, streams: np.ndarray) -> np.ndarray:
     options = Options(stateful=True, calibration=str(folder / "data/calibration.npz"))
     made = compile_model(folder / f"models/{model}.pt", name=model, options=options)
     pieces = streams.reshape(-1, *streams.shape[2:])
-    integer = in_pieces(made.integer, streams.shape[1])
+    integer = in_chunks(made.integer, streams.shape[1])
     scores = int8_reference.run(integer, int8_reference.quantize_inputs(pieces, integer))
     return scores.reshape(*streams.shape[:2], -1).argmax(axis=2)
 
@@ -57,7 +57,7 @@ def test_a_watch_tells_every_exercise_on_a_virtual_board(arm_tools: None) -> Non
     assert "7 of 7 right after five seconds" in said
 
 
-def test_motion_in_pieces_gives_what_the_reference_gives(tmp_path: Path) -> None:
+def test_motion_in_chunks_gives_what_the_reference_gives(tmp_path: Path) -> None:
     folder = example("wrist_exercises")
     build_and_run(folder, "native")
     with np.load(folder / "data/calibration.npz") as data:

@@ -234,4 +234,4 @@ def test_random_weights_are_on_no_grid_even_in_rows_of_few(tmp_path: Path) -> No
     """A row of two weights passes by chance in one case of four; sixteen such rows do not."""
     torch.manual_seed(0)
     integer = quantize(graph_of(nn.Linear(2, 16), tmp_path, shape=(2,)), samples((2,)))
-    assert (np.abs(integer.nodes[0].requantize.multiplier) % 2**16 == 0).all()
+    assert (np.abs(integer.nodes[0].multiplier) % 2**16 == 0).all()

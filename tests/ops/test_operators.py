@@ -12,7 +12,7 @@ from deepcompress.data.calibration import Calibration
 from deepcompress.encodings import ENCODINGS
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, quantize_inputs, run
-from deepcompress.ir.batch_layout import in_pieces, split
+from deepcompress.ir.batch_layout import in_chunks, split
 from deepcompress.ir.graph import Graph
 from deepcompress.ops.recurrent import RECURRENT
 from deepcompress.passes.fuse import fuse
@@ -69,7 +69,7 @@ def test_every_operator_stays_near_to_float(graph: Graph, seed: int) -> None:
     """What C and the reference have wrong alike, torch tells: beside what rounded weights lose, a
     layer's error is a step of its output, or of its input where that is one of few."""
     inputs = inputs_for(graph, seed)
-    folded = fuse(in_pieces(tamed(graph), len(inputs)))
+    folded = fuse(in_chunks(tamed(graph), len(inputs)))
     integer = quantize(folded, Calibration(inputs))
     given = quantize_inputs(inputs, integer)
     found = split(integer, integer.outputs, run(integer, given))

@@ -7,7 +7,6 @@ import torch
 from chains import assert_c_equals, noise_of_int8
 from deepcompress.ir.graph import Quantization
 from deepcompress.ops import OPERATORS
-from deepcompress.ops.prelu import quantize
 from deepcompress.passes.fuse import fuse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +40,7 @@ def test_a_dead_input_stays_at_zero() -> None:
     """Its scale is the least there is; the output's is that of what it is joined with."""
     node = fuse(lowered(prelu(1, 0.3, 0), 4)).nodes[0]
     dead = [Quantization(1e-38, 0)]
-    integer, after = quantize(node, dead, (-1.0, 1.0))
+    integer, after = OPERATORS["prelu"].quantize(node, dead, (-1.0, 1.0))
     assert integer.requantize.shift < 32
     answers = OPERATORS["prelu"].integer(integer, dead, np.full((1, 4), 100, np.int8))
     assert (answers == after.zero_point).all()

@@ -31,7 +31,7 @@ def chain(*layers: tuple) -> Graph:
             parameters = {"weight": shape, "bias": (attributes.out_features,)}
         arrays = {k: random.standard_normal(s).astype(np.float32) for k, s in parameters.items()}
         name = f"{op}{i}"
-        shape = OPERATORS[op].output_shape(attributes, arrays, [tensors[last].shape])
+        shape = OPERATORS[op].output_shape(attributes, [tensors[last].shape])
         tensors[name] = Tensor(name, shape)
         nodes.append(Node(name, op, (last,), name, attributes, arrays))
         last = name

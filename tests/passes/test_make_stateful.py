@@ -17,7 +17,7 @@ from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, run
-from deepcompress.ir.batch_layout import in_pieces
+from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
@@ -43,7 +43,7 @@ def chain(shape: tuple[int, ...], layers: list[Layer]) -> Graph:
     tensors, nodes, last = {"x": Tensor("x", shape)}, [], "x"
     for i, (op, attributes, parameters) in enumerate(layers):
         arrays = {name: array.astype(np.float32) for name, array in parameters.items()}
-        shape = OPERATORS[op].output_shape(attributes, arrays, [shape])
+        shape = OPERATORS[op].output_shape(attributes, [shape])
         tensors[f"t{i}"] = Tensor(f"t{i}", shape)
         nodes.append(Node(f"layer{i}", op, (last,), f"t{i}", attributes, arrays))
         last = f"t{i}"
@@ -100,9 +100,9 @@ def assert_pieces_equal_the_whole(
     )
     pieces = random.integers(-128, 128, (PIECES, *piece.tensors["x"].shape), dtype=np.int8)
     expected = run(as_one, np.concatenate(pieces, axis=axis)[None])[0]
-    found = run(in_pieces(integer, PIECES), pieces)
+    found = run(in_chunks(integer, PIECES), pieces)
     np.testing.assert_array_equal(np.concatenate(found, axis=axis), expected)
-    same = forward_numpy(in_pieces(streamed, PIECES), inputs[:PIECES])
+    same = forward_numpy(in_chunks(streamed, PIECES), inputs[:PIECES])
     one = forward_numpy(fuse(whole), np.concatenate(inputs[:PIECES], axis=axis)[None])[0]
     np.testing.assert_allclose(np.concatenate(same, axis=axis), one, atol=1e-4)
 
@@ -210,7 +210,7 @@ def test_calibration_by_streams_sees_what_pieces_alone_do_not(tmp_path: Path) ->
         np.savez(tmp_path / "data.npz", inputs=np.ones(shape, np.float32))
         options = Options(stateful=True, calibration=str(tmp_path / "data.npz"))
         made = compile_model(tmp_path / "net.pt2", name="net", options=options)
-        scores = run(in_pieces(made.integer, 5), np.full((5, 1, 1), 127, np.int8))
+        scores = run(in_chunks(made.integer, 5), np.full((5, 1, 1), 127, np.int8))
         by = made.integer.quantization[made.integer.outputs[0]]
         return float(dequantize(scores, by).max()), made.report["warnings"]
 

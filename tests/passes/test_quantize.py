@@ -42,10 +42,10 @@ def test_multipliers_of_ordinary_weights_have_seven_bits_and_are_exact() -> None
     weight = np.random.default_rng(0).standard_normal((8, 50))
     graph = linear(weight.tolist(), [0.1] * 8)
     integer = quantize(graph, calibration([1] * 50, [-1] * 50))
-    by = integer.nodes[0].requantize
+    by = integer.nodes[0]
     assert narrow(by.multiplier).stored.dtype == np.int8
     scale = (
-        by.multiplier / 2.0**by.shift * integer.quantization["y"].scale
+        by.multiplier / 2.0**by.requantize.shift * integer.quantization["y"].scale
         / integer.quantization["x"].scale
     )  # fmt: skip
     error = weight - scale[:, None] * integer.nodes[0].weight
@@ -58,7 +58,7 @@ def test_weights_on_a_grid_stay_as_they_are_and_share_one_multiplier(steps: list
     integer = quantize(linear(weight.tolist(), [0.5, 0, 0]), calibration([1] * len(steps)))
     node = integer.nodes[0]
     grid = find_grid(weight.astype(np.float64))
-    assert narrow(node.requantize.multiplier).shared
+    assert narrow(node.multiplier).shared
     np.testing.assert_allclose(node.weight * grid, weight.reshape(3, -1), rtol=1e-6)
 
 
@@ -119,7 +119,7 @@ def test_a_bias_is_off_by_an_eighth_of_an_output_step_at_most(
     integer = quantize(linear(weight.tolist(), bias.tolist()), calibration(*inputs.tolist()))
     node, before = integer.nodes[0], integer.quantization["x"]
     stored = node.bias + before.zero_point * node.weight.sum(axis=1, dtype=np.int64)
-    factors = node.requantize.multiplier / 2.0**node.requantize.shift
+    factors = node.multiplier / 2.0**node.requantize.shift
     found = stored * factors * integer.quantization["y"].scale
     # Half an accumulator's unit where that is more; a hundredth for a multiplier's own rounding.
     error = np.abs(found - bias) / integer.quantization["y"].scale

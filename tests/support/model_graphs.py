@@ -23,11 +23,12 @@ from deepcompress.execute.int8_reference import (
     run,
 )
 from deepcompress.frontend.fx_importer import import_graph
-from deepcompress.ir.batch_layout import in_pieces, shape_of
+from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import (
     Graph,
     IntegerGraph,
     Plan,
+    WeightedNode,
 )
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
@@ -90,7 +91,7 @@ def through_the_stages(
 ) -> Plan:
     """All stages from fold to plan, with every check; int8 weights rounded down to steps."""
     verify.shapes_follow(graph)
-    graph = in_pieces(graph, len(inputs))
+    graph = in_chunks(graph, len(inputs))
     folded = fuse(graph)
     verify.same_function(graph, folded, inputs)
     integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
@@ -106,7 +107,7 @@ def through_the_stages(
 def in_steps(graph: IntegerGraph, step: int) -> IntegerGraph:
     """Integer weights on multiples of a step, as training to a codebook leaves them."""
     nodes = (
-        replace(node, weight=node.weight // step * step) if node.weight is not None else node
+        replace(node, weight=node.weight // step * step) if isinstance(node, WeightedNode) else node
         for node in graph.nodes
     )
     return replace(graph, nodes=tuple(nodes))
@@ -155,7 +156,7 @@ def assert_equal_on(
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)
     with tempfile.TemporaryDirectory() as folder:
         found = simulated(planned, inputs, Path(folder), cpu, gcc.split())
-    np.testing.assert_array_equal(found, run(in_pieces(integer, 1), inputs).ravel())
+    np.testing.assert_array_equal(found, run(in_chunks(integer, 1), inputs).ravel())
 
 
 def simulated(

@@ -26,7 +26,7 @@ from deepcompress.ops.mean import Mean
 from deepcompress.ops.mul import Mul
 from deepcompress.ops.pad import Pad
 from deepcompress.ops.prelu import PReLU
-from deepcompress.ops.rearrange import Rearrange, changes_nothing, merged
+from deepcompress.ops.rearrange import Rearrange, merged
 from deepcompress.ops.recurrent import Recurrent
 from deepcompress.ops.scale_shift import ScaleShift
 from deepcompress.ops.softmax import Softmax
@@ -59,9 +59,7 @@ class _Builder:
         """A layer on the last tensor, or on these."""
         name, inputs = f"{op}{len(self.nodes)}", inputs or (self.last,)
         shapes = [self.tensors[tensor].shape for tensor in inputs]
-        self.tensors[name] = Tensor(
-            name, OPERATORS[op].output_shape(attributes, parameters, shapes)
-        )
+        self.tensors[name] = Tensor(name, OPERATORS[op].output_shape(attributes, shapes))
         self.nodes.append(Node(name, op, inputs, name, attributes, parameters))
         self.last = name
 
@@ -253,7 +251,7 @@ class _Builder:
         attributes = Rearrange(
             "as_strided", self.tensors[self.last].size, int(places.flat[0]), loops, places.shape
         )
-        if not changes_nothing(attributes, {}):
+        if not OPERATORS["rearrange"].changes_nothing(attributes, {}):
             self.put("rearrange", attributes)
 
     def concat(self) -> None:

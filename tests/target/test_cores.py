@@ -17,7 +17,7 @@ from deepcompress.backend.select_encodings import select_encodings
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import run
 from deepcompress.ir.graph import EncodedGraph, Graph, Node, Tensor
-from deepcompress.ops import conv2d
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.passes.quantize import quantize
@@ -84,7 +84,7 @@ def narrow_convolution(shape: str, encoding: str = "delta") -> EncodedGraph:
     )
     bias = random.standard_normal(len(weight))
     parameters = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
-    output = conv2d.output_shape(conv, parameters, [size])
+    output = OPERATORS["conv2d"].output_shape(conv, [size])
     node = Node("conv", "conv2d", ("x",), "y", conv, parameters)
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph("net", tensors, (node,), ("x",), ("y",))

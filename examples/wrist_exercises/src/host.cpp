@@ -25,7 +25,7 @@ static int readFile(FILE *file) {
         for (int16_t axes[Motion::axes]; samples > 0 && fread(axes, sizeof axes, 1, file) == 1;
              --samples) {
             if (motion.add(axes)) {
-                fputc(network.infer(motion.piece()).index(), classes);
+                fputc(network.infer(motion.chunk()).index(), classes);
             }
         }
     }
@@ -37,13 +37,13 @@ static bool play(const Recording &recording) {
     Motion motion;
     network.reset();
     printf("%s, person %d:", network.label(recording.exercise), recording.person);
-    int pieces = 0, last = -1;
+    int chunks = 0, last = -1;
     for (const auto &axes : recording.samples) {
         if (motion.add(axes)) {
-            const auto result = network.infer(motion.piece());
+            const auto result = network.infer(motion.chunk());
             last = result.index();
-            if (++pieces % 4 == 0) {
-                printf(" %s%s", pieces > 4 ? "- " : "", result.label());
+            if (++chunks % 4 == 0) {
+                printf(" %s%s", chunks > 4 ? "- " : "", result.label());
             }
         }
     }

@@ -33,7 +33,7 @@ void loop() {
     next += 20;
     if (motion.add(readSensor())) {
         const unsigned long start = micros();
-        const auto result = network.infer(motion.piece());
+        const auto result = network.infer(motion.chunk());
         const unsigned long microseconds = micros() - start;
 
         Serial.print(result.label());

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompress.ir.graph import Constants, EncodedWeight, IntegerNode
+from deepcompress.ir.arrays import frozen
+from deepcompress.ir.graph import Constants, EncodedWeight, WeightedNode
 
 _WIDTHS = (np.int8, np.int16, np.int32)
 
@@ -21,9 +22,7 @@ def narrow(values: np.ndarray) -> Constants:
     if (reduced == reduced[0]).all():
         reduced = reduced[:1]
     width = next(width for width in _WIDTHS if (reduced.astype(width) == reduced).all())
-    stored = reduced.astype(width)
-    stored.flags.writeable = False
-    return Constants(stored, shift)
+    return Constants(frozen(reduced.astype(width)), shift)
 
 
 def _trailing_zeros(bits: int) -> int:
@@ -36,18 +35,18 @@ def widen(constants: Constants, channels: int) -> np.ndarray:
     return np.broadcast_to(constants.stored.astype(np.int64) << constants.shift, channels)
 
 
-def unfolded_bias(node: IntegerNode, zero_point: int) -> np.ndarray:
+def unfolded_bias(node: WeightedNode, zero_point: int) -> np.ndarray:
     """int64 [channels]: the bias without the input's zero point in it."""
     return node.bias + zero_point * node.weight.sum(axis=1, dtype=np.int64)
 
 
-def folded_bias(node: IntegerNode, stored: EncodedWeight) -> np.ndarray:
+def folded_bias(node: WeightedNode, stored: EncodedWeight) -> np.ndarray:
     """int64 [channels]: what the kernel makes of the stored bias; `node.bias` if all is right."""
     sums = node.weight.sum(axis=1, dtype=np.int64)
     return widen(stored.bias, len(sums)) - stored.zero_point * sums
 
 
-def may_unfold(node: IntegerNode, zero_point: int) -> bool:
+def may_unfold(node: WeightedNode, zero_point: int) -> bool:
     """Whether the kernel can take the zero point off the inputs within 32 bits, at every step."""
     largest = np.abs(unfolded_bias(node, zero_point))
     largest += (128 + abs(zero_point)) * np.abs(node.weight.astype(np.int64)).sum(axis=1)

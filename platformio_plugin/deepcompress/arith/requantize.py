@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepcompress.ir.arrays import Int8Array, Int32Array, IntArray
 from deepcompress.ir.graph import Requantize
 
 PREFERRED_SHIFT = 32
@@ -83,17 +84,16 @@ def choose_multipliers(real: np.ndarray) -> tuple[np.ndarray, int]:
     return (np.round(real * 2.0**highest / unit) * unit).astype(np.int32), highest
 
 
-def requantize(accumulator: np.ndarray, by: Requantize) -> np.ndarray:
+def requantize(accumulator: IntArray, multiplier: Int32Array, by: Requantize) -> Int8Array:
     """int8 activations from accumulators.
 
     Args:
         accumulator: integers [..., channels, *spatial] whose values fit int32.
-        by: the constants; `by.multiplier` is matched to the axis named `channels`, which is axis 1
-            of a batch.
+        multiplier: int32 [channels], or [1] for all; channels are axis 1 of a batch.
 
     Returns:
         int8, same shape.
     """
-    channels = by.multiplier.reshape((1, -1) + (1,) * (accumulator.ndim - 2)).astype(np.int64)
+    channels = multiplier.reshape((1, -1) + (1,) * (accumulator.ndim - 2)).astype(np.int64)
     product = accumulator.astype(np.int64) * channels + (1 << (by.shift - 1))
     return np.clip((product >> by.shift) + by.zero_point, by.minimum, by.maximum).astype(np.int8)

@@ -53,8 +53,7 @@ class _Laying:
 
     def _is_view(self, node: IntegerNode) -> bool:
         """Whether the output is a part of the input as it lies there."""
-        view = getattr(OPERATORS[node.op], "view", None)
-        offset = view(node.attributes, self._shape(node.inputs[0])) if view else None
+        offset = OPERATORS[node.op].view(node.attributes, self._shape(node.inputs[0]))
         if offset is None or offset % ALIGNMENT:
             return False
         source = self.places[node.inputs[0]]
@@ -65,9 +64,8 @@ class _Laying:
 
     def _is_assembled(self, node: IntegerNode) -> bool:
         """Whether all inputs can be written where the output wants them."""
-        parts = getattr(OPERATORS[node.op], "parts", None)
         shapes = [self._shape(name) for name in node.inputs]
-        offsets = parts(node.attributes, shapes) if parts else None
+        offsets = OPERATORS[node.op].parts(node.attributes, shapes)
         if offsets is None or any(offset % ALIGNMENT for offset in offsets):
             return False
         roots = [self.places[name].root for name in node.inputs]
@@ -87,7 +85,7 @@ class _Laying:
 
     def _is_in_place(self, index: int, node: IntegerNode) -> bool:
         """Whether the output may overwrite an input, value by value."""
-        if not getattr(OPERATORS[node.op], "IN_PLACE", False):
+        if not OPERATORS[node.op].in_place:
             return False
         size = self.graph.tensors[node.output].size
         for name in node.inputs:

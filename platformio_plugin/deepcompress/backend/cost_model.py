@@ -176,7 +176,7 @@ def estimate(
     core = find(cpu)
     encoding = weight.encoding if weight else None
     name = _kernel_name(node, encoding)
-    if core.has_mve and name in _VECTORS and getattr(node.attributes, "groups", 1) == 1:
+    if core.has_mve and name in _VECTORS and node.attributes.groups == 1:
         return _dense_by_vectors(node, _VECTORS[name], output)
     if core.has_mve and node.op == "conv2d" and encoding != "panel":
         return _taps_by_vectors(node, weight, stored, output)

@@ -22,8 +22,16 @@ from deepcompress.backend.c_names import (
 )
 from deepcompress.backend.memory_plan import is_stateful, scratch_words
 from deepcompress.execute.int8_reference import run
-from deepcompress.ir.batch_layout import in_pieces
-from deepcompress.ir.graph import Array, Constants, IntegerNode, Plan, Step
+from deepcompress.ir.batch_layout import in_chunks
+from deepcompress.ir.graph import (
+    Array,
+    Constants,
+    IntegerNode,
+    Plan,
+    RequantizedNode,
+    Step,
+    WeightedNode,
+)
 from deepcompress.ops import OPERATORS
 
 C_TYPES = {
@@ -215,7 +223,7 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
         "fields": operator.c_parameters(node, scales, inputs, output)
         | dict(node.fields)
         | _conv2d_fields(plan, node),
-        "requantize": node.requantize,
+        "requantize": node.requantize if isinstance(node, RequantizedNode) else None,
         "arrays": [
             *(_array(graph.name, owner, array, stored=owner == name) for array in weights),
             *(_array(graph.name, name, array) for array in constants),
@@ -226,10 +234,10 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
         "input_shape": ", ".join(map(brackets, inputs)),
         "output_shape": brackets(output),
         "parameters": ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(len(inputs))],
-        "takes_array": getattr(operator, "TAKES_ARRAY", False),
+        "takes_array": operator.takes_array,
         "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
-        "takes_scratch": node.op == "conv2d" or hasattr(operator, "scratch_bytes"),
+        "takes_scratch": operator.takes_scratch,
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(plan, step),
         "cycles": step.cycles,
@@ -272,9 +280,9 @@ def _conv2d_fields(plan: Plan, node: IntegerNode) -> dict[str, Any]:
 
 
 def _weights_text(plan: Plan, step: Step) -> str:
-    weight = step.node.weight
-    if weight is None:
+    if not isinstance(step.node, WeightedNode):
         return ""
+    weight = step.node.weight
     nonzero = int(np.count_nonzero(weight))
     return f"{plan.encoded.weights[step.node.name].encoding}, {nonzero} of {weight.size} weights"
 
@@ -311,7 +319,7 @@ def _byte_input(plan: Plan) -> dict[str, Any] | None:
 def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
     if inputs is None or len(inputs) == 0:
         return None
-    outputs = run(in_pieces(plan.encoded.integer, 1), inputs)
+    outputs = run(in_chunks(plan.encoded.integer, 1), inputs)
     return {
         "count": len(inputs),
         "input_size": inputs[0].size,

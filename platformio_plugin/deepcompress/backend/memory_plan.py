@@ -83,7 +83,7 @@ def scratch_name(node: IntegerNode) -> str:
 
 def is_stateful(node: IntegerNode) -> bool:
     """Whether its scratch lasts from one inference to the next."""
-    return getattr(node.attributes, "stateful", False)
+    return node.attributes.stateful
 
 
 def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
@@ -117,10 +117,8 @@ def _copied_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
 
 def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
     shape = encoded.integer.tensors[node.inputs[0]].shape
-    if hasattr(OPERATORS[node.op], "scratch_bytes"):
-        return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     if node.op != "conv2d":
-        return 0
+        return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
     return 4 * scratch_words(encoded, node) + _copied_bytes(encoded, node)
 
 

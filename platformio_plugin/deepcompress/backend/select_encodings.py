@@ -10,7 +10,7 @@ from deepcompress.arith.narrow_constants import may_unfold, narrow, unfolded_bia
 from deepcompress.backend.cost_model import SHARED_CODE_BYTES, estimate
 from deepcompress.encodings import ENCODINGS, block, codebook
 from deepcompress.errors import UserError
-from deepcompress.ir.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, IntegerNode
+from deepcompress.ir.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import is_narrow
 from deepcompress.target import find
@@ -38,11 +38,11 @@ def select_encodings(
     return EncodedGraph(graph, weights, optimize)
 
 
-def _weighted(graph: IntegerGraph) -> list[IntegerNode]:
-    return [node for node in graph.nodes if node.weight is not None]
+def _weighted(graph: IntegerGraph) -> list[WeightedNode]:
+    return [node for node in graph.nodes if isinstance(node, WeightedNode)]
 
 
-def stored_weights(node: IntegerNode, encoding: str) -> int:
+def stored_weights(node: WeightedNode, encoding: str) -> int:
     """Weights that a kernel multiplies by."""
     if encoding == "panel" or (encoding == "dense" and node.op != "conv2d"):
         return node.weight.size
@@ -51,7 +51,7 @@ def stored_weights(node: IntegerNode, encoding: str) -> int:
     return int(np.count_nonzero(node.weight))
 
 
-def stored_matrix(node: IntegerNode, encoding: str) -> np.ndarray:
+def stored_matrix(node: WeightedNode, encoding: str) -> np.ndarray:
     """The weights in the order in which the kernel reads them; its own inverse.
 
     A linear layer unpacks four inputs at a time, in the order 0, 2, 1, 3.
@@ -64,7 +64,7 @@ def stored_matrix(node: IntegerNode, encoding: str) -> np.ndarray:
     return node.weight[:, order]
 
 
-def _possible(node: IntegerNode, encoding: str) -> list[str]:
+def _possible(node: WeightedNode, encoding: str) -> list[str]:
     """The encodings to choose from; dense instead of panel where the kernel has no panels."""
     has_panels = node.op in _LINEAR or (node.op == "conv2d" and node.attributes.groups == 1)
     if encoding == "auto":
@@ -73,10 +73,10 @@ def _possible(node: IntegerNode, encoding: str) -> list[str]:
 
 
 def _choose(
-    graph: IntegerGraph, node: IntegerNode, encoding: str, optimize: str, cpu: str
+    graph: IntegerGraph, node: WeightedNode, encoding: str, optimize: str, cpu: str
 ) -> EncodedWeight:
     zero_point = graph.quantization[node.inputs[0]].zero_point
-    if getattr(OPERATORS[node.op], "KEEPS_BIAS_FOLDED", False):
+    if OPERATORS[node.op].keeps_bias_folded:
         zero_point = 0
     encoded = [
         weight
@@ -109,10 +109,10 @@ def _choose(
 
 
 def _with_constants(
-    node: IntegerNode, zero_point: int, encoding: str, arrays: tuple[Array, ...]
+    node: WeightedNode, zero_point: int, encoding: str, arrays: tuple[Array, ...]
 ) -> list[EncodedWeight]:
     """Weights with their bias folded, and where the kernel can do that, not folded."""
-    multiplier = narrow(node.requantize.multiplier)
+    multiplier = narrow(node.multiplier)
     forms = [EncodedWeight(encoding, arrays, narrow(node.bias), multiplier, zero_point=0)]
     if encoding not in _FOLDED and may_unfold(node, zero_point):
         bias = narrow(unfolded_bias(node, zero_point))
@@ -120,7 +120,7 @@ def _with_constants(
     return forms
 
 
-def _with_tiles(node: IntegerNode, weight: EncodedWeight, cpu: str) -> list[EncodedWeight]:
+def _with_tiles(node: WeightedNode, weight: EncodedWeight, cpu: str) -> list[EncodedWeight]:
     """Weights with each number of positions that their kernel could compute at a time."""
     if node.op != "conv2d" or weight.encoding == "panel" or not find(cpu).has_dsp:
         return [weight]

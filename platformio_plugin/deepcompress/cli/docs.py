@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from deepcompress.cli.kconfig import kconfig
@@ -38,14 +39,13 @@ def options_markdown() -> str:
     lines = [
         "# Options",
         "",
-        "Written by `python -m deepcompress options --markdown`. In `platformio.ini`, write",
-        "`custom_deepcompress_<name>`; on the command line, `--<name>` with dashes.",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
+        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
-        "| `model` |  | the .pt file, relative to the project; or several, each with a name. On "
-        "the command line, the file is an argument without a flag. | `models/lenet5.pt`, or lines "
-        "`digits = models/lenet5.pt` |",
+        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
+        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
     ]
     for o in OPTIONS:
         default = "" if o.default is None else "no" if o.default is False else str(o.default)
@@ -69,8 +69,9 @@ def operators_markdown() -> str:
         "and names the layer, the operator and the line.",
     ]
     for name, operator in OPERATORS.items():
-        title, _, limits = (operator.__doc__ or "").strip().partition("\n\n")
-        aten = ", ".join(f"`{aten}`" for aten in operator.ATEN) or "other operators"
+        text = sys.modules[type(operator).__module__].__doc__ or ""
+        title, _, limits = text.strip().partition("\n\n")
+        aten = ", ".join(f"`{aten}`" for aten in operator.aten) or "other operators"
         lines += [
             "",
             f"## {name}",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 ATEN = (
     "_convolution_mode",
@@ -30,12 +30,12 @@ _ALONG_HEIGHT = {
 }
 
 
-def is_one_dimensional(call: Call) -> bool:
+def is_one_dimensional(call: AtenCall) -> bool:
     """Whether a call's tensors are [channels, length]; "convolution" may have either."""
     return call.aten in ATEN and len(call.output_shape) == 2
 
 
-def as_image(call: Call) -> Call:
+def as_image(call: AtenCall) -> AtenCall:
     """The same call on images [channels, 1, length]."""
     weight = {name: array[:, :, None] for name, array in call.constants.items() if array.ndim == 3}
     return replace(

@@ -35,9 +35,9 @@ from deepcompress.frontend.lower_call import lower_call
 from deepcompress.frontend.qdq import DYNAMIC_QPARAMS, QUANTIZERS, propagate_ranges, read_qdq
 from deepcompress.frontend.time_major import LayoutCall
 from deepcompress.frontend.unsupported_ops import advice_for, advice_for_module
-from deepcompress.ir.aten_call import Call, place
+from deepcompress.ir.aten_call import AtenCall, place
 from deepcompress.ir.graph import Graph, Node, Tensor
-from deepcompress.ops import OPERATORS, concat
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.literal import Literal
 from deepcompress.ops.rearrange import SPLITS
@@ -276,7 +276,7 @@ class _Importer:
             if i < len(lowered):
                 output = f"{fx.name}.{i}"
                 operator = OPERATORS[layer.op]
-                shape = operator.output_shape(layer.attributes, layer.parameters, shapes)
+                shape = operator.output_shape(layer.attributes, shapes)
             self.tensors[output] = Tensor(output, shape)
             self.nodes.append(
                 Node(
@@ -305,7 +305,7 @@ class _Importer:
             if layout is not None and layout.time_major:
                 self.time_major.add(fx.name)
 
-    def read_call(self, fx: torch.fx.Node, aten: str) -> Call:
+    def read_call(self, fx: torch.fx.Node, aten: str) -> AtenCall:
         """The call with arguments by name, on batch-major tensors.
 
         Raises:
@@ -321,7 +321,7 @@ class _Importer:
             )
         layout = self.batch_major(fx, aten, data)
         arguments = layout.arguments if layout else self.named_arguments(fx)
-        call = Call(
+        call = AtenCall(
             layer=self.layer_name(fx),
             source=source_line(fx),
             aten=layout.aten if layout else aten,
@@ -375,7 +375,7 @@ class _Importer:
     def data_arguments(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
         """The computed tensors that a call reads; for a concatenation also the constants."""
         computing = computing_node(fx)
-        joins = aten_name(computing) in concat.ATEN
+        joins = aten_name(computing) in OPERATORS["concat"].aten
         return [a for a in tensor_arguments(computing) if joins or a not in self.constants]
 
     def operand(self, fx: torch.fx.Node, argument: torch.fx.Node) -> str:

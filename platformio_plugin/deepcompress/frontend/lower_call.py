@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.frontend.conv1d_as_2d import as_image, is_one_dimensional
 from deepcompress.frontend.unsupported_ops import advice_for
-from deepcompress.ops import BY_ATEN, OPERATORS
+from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
 from deepcompress.ops.adaptive_pool2d import ordinary
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.recurrent import RECURRENT, split_layers
 
 if TYPE_CHECKING:
-    from deepcompress.ir.arrays import AnyArray
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 # Calls with two operands. If one of them is a number or a parameter, another operator reads them.
 _BINARY = {"add", "sub", "rsub", "mul", "div"}
@@ -27,10 +26,10 @@ class LoweredLayer:
     name: str
     op: str
     attributes: Any
-    parameters: dict[str, AnyArray]
+    parameters: Parameters
 
 
-def lower_call(call: Call) -> list[LoweredLayer]:
+def lower_call(call: AtenCall) -> list[LoweredLayer]:
     """The layers that a call becomes; each reads the output of the one before it.
 
     Raises:
@@ -50,13 +49,12 @@ def lower_call(call: Call) -> list[LoweredLayer]:
     if op == "linear" and call.input_rank > 1:
         op = "linear_rows"
     attributes, parameters = OPERATORS[op].read(named)
-    changes_nothing = getattr(OPERATORS[op], "changes_nothing", lambda *_: False)
-    if changes_nothing(attributes, parameters):
+    if OPERATORS[op].changes_nothing(attributes, parameters):
         return [_reshape(call.layer, call.output_shape)]
     return [LoweredLayer(call.layer, op, attributes, parameters)]
 
 
-def _lower_as_image(call: Call) -> list[LoweredLayer]:
+def _lower_as_image(call: AtenCall) -> list[LoweredLayer]:
     """A layer on [channels, length] as one on [channels, 1, length], between two reshapes."""
     image = as_image(call)
     return [
@@ -70,7 +68,7 @@ def _reshape(name: str, shape: tuple[int, ...]) -> LoweredLayer:
     return LoweredLayer(name, "flatten", Flatten(shape), {})
 
 
-def _specific_name(call: Call) -> Call:
+def _specific_name(call: AtenCall) -> AtenCall:
     """The call under the name of one operator of ours, if its aten name stands for several."""
     if call.aten in _BINARY and len(call.input_shapes) < 2:
         return replace(call, aten=f"{call.aten}_constant")
@@ -79,6 +77,6 @@ def _specific_name(call: Call) -> Call:
     return ordinary(call)
 
 
-def _expand(call: Call) -> Call:
+def _expand(call: AtenCall) -> AtenCall:
     """The broadcast of a call's tensor to the shape of the constant that it is combined with."""
     return replace(call, aten="expand", layer=f"{call.layer}.expand", constants={}, arguments={})

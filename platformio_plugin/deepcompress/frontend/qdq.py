@@ -20,7 +20,7 @@ from deepcompress.ops import keeps_scale
 from deepcompress.ops.clamp import Limits
 
 if TYPE_CHECKING:
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 # Q/DQ nodes of activations.
 QUANTIZERS = {
@@ -54,7 +54,7 @@ class TensorQuantization:
     limits: Limits | None
 
 
-def read_qdq(call: Call) -> TensorQuantization | None:
+def read_qdq(call: AtenCall) -> TensorQuantization | None:
     """The quantization of one of `QUANTIZERS`; None unless it has one scale and at most 8 bits."""
     if "scale" not in {**call.arguments, **call.constants}:
         return None

@@ -8,11 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deepcompress.ops import clamp, lookup
+from deepcompress.ops import OPERATORS
 from deepcompress.ops.recurrent import RECURRENT
 
 # Ops on single values or along the last axis: the order of the first two axes does not matter.
-_ORDER_INDEPENDENT = {*clamp.ATEN, *lookup.ATEN, "add", "linear", "matmul", "mul", "sub"}
+_ORDER_INDEPENDENT = {
+    *OPERATORS["clamp"].aten,
+    *OPERATORS["lookup"].aten,
+    *("add", "linear", "matmul", "mul", "sub"),
+}
 _TRANSPOSES = {"transpose", "permute"}
 # Ops along one axis, which may be that of the steps.
 _ALONG_AXIS = {"select", "slice", "mean"}

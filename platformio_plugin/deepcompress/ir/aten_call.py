@@ -11,7 +11,7 @@ from deepcompress.errors import UserError
 
 
 @dataclass(frozen=True)
-class Call:
+class AtenCall:
     """One aten call with its arguments by name; what `ops/*.read` sees."""
 
     layer: str

@@ -29,8 +29,8 @@ def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, 
 
 def parts(graph: Graph | IntegerGraph, batch: Batch, samples: int = 256) -> Iterator[Batch]:
     """A batch in parts of up to so many samples, which cut no stream of a stateful graph."""
-    pieces = max(getattr(node.attributes, "pieces", 1) for node in graph.nodes)
-    size = max(samples // pieces, 1) * pieces
+    chunks = max(node.attributes.chunks for node in graph.nodes)
+    size = max(samples // chunks, 1) * chunks
     return (batch[i : i + size] for i in range(0, len(batch), size))
 
 
@@ -67,11 +67,11 @@ def join(
 AnyGraph = TypeVar("AnyGraph", Graph, IntegerGraph)
 
 
-def in_pieces(graph: AnyGraph, pieces: int) -> AnyGraph:
-    """The graph of `stream`, for batches in which each `pieces` samples are those of one stream."""
+def in_chunks(graph: AnyGraph, chunks: int) -> AnyGraph:
+    """The graph of `stream`, for batches in which each `chunks` samples are those of one stream."""
     nodes = tuple(
-        replace(node, attributes=replace(node.attributes, pieces=pieces))
-        if getattr(node.attributes, "stateful", False)
+        replace(node, attributes=replace(node.attributes, chunks=chunks))
+        if node.attributes.stateful
         else node
         for node in graph.nodes
     )

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic
 
 import numpy as np
+
+from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray
+from deepcompress.ir.attributes import A
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Clamp:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Generic[A]):
     """One layer.
 
     Attributes:
@@ -58,10 +61,15 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     output: str
-    attributes: Any
-    parameters: Mapping[str, np.ndarray]
+    attributes: A
+    parameters: Mapping[str, Float32Array]
     clamp: Clamp = Clamp()
     source: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str, tuple[str, ...], str, A]:
+        """The leading fields, which a layer keeps when it becomes an IntegerNode."""
+        return (self.name, self.op, self.inputs, self.output, self.attributes)
 
 
 @dataclass(frozen=True)
@@ -102,23 +110,21 @@ class ByteInput:
         shift: 0 .. 16. For a plain image it is 0, the multiplier 1 and the offset -128.
     """
 
-    multiplier: np.ndarray
-    offset: np.ndarray
+    multiplier: Int32Array
+    offset: Int32Array
     shift: int
 
 
 @dataclass(frozen=True)
 class Requantize:
-    """How an int32 accumulator becomes an int8: see `requantize.py`.
+    """How a product of accumulator and multiplier becomes an int8: see `arith/requantize.py`.
 
     Attributes:
-        multiplier: int32 [channels], each in 0 .. 2**31 - 1.
-        shift: rounding right shift of the 64-bit product, the same for all channels.
+        shift: rounding right shift of the product, the same for all channels.
         zero_point: of the output.
         minimum, maximum: of the output, after the activation function.
     """
 
-    multiplier: np.ndarray
     shift: int
     zero_point: int
     minimum: int
@@ -130,19 +136,16 @@ class Array:
     """One constant C array. `values` has the numpy type of its C type."""
 
     name: str
-    values: np.ndarray
+    values: AnyArray
     meaning: str
 
 
 @dataclass(frozen=True)
-class IntegerNode:
+class IntegerNode(Generic[A]):
     """One layer in integers.
 
     Attributes:
-        weight: int8 [output channels, weights of one], or None.
-        bias: int32 [output channels] with the input's zero point folded in, or None.
-        requantize: or None for an operator that only moves or compares int8 values.
-        clamp: (minimum, maximum) of the int8 output for operators without `requantize`.
+        clamp: (minimum, maximum) of the int8 output.
         fields: integers that quantizing computed, by field of the kernel's parameter struct.
         tables: constant arrays other than weights; a field of that struct points to each.
     """
@@ -151,21 +154,35 @@ class IntegerNode:
     op: str
     inputs: tuple[str, ...]
     output: str
-    attributes: Any
-    weight: np.ndarray | None = None
-    bias: np.ndarray | None = None
-    requantize: Requantize | None = None
+    attributes: A
     clamp: tuple[int, int] = (-128, 127)
     fields: Mapping[str, int] = field(default_factory=dict)
     tables: tuple[Array, ...] = ()
 
-    @classmethod
-    def of(cls, node: Node, **integers: Any) -> IntegerNode:
-        """A layer of the float network with the integers that quantizing found for it."""
-        return cls(node.name, node.op, node.inputs, node.output, node.attributes, **integers)
-
-    def table(self, name: str) -> np.ndarray:
+    def table(self, name: str) -> AnyArray:
         return next(array.values for array in self.tables if array.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequantizedNode(IntegerNode[A]):
+    """A layer whose accumulators are requantized. Its multipliers are in `fields` or `tables`."""
+
+    requantize: Requantize
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedNode(RequantizedNode[A]):
+    """A layer with a weight matrix.
+
+    Attributes:
+        weight: int8 [output channels, weights per channel].
+        bias: int32 [output channels], with the input's zero point folded in.
+        multiplier: int32 [output channels] of requantization, each in 0 .. 2**31 - 1.
+    """
+
+    weight: Int8Array
+    bias: Int32Array
+    multiplier: Int32Array
 
 
 @dataclass(frozen=True)
@@ -190,7 +207,7 @@ class Constants:
         shift: the integers are `stored << shift`.
     """
 
-    stored: np.ndarray
+    stored: IntArray
     shift: int
 
     @property

@@ -5,27 +5,28 @@ Where they divide it, `ordinary` says which pooling that is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Node, Quantization
 from deepcompress.ops.avg_pool2d import mean, quantize_means
 from deepcompress.ops.max_pool2d import Pair
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-
-ATEN = ("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
-CHANNELWISE = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class AdaptivePool2d:
+class AdaptivePool2d(Attributes):
     """Attributes: "mean" or "maximum", and (height, width) of input and output."""
 
     function: str
@@ -42,9 +43,87 @@ class AdaptivePool2d:
         return sorted({row * column for row in rows for column in columns})
 
 
-def ordinary(call: Call) -> Call:
+class AdaptivePool2dOperator(Operator[AdaptivePool2d, IntegerNode[AdaptivePool2d]]):
+    aten = ("adaptive_avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
+    channelwise = True
+
+    def read(self, call: AtenCall) -> tuple[AdaptivePool2d, Parameters]:
+        function = "maximum" if "max" in call.aten else "mean"
+        return AdaptivePool2d(function, call.input_shape[1:], call.output_shape[1:]), {}
+
+    def output_shape(self, a: AdaptivePool2d, inputs: Sequence[Shape]) -> Shape:
+        return (inputs[0][0], *a.pooled)
+
+    def describe(self, a: AdaptivePool2d) -> str:
+        name = "AdaptiveMaxPool2d" if a.function == "maximum" else "AdaptiveAvgPool2d"
+        return f"{name} {a.pooled[0]}x{a.pooled[1]}"
+
+    def forward(
+        self, a: AdaptivePool2d, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
+
+        pool = F.adaptive_max_pool2d if a.function == "maximum" else F.adaptive_avg_pool2d
+        return pool(x, a.pooled)
+
+    def quantize(
+        self, node: Node[AdaptivePool2d], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[AdaptivePool2d], Quantization]:
+        if node.attributes.function == "mean":
+            return quantize_means(node, inputs[0], observed, node.attributes.divisors())
+        clamp = clamp_int8(node.clamp, inputs[0])
+        integer = IntegerNode(*node.identity, clamp=clamp)
+        return integer, inputs[0]
+
+    def integer(
+        self,
+        node: IntegerNode[AdaptivePool2d],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """x: int8 [batch, channels, height, width]."""
+        (x,) = inputs
+        a = node.attributes
+        result = np.empty((*x.shape[:2], *a.pooled), np.int8)
+        for i, (top, bottom) in enumerate(a.spans(0)):
+            for j, (left, right) in enumerate(a.spans(1)):
+                window = x[:, :, top:bottom, left:right]
+                if a.function == "mean":
+                    value = mean(node, window, window.shape[2] * window.shape[3])
+                else:
+                    value = np.clip(window.max(axis=(2, 3)), *node.clamp)
+                result[:, :, i, j] = value
+        return result
+
+    def c_parameters(
+        self,
+        node: IntegerNode[AdaptivePool2d],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_adaptive_pool2d in include/deepcompress/kernels/adaptive_pool2d.h."""
+        a, channels = node.attributes, inputs[0][0]
+        return {
+            "channels": channels,
+            "in_height": a.size[0],
+            "in_width": a.size[1],
+            "out_height": a.pooled[0],
+            "out_width": a.pooled[1],
+            "is_maximum": int(a.function == "maximum"),
+            "minimum": node.clamp[0],
+            "maximum": node.clamp[1],
+        }
+
+    def macs(self, a: AdaptivePool2d, weights: int, output: Shape) -> int:
+        rows, columns = (sum(last - first for first, last in a.spans(axis)) for axis in (0, 1))
+        return output[0] * rows * columns
+
+
+def ordinary(call: AtenCall) -> AtenCall:
     """The same pooling with windows of one size side by side, or with one window, if it is that."""
-    if call.aten not in ATEN:
+    if call.aten not in AdaptivePool2dOperator.aten:
         return call
     size, pooled = call.input_shape[1:], call.output_shape[1:]
     if "avg" in call.aten and pooled == (1, 1):
@@ -54,71 +133,3 @@ def ordinary(call: Call) -> Call:
     kernel = [s // p for s, p in zip(size, pooled, strict=True)]
     aten = "max_pool2d" if "max" in call.aten else "avg_pool2d"
     return replace(call, aten=aten, arguments={"kernel_size": kernel, "stride": kernel})
-
-
-def read(call: Call) -> tuple[AdaptivePool2d, dict[str, np.ndarray]]:
-    function = "maximum" if "max" in call.aten else "mean"
-    return AdaptivePool2d(function, call.input_shape[1:], call.output_shape[1:]), {}
-
-
-def output_shape(a: AdaptivePool2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return (inputs[0][0], *a.pooled)
-
-
-def describe(a: AdaptivePool2d) -> str:
-    name = "AdaptiveMaxPool2d" if a.function == "maximum" else "AdaptiveAvgPool2d"
-    return f"{name} {a.pooled[0]}x{a.pooled[1]}"
-
-
-def forward(a: AdaptivePool2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
-
-    pool = F.adaptive_max_pool2d if a.function == "maximum" else F.adaptive_avg_pool2d
-    return pool(x, a.pooled)
-
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    if node.attributes.function == "mean":
-        return quantize_means(node, inputs[0], observed, node.attributes.divisors())
-    clamp = clamp_int8(node.clamp, inputs[0])
-    integer = IntegerNode.of(node, clamp=clamp)
-    return integer, inputs[0]
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, channels, height, width]."""
-    a = node.attributes
-    result = np.empty((*x.shape[:2], *a.pooled), np.int8)
-    for i, (top, bottom) in enumerate(a.spans(0)):
-        for j, (left, right) in enumerate(a.spans(1)):
-            window = x[:, :, top:bottom, left:right]
-            if a.function == "mean":
-                value = mean(node, window, window.shape[2] * window.shape[3])
-            else:
-                value = np.clip(window.max(axis=(2, 3)), *node.clamp)
-            result[:, :, i, j] = value
-    return result
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_adaptive_pool2d in include/deepcompress/kernels/adaptive_pool2d.h."""
-    a, channels = node.attributes, inputs[0][0]
-    return {
-        "channels": channels,
-        "in_height": a.size[0],
-        "in_width": a.size[1],
-        "out_height": a.pooled[0],
-        "out_width": a.pooled[1],
-        "is_maximum": int(a.function == "maximum"),
-        "minimum": node.clamp[0],
-        "maximum": node.clamp[1],
-    }
-
-
-def macs(a: AdaptivePool2d, weights: int, output: tuple[int, ...]) -> int:
-    rows, columns = (sum(last - first for first, last in a.spans(axis)) for axis in (0, 1))
-    return output[0] * rows * columns

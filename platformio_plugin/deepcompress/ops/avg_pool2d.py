@@ -6,28 +6,36 @@ windows have, which differ where they reach over the border.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
 from deepcompress.arith.requantize import choose_multipliers, requantize
-from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import (
+    Array,
+    IntegerNode,
+    Node,
+    Quantization,
+    Requantize,
+    RequantizedNode,
+)
 from deepcompress.ops.max_pool2d import Pair, read_windows, window_fields
 from deepcompress.ops.max_pool2d import windows as count_windows
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-
-ATEN = ("avg_pool2d",)
-CHANNELWISE = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class AvgPool2d:
+class AvgPool2d(Attributes):
     """Attributes. Pairs are (height, width).
 
     Attributes:
@@ -66,39 +74,77 @@ class AvgPool2d:
         return sorted({row * column for row in rows for column in columns})
 
 
-def read(call: Call) -> tuple[AvgPool2d, dict[str, np.ndarray]]:
-    size, windows = call.input_shape[1:], read_windows(call)
-    count_padding = call.get("count_include_pad", True) and any(windows[2])
-    attributes = AvgPool2d(
-        size,
-        *windows,
-        ceil=bool(call.get("ceil_mode", False)),
-        count_padding=bool(count_padding),
-        divisor=call.get("divisor_override", None) or 0,
-    )
-    return attributes, {}
+class AvgPool2dOperator(Operator[AvgPool2d, RequantizedNode[AvgPool2d]]):
+    aten = ("avg_pool2d",)
+    channelwise = True
 
+    def read(self, call: AtenCall) -> tuple[AvgPool2d, Parameters]:
+        size, windows = call.input_shape[1:], read_windows(call)
+        count_padding = call.get("count_include_pad", True) and any(windows[2])
+        attributes = AvgPool2d(
+            size,
+            *windows,
+            ceil=bool(call.get("ceil_mode", False)),
+            count_padding=bool(count_padding),
+            divisor=call.get("divisor_override", None) or 0,
+        )
+        return attributes, {}
 
-def output_shape(attributes: AvgPool2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return (inputs[0][0], *(len(attributes.spans(axis)) for axis in (0, 1)))
+    def output_shape(self, attributes: AvgPool2d, inputs: Sequence[Shape]) -> Shape:
+        return (inputs[0][0], *(len(attributes.spans(axis)) for axis in (0, 1)))
 
+    def describe(self, attributes: AvgPool2d) -> str:
+        return f"AvgPool2d {attributes.kernel[0]}x{attributes.kernel[1]}"
 
-def describe(attributes: AvgPool2d) -> str:
-    return f"AvgPool2d {attributes.kernel[0]}x{attributes.kernel[1]}"
+    def forward(
+        self, a: AvgPool2d, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
+        return F.avg_pool2d(
+            x, a.kernel, a.stride, a.padding, a.ceil, a.count_padding, a.divisor or None
+        )
 
-def forward(a: AvgPool2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def quantize(
+        self, node: Node[AvgPool2d], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[RequantizedNode[AvgPool2d], Quantization]:
+        return quantize_means(node, inputs[0], observed, node.attributes.divisors())
 
-    return F.avg_pool2d(
-        x, a.kernel, a.stride, a.padding, a.ceil, a.count_padding, a.divisor or None
-    )
+    def integer(
+        self,
+        node: RequantizedNode[AvgPool2d],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """x: int8 [batch, channels, height, width]."""
+        (x,) = inputs
+        a = node.attributes
+        rows, columns = a.spans(0), a.spans(1)
+        result = np.empty((*x.shape[:2], len(rows), len(columns)), np.int8)
+        for i, (top, bottom, height) in enumerate(rows):
+            for j, (left, right, width) in enumerate(columns):
+                window = x[:, :, top:bottom, left:right]
+                result[:, :, i, j] = mean(node, window, a.divisor or height * width)
+        return result
 
+    def c_parameters(
+        self,
+        node: RequantizedNode[AvgPool2d],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
+        a = node.attributes
+        return {
+            **window_fields(a, inputs[0], output),
+            "count_padding": int(a.count_padding),
+            "divisor": a.divisor,
+        }
 
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    return quantize_means(node, inputs[0], observed, node.attributes.divisors())
+    def macs(self, attributes: AvgPool2d, weights: int, output: Shape) -> int:
+        return int(np.prod(output)) * attributes.kernel[0] * attributes.kernel[1]
 
 
 def quantize_means(
@@ -112,47 +158,18 @@ def quantize_means(
     counts = np.arange(divisors[0], divisors[-1] + 1)
     multiplier, shift = choose_multipliers(np.minimum(before.scale / after.scale / counts, 1.0))
     minimum, maximum = clamp_int8(node.clamp, after)
-    multiplier.flags.writeable = False
-    integer = IntegerNode.of(
-        node,
-        requantize=Requantize(multiplier, shift, after.zero_point, minimum, maximum),
+    integer = RequantizedNode(
+        *node.identity,
+        requantize=Requantize(shift, after.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
         fields={"input_zero": before.zero_point, "least": divisors[0]},
-        tables=(Array("multiplier", multiplier, "one a divisor, from the least"),),
+        tables=(Array("multiplier", frozen(multiplier), "one a divisor, from the least"),),
     )
     return integer, after
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, channels, height, width]."""
-    a = node.attributes
-    rows, columns = a.spans(0), a.spans(1)
-    result = np.empty((*x.shape[:2], len(rows), len(columns)), np.int8)
-    for i, (top, bottom, height) in enumerate(rows):
-        for j, (left, right, width) in enumerate(columns):
-            window = x[:, :, top:bottom, left:right]
-            result[:, :, i, j] = mean(node, window, a.divisor or height * width)
-    return result
 
 
 def mean(node: IntegerNode, window: np.ndarray, divisor: int) -> np.ndarray:
     """int8 [batch, channels] of windows [batch, channels, height, width], zero points off."""
     sums = (window.astype(np.int64) - node.fields["input_zero"]).sum(axis=(2, 3))
     multiplier = node.table("multiplier")[[divisor - node.fields["least"]]]
-    return requantize(sums, replace(node.requantize, multiplier=multiplier))
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
-    a = node.attributes
-    return {
-        **window_fields(a, inputs[0], output),
-        "count_padding": int(a.count_padding),
-        "divisor": a.divisor,
-    }
-
-
-def macs(attributes: AvgPool2d, weights: int, output: tuple[int, ...]) -> int:
-    return int(np.prod(output)) * attributes.kernel[0] * attributes.kernel[1]
+    return requantize(sums, multiplier, node.requantize)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,16 @@ import numpy as np
 from deepcompress.arith.qparams import NARROW_SUM
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Quantization, WeightedNode
 from deepcompress.ops.max_pool2d import MaxPool2d, Pair, height_width, pool_maximum
+from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
-
-ATEN = ("conv2d", "convolution", "_convolution_mode")
-ROWS_ARE_CHANNELS = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 # DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
@@ -27,7 +28,7 @@ _LARGEST_STEP = 65535
 
 
 @dataclass(frozen=True)
-class Conv2d:
+class Conv2d(Attributes):
     """Attributes. Pairs are (height, width); `padding` is (top, left, bottom, right)."""
 
     in_channels: int
@@ -59,28 +60,135 @@ class Conv2d:
         )
 
 
-def read(call: Call) -> tuple[Conv2d, dict[str, np.ndarray]]:
-    weight = call.constant("weight")
-    if weight.ndim != 4 or any(call.get("output_padding", [0])) or call.get("transposed", False):
-        raise call.unsupported(
-            "only two-dimensional convolutions are supported", "Use nn.Conv2d here"
+class Conv2dOperator(WeightedOperator[Conv2d]):
+    aten = ("conv2d", "convolution", "_convolution_mode")
+    takes_scratch = True
+    rows_are_channels = True
+
+    def read(self, call: AtenCall) -> tuple[Conv2d, Parameters]:
+        weight = call.constant("weight")
+        if (
+            weight.ndim != 4
+            or any(call.get("output_padding", [0]))
+            or call.get("transposed", False)
+        ):
+            raise call.unsupported(
+                "only two-dimensional convolutions are supported", "Use nn.Conv2d here"
+            )
+        attributes = Conv2d(
+            in_channels=weight.shape[1] * call["groups"],
+            out_channels=weight.shape[0],
+            kernel=weight.shape[2:],
+            stride=call.pair("stride"),
+            padding=_padding(call, weight.shape[2:], call.pair("dilation")),
+            dilation=call.pair("dilation"),
+            groups=call["groups"],
         )
-    attributes = Conv2d(
-        in_channels=weight.shape[1] * call["groups"],
-        out_channels=weight.shape[0],
-        kernel=weight.shape[2:],
-        stride=call.pair("stride"),
-        padding=_padding(call, weight.shape[2:], call.pair("dilation")),
-        dilation=call.pair("dilation"),
-        groups=call["groups"],
-    )
-    bias = call.constant("bias", optional=True)
-    if bias is None:
-        bias = np.zeros(weight.shape[0], np.float32)
-    return attributes, {"weight": weight, "bias": bias}
+        bias = call.constant("bias", optional=True)
+        if bias is None:
+            bias = np.zeros(weight.shape[0], np.float32)
+        return attributes, {"weight": weight, "bias": bias}
+
+    def output_shape(self, attributes: Conv2d, inputs: Sequence[Shape]) -> Shape:
+        channels, height, width = inputs[0]
+        if channels != attributes.in_channels:
+            raise UserError(
+                f"{channels} channels reach a convolution of {attributes.in_channels}",
+                "the model",
+                "Check the layer before it",
+            )
+        convolved = attributes.convolved(height, width)
+        if attributes.pool:
+            convolved = attributes.pool.pooled(*convolved)
+        return (attributes.out_channels, *convolved)
+
+    def describe(self, a: Conv2d) -> str:
+        text = f"Conv2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
+        if a.stride != (1, 1):
+            text += (
+                f" /{a.stride[0]}"
+                if a.stride[0] == a.stride[1]
+                else f" /{a.stride[0]}x{a.stride[1]}"
+            )
+        if a.groups > 1:
+            text += f" g{a.groups}"
+        return text + (f" + max {a.pool.kernel[0]}x{a.pool.kernel[1]}" if a.pool else "")
+
+    def forward(
+        self, a: Conv2d, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
+
+        top, left, bottom, right = a.padding
+        padding: tuple[int, int] | str = (top, left)
+        if a.padding == _same_padding(a.kernel, a.dilation) and a.stride == (1, 1):
+            padding = "same"
+        elif padding != (bottom, right):
+            x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+        weight, bias = parameters["weight"], parameters["bias"]
+        y = F.conv2d(x, weight, bias, a.stride, padding, a.dilation, a.groups)
+        return F.max_pool2d(y, a.pool.kernel, a.pool.stride) if a.pool else y
+
+    def integer(
+        self, node: WeightedNode[Conv2d], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """x: int8 [batch, channels, height, width]. Pooling is a maximum of accumulators."""
+        (x,) = inputs
+        accumulator = convolve(node.attributes, x, node.weight, quantization[0].zero_point)
+        accumulator += node.bias[:, None, None]
+        if node.attributes.pool:
+            accumulator = pool_maximum(node.attributes.pool, accumulator)
+        return requantize(accumulator, node.multiplier, node.requantize)
+
+    def c_parameters(
+        self,
+        node: WeightedNode[Conv2d],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
+        a, (_, height, width) = node.attributes, inputs[0]
+        out_height, out_width = output[1:]
+        if a.is_pointwise:
+            # All positions are one row, so that none is left over at the ends of rows.
+            height, width = 1, height * width
+            out_height, out_width = 1, out_height * out_width
+        top, left, *_ = a.padding
+        rows, columns, end = _bordered(a, height, width)
+        pool = a.pool or MaxPool2d((1, 1), (1, 1))
+        return {
+            "in_channels": a.in_channels // a.groups,
+            "in_height": rows,
+            "in_width": columns,
+            "out_channels": a.out_channels,
+            "out_height": out_height,
+            "out_width": out_width,
+            "groups": a.groups,
+            **height_width("kernel", a.kernel),
+            **height_width("stride", a.stride),
+            **height_width("dilation", a.dilation),
+            "padded": int(any(a.padding)),
+            "pad_top": top,
+            "pad_left": left,
+            "pad_bottom": rows - height - top,
+            "pad_right": columns - width - left,
+            "pad_end": end,
+            "pad_value": quantization[0].zero_point,
+            "pooled": int(a.pool is not None),
+            **height_width("pool", pool.kernel),
+            **height_width("pool_stride", pool.stride),
+        }
+
+    def macs(self, attributes: Conv2d, weights: int, output: Shape) -> int:
+        positions = output[1] * output[2]
+        if attributes.pool:
+            positions *= attributes.pool.kernel[0] * attributes.pool.kernel[1]
+        return weights * positions
 
 
-def _padding(call: Call, kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
+def _padding(call: AtenCall, kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
     """(top, left, bottom, right). "same" puts the odd row and column behind, as torch does."""
     padding = call["padding"]
     if padding == "valid":
@@ -94,54 +202,6 @@ def _same_padding(kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
     total = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
     top, left = total[0] // 2, total[1] // 2
     return (top, left, total[0] - top, total[1] - left)
-
-
-def output_shape(attributes: Conv2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    channels, height, width = inputs[0]
-    if channels != attributes.in_channels:
-        raise UserError(
-            f"{channels} channels reach a convolution of {attributes.in_channels}",
-            "the model",
-            "Check the layer before it",
-        )
-    convolved = attributes.convolved(height, width)
-    if attributes.pool:
-        convolved = attributes.pool.pooled(*convolved)
-    return (attributes.out_channels, *convolved)
-
-
-def describe(a: Conv2d) -> str:
-    text = f"Conv2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
-    if a.stride != (1, 1):
-        text += (
-            f" /{a.stride[0]}" if a.stride[0] == a.stride[1] else f" /{a.stride[0]}x{a.stride[1]}"
-        )
-    if a.groups > 1:
-        text += f" g{a.groups}"
-    return text + (f" + max {a.pool.kernel[0]}x{a.pool.kernel[1]}" if a.pool else "")
-
-
-def forward(a: Conv2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
-
-    top, left, bottom, right = a.padding
-    padding: tuple[int, int] | str = (top, left)
-    if a.padding == _same_padding(a.kernel, a.dilation) and a.stride == (1, 1):
-        padding = "same"
-    elif padding != (bottom, right):
-        x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
-    weight, bias = parameters["weight"], parameters["bias"]
-    y = F.conv2d(x, weight, bias, a.stride, padding, a.dilation, a.groups)
-    return F.max_pool2d(y, a.pool.kernel, a.pool.stride) if a.pool else y
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, channels, height, width]. Pooling is a maximum of accumulators."""
-    accumulator = convolve(node.attributes, x, node.weight, quantization[0].zero_point)
-    accumulator += node.bias[:, None, None]
-    if node.attributes.pool:
-        accumulator = pool_maximum(node.attributes.pool, accumulator)
-    return requantize(accumulator, node.requantize)
 
 
 def convolve(a: Conv2d, x: np.ndarray, weight: np.ndarray, pad_value: int) -> np.ndarray:
@@ -160,43 +220,6 @@ def convolve(a: Conv2d, x: np.ndarray, weight: np.ndarray, pad_value: int) -> np
     sums = np.matmul(columns.transpose(1, 0, 2).astype(np.float64), kernels.transpose(0, 2, 1))
     sums = sums.transpose(1, 0, 2).reshape(batch, height, width, a.out_channels)
     return sums.transpose(0, 3, 1, 2).astype(np.int64)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
-    a, (_, height, width) = node.attributes, inputs[0]
-    out_height, out_width = output[1:]
-    if a.is_pointwise:
-        # All positions are one row, so that none is left over at the ends of rows.
-        height, width = 1, height * width
-        out_height, out_width = 1, out_height * out_width
-    top, left, *_ = a.padding
-    rows, columns, end = _bordered(a, height, width)
-    pool = a.pool or MaxPool2d((1, 1), (1, 1))
-    return {
-        "in_channels": a.in_channels // a.groups,
-        "in_height": rows,
-        "in_width": columns,
-        "out_channels": a.out_channels,
-        "out_height": out_height,
-        "out_width": out_width,
-        "groups": a.groups,
-        **height_width("kernel", a.kernel),
-        **height_width("stride", a.stride),
-        **height_width("dilation", a.dilation),
-        "padded": int(any(a.padding)),
-        "pad_top": top,
-        "pad_left": left,
-        "pad_bottom": rows - height - top,
-        "pad_right": columns - width - left,
-        "pad_end": end,
-        "pad_value": quantization[0].zero_point,
-        "pooled": int(a.pool is not None),
-        **height_width("pool", pool.kernel),
-        **height_width("pool_stride", pool.stride),
-    }
 
 
 def is_narrow(weight: np.ndarray) -> bool:
@@ -250,10 +273,3 @@ def _bordered(a: Conv2d, height: int, width: int) -> tuple[int, int, int]:
     if a.extent[0] > rows or a.extent[1] > columns:
         return height + top + bottom, width + left + right, 0
     return rows, columns, min(top, bottom) * columns + min(left, right)
-
-
-def macs(attributes: Conv2d, weights: int, output: tuple[int, ...]) -> int:
-    positions = output[1] * output[2]
-    if attributes.pool:
-        positions *= attributes.pool.kernel[0] * attributes.pool.kernel[1]
-    return weights * positions

@@ -6,6 +6,7 @@ nothing is multiplied by the zeros that a stride puts between inputs, nor by wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -15,20 +16,20 @@ import numpy as np
 from deepcompress.arith.narrow_constants import unfolded_bias
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Quantization, WeightedNode
 from deepcompress.ops.max_pool2d import Pair, height_width
+from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
-
-ATEN = ("conv_transpose2d",)
-ROWS_ARE_CHANNELS = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class ConvTranspose2d:
+class ConvTranspose2d(Attributes):
     """Attributes. Pairs are (height, width), in PyTorch's meaning.
 
     The parameter `weight` is [out_channels, in_channels / groups, *kernel], as a convolution's.
@@ -65,73 +66,113 @@ class ConvTranspose2d:
         return tuple((size + 2 * padding - one) // s + 1 for size, padding, one, s in sizes)
 
 
-def read(call: Call) -> tuple[ConvTranspose2d, dict[str, np.ndarray]]:
-    weight, groups = call.constant("weight"), call["groups"]
-    if weight.ndim != 4:
-        raise call.unsupported(
-            "only one- and two-dimensional convolutions are supported", "Use nn.ConvTranspose2d"
+class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
+    aten = ("conv_transpose2d",)
+    takes_scratch = True
+    rows_are_channels = True
+
+    def read(self, call: AtenCall) -> tuple[ConvTranspose2d, Parameters]:
+        weight, groups = call.constant("weight"), call["groups"]
+        if weight.ndim != 4:
+            raise call.unsupported(
+                "only one- and two-dimensional convolutions are supported", "Use nn.ConvTranspose2d"
+            )
+        weight = _swap_channels(weight, groups)
+        bias = call.constant("bias", optional=True)
+        if bias is None:
+            bias = np.zeros(len(weight), np.float32)
+        attributes = ConvTranspose2d(
+            in_channels=weight.shape[1] * groups,
+            out_channels=len(weight),
+            kernel=weight.shape[2:],
+            stride=call.pair("stride"),
+            padding=call.pair("padding"),
+            output_padding=call.pair("output_padding"),
+            dilation=call.pair("dilation"),
+            groups=groups,
         )
-    weight = _swap_channels(weight, groups)
-    bias = call.constant("bias", optional=True)
-    if bias is None:
-        bias = np.zeros(len(weight), np.float32)
-    attributes = ConvTranspose2d(
-        in_channels=weight.shape[1] * groups,
-        out_channels=len(weight),
-        kernel=weight.shape[2:],
-        stride=call.pair("stride"),
-        padding=call.pair("padding"),
-        output_padding=call.pair("output_padding"),
-        dilation=call.pair("dilation"),
-        groups=groups,
-    )
-    return attributes, {"weight": weight, "bias": bias}
+        return attributes, {"weight": weight, "bias": bias}
+
+    def output_shape(self, a: ConvTranspose2d, inputs: Sequence[Shape]) -> Shape:
+        channels, height, width = inputs[0]
+        if channels != a.in_channels:
+            raise UserError(
+                f"{channels} channels reach a transposed convolution of {a.in_channels}",
+                "the model",
+                "Check the layer before it",
+            )
+        return (a.out_channels, *a.convolved(height, width))
+
+    def describe(self, a: ConvTranspose2d) -> str:
+        text = f"ConvTranspose2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
+        text += f" /{a.stride[0]}x{a.stride[1]}" if a.stride != (1, 1) else ""
+        return text + (f" g{a.groups}" if a.groups > 1 else "")
+
+    def forward(
+        self, a: ConvTranspose2d, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
+
+        weight, bias = parameters["weight"], parameters["bias"]
+        grouped = weight.unflatten(0, (a.groups, -1)).transpose(1, 2).flatten(0, 1)
+        return F.conv_transpose2d(
+            x, grouped, bias, a.stride, a.padding, a.output_padding, a.groups, a.dilation
+        )
+
+    def integer(
+        self,
+        node: WeightedNode[ConvTranspose2d],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """x: int8 [batch, channels, height, width]."""
+        (x,) = inputs
+        a, zero = node.attributes, quantization[0].zero_point
+        sums = _spread_sums(a, x.astype(np.float64) - zero, node.weight.astype(np.float64))
+        top, left = a.padding
+        height, width = a.convolved(*x.shape[2:])
+        sums = sums[:, :, top : top + height, left : left + width].astype(np.int64)
+        bias = unfolded_bias(node, zero)  # for not every output sees all weights
+        return requantize(sums + bias[:, None, None], node.multiplier, node.requantize)
+
+    def scratch_bytes(self, a: ConvTranspose2d, shape: Shape) -> int:
+        """One channel's accumulators."""
+        return 4 * prod(a.plane(*shape[1:]))
+
+    def c_parameters(
+        self,
+        node: WeightedNode[ConvTranspose2d],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_conv_transpose2d in include/deepcompress/kernels/conv_transpose2d.h."""
+        a, (_, height, width) = node.attributes, inputs[0]
+        return {
+            "in_channels": a.in_channels // a.groups,
+            **height_width("in", (height, width)),
+            "out_channels": a.out_channels,
+            **height_width("out", output[1:]),
+            "groups": a.groups,
+            **height_width("kernel", a.kernel),
+            **height_width("stride", a.stride),
+            **height_width("dilation", a.dilation),
+            "pad_top": a.padding[0],
+            "pad_left": a.padding[1],
+            **height_width("plane", a.plane(height, width)),
+            "zero_point": quantization[0].zero_point,
+        }
+
+    def macs(self, a: ConvTranspose2d, weights: int, output: Shape) -> int:
+        return weights * prod(a.fed(*output[1:]))
 
 
 def _swap_channels(weight: np.ndarray, groups: int) -> np.ndarray:
     """[in, out / groups, *kernel] as [out, in / groups, *kernel]."""
     grouped = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
     swapped = np.ascontiguousarray(grouped.reshape(-1, *grouped.shape[2:]))
-    swapped.flags.writeable = False
-    return swapped
-
-
-def output_shape(a: ConvTranspose2d, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    channels, height, width = inputs[0]
-    if channels != a.in_channels:
-        raise UserError(
-            f"{channels} channels reach a transposed convolution of {a.in_channels}",
-            "the model",
-            "Check the layer before it",
-        )
-    return (a.out_channels, *a.convolved(height, width))
-
-
-def describe(a: ConvTranspose2d) -> str:
-    text = f"ConvTranspose2d {a.in_channels}->{a.out_channels} {a.kernel[0]}x{a.kernel[1]}"
-    text += f" /{a.stride[0]}x{a.stride[1]}" if a.stride != (1, 1) else ""
-    return text + (f" g{a.groups}" if a.groups > 1 else "")
-
-
-def forward(a: ConvTranspose2d, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
-
-    weight, bias = parameters["weight"], parameters["bias"]
-    grouped = weight.unflatten(0, (a.groups, -1)).transpose(1, 2).flatten(0, 1)
-    return F.conv_transpose2d(
-        x, grouped, bias, a.stride, a.padding, a.output_padding, a.groups, a.dilation
-    )
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, channels, height, width]."""
-    a, zero = node.attributes, quantization[0].zero_point
-    sums = _spread_sums(a, x.astype(np.float64) - zero, node.weight.astype(np.float64))
-    top, left = a.padding
-    height, width = a.convolved(*x.shape[2:])
-    sums = sums[:, :, top : top + height, left : left + width].astype(np.int64)
-    bias = unfolded_bias(node, zero)  # for not every output sees all weights
-    return requantize(sums + bias[:, None, None], node.requantize)
+    return frozen(swapped)
 
 
 def _spread_sums(a: ConvTranspose2d, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -152,33 +193,3 @@ def _spread_sums(a: ConvTranspose2d, x: np.ndarray, weight: np.ndarray) -> np.nd
         products = kernels[..., ky, kx] @ values
         sums[..., rows, columns] += products.reshape(*sums.shape[:3], height, width)
     return sums.reshape(batch, a.out_channels, *size)
-
-
-def scratch_bytes(a: ConvTranspose2d, shape: tuple[int, ...]) -> int:
-    """One channel's accumulators."""
-    return 4 * prod(a.plane(*shape[1:]))
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_conv_transpose2d in include/deepcompress/kernels/conv_transpose2d.h."""
-    a, (_, height, width) = node.attributes, inputs[0]
-    return {
-        "in_channels": a.in_channels // a.groups,
-        **height_width("in", (height, width)),
-        "out_channels": a.out_channels,
-        **height_width("out", output[1:]),
-        "groups": a.groups,
-        **height_width("kernel", a.kernel),
-        **height_width("stride", a.stride),
-        **height_width("dilation", a.dilation),
-        "pad_top": a.padding[0],
-        "pad_left": a.padding[1],
-        **height_width("plane", a.plane(height, width)),
-        "zero_point": quantization[0].zero_point,
-    }
-
-
-def macs(a: ConvTranspose2d, weights: int, output: tuple[int, ...]) -> int:
-    return weights * prod(a.fed(*output[1:]))

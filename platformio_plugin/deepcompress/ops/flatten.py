@@ -2,67 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import IntegerNode, Quantization
+from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
-
-ATEN = ("flatten", "unflatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
-
-
-ONLY_MOVES = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Attributes):
     """Attributes: the new shape, without the batch."""
 
     shape: tuple[int, ...]
 
 
-def read(call: Call) -> tuple[Flatten, dict[str, np.ndarray]]:
-    if prod(call.output_shape) != prod(call.input_shape):
-        raise call.unsupported(
-            f"it mixes the batch with the rest: {list(call.input_shape)} values a sample become "
-            f"{list(call.output_shape)}",
-            "Keep the first axis, as x.flatten(1) and x.reshape(len(x), ...) do",
-        )
-    return Flatten(call.output_shape), {}
+class FlattenOperator(ScaleKeepingOperator[Flatten]):
+    aten = ("flatten", "unflatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
+    only_moves = True
 
+    def read(self, call: AtenCall) -> tuple[Flatten, Parameters]:
+        if prod(call.output_shape) != prod(call.input_shape):
+            raise call.unsupported(
+                f"it mixes the batch with the rest: {list(call.input_shape)} values a sample "
+                f"become {list(call.output_shape)}",
+                "Keep the first axis, as x.flatten(1) and x.reshape(len(x), ...) do",
+            )
+        return Flatten(call.output_shape), {}
 
-def output_shape(attributes: Flatten, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return attributes.shape
+    def output_shape(self, attributes: Flatten, inputs: Sequence[Shape]) -> Shape:
+        return attributes.shape
 
+    def describe(self, attributes: Flatten) -> str:
+        return "Flatten" if len(attributes.shape) == 1 else "Reshape"
 
-def describe(attributes: Flatten) -> str:
-    return "Flatten" if len(attributes.shape) == 1 else "Reshape"
+    def view(self, attributes: Flatten, source: tuple[int, ...]) -> int | None:
+        return 0
 
+    def forward(
+        self, attributes: Flatten, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        return x.reshape(x.shape[0], *attributes.shape)
 
-def view(attributes: Flatten, source: tuple[int, ...]) -> int | None:
-    return 0
+    def integer(
+        self, node: IntegerNode[Flatten], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        (x,) = inputs
+        return x.reshape(len(x), *node.attributes.shape)
 
+    def c_parameters(
+        self,
+        node: IntegerNode[Flatten],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_flatten in include/deepcompress/kernels/flatten.h."""
+        return {"size": prod(output)}
 
-def forward(attributes: Flatten, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(x.shape[0], *attributes.shape)
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), *node.attributes.shape)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_flatten in include/deepcompress/kernels/flatten.h."""
-    return {"size": prod(output)}
-
-
-def macs(attributes: Flatten, weights: int, output: tuple[int, ...]) -> int:
-    return 0
+    def macs(self, attributes: Flatten, weights: int, output: Shape) -> int:
+        return 0

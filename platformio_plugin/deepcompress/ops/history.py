@@ -5,88 +5,97 @@ In the first inference these are zeros, the padding that `stream` put this in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import IntegerNode, Quantization
+from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
+
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
-
-ATEN = ()
-ONLY_MOVES = True
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class History:
+class History(Attributes):
     """Attributes.
 
     Attributes:
         columns: of earlier inputs, before those of this one.
-        pieces: how many samples of a batch are consecutive pieces of one stream.
+        chunks: how many samples of a batch are consecutive pieces of one stream.
     """
 
     columns: int
     stateful: bool = True
-    pieces: int = 1
+    chunks: int = 1
 
 
-def read(call: Call) -> tuple[History, dict[str, np.ndarray]]:
-    raise call.unsupported("there is no such layer in torch", "Set stateful = yes instead")
+class HistoryOperator(ScaleKeepingOperator[History]):
+    aten = ()
+    takes_scratch = True
+    only_moves = True
 
+    def read(self, call: AtenCall) -> tuple[History, Parameters]:
+        raise call.unsupported("there is no such layer in torch", "Set stateful = yes instead")
 
-def output_shape(attributes: History, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    *channels, width = inputs[0]
-    return (*channels, attributes.columns + width)
+    def output_shape(self, attributes: History, inputs: Sequence[Shape]) -> Shape:
+        *channels, width = inputs[0]
+        return (*channels, attributes.columns + width)
 
+    def describe(self, attributes: History) -> str:
+        return f"History of {attributes.columns}"
 
-def describe(attributes: History) -> str:
-    return f"History of {attributes.columns}"
+    def forward(
+        self, attributes: History, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
+        columns, width = attributes.columns, x.shape[-1]
+        streams = x.unflatten(0, (-1, attributes.chunks)).movedim(1, -2).flatten(-2)
+        chunks = F.pad(streams, (columns, 0)).unfold(-1, columns + width, width)
+        return chunks.movedim(-2, 1).flatten(0, 1)
 
-def forward(attributes: History, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def integer(
+        self, node: IntegerNode[History], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """x: int8 [batch, ..., width]."""
+        (x,) = inputs
+        a, (*rows, width) = node.attributes, x.shape[1:]
+        before = np.full((*x.shape[:-1], a.columns), self.start_byte(quantization[0]), np.int8)
+        streams = np.moveaxis(x.reshape(-1, a.chunks, *rows, width), 1, -2)
+        streams = np.concatenate(
+            [before[:: a.chunks], streams.reshape(-1, *rows, a.chunks * width)], axis=-1
+        )
+        chunks = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
+        return np.moveaxis(chunks, -2, 1).reshape(*before.shape[:-1], -1)
 
-    columns, width = attributes.columns, x.shape[-1]
-    streams = x.unflatten(0, (-1, attributes.pieces)).movedim(1, -2).flatten(-2)
-    pieces = F.pad(streams, (columns, 0)).unfold(-1, columns + width, width)
-    return pieces.movedim(-2, 1).flatten(0, 1)
+    def scratch_bytes(self, attributes: History, shape: Shape) -> int:
+        return int(np.prod(shape[:-1])) * attributes.columns
 
+    def start_byte(self, before: Quantization) -> int:
+        return before.zero_point
 
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, ..., width]."""
-    a, (*rows, width) = node.attributes, x.shape[1:]
-    before = np.full((*x.shape[:-1], a.columns), start_byte(quantization[0]), np.int8)
-    streams = np.moveaxis(x.reshape(-1, a.pieces, *rows, width), 1, -2)
-    streams = np.concatenate(
-        [before[:: a.pieces], streams.reshape(-1, *rows, a.pieces * width)], axis=-1
-    )
-    pieces = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
-    return np.moveaxis(pieces, -2, 1).reshape(*before.shape[:-1], -1)
+    def c_parameters(
+        self,
+        node: IntegerNode[History],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_history in include/deepcompress/kernels/history.h."""
+        return {
+            "rows": int(np.prod(output[:-1])),
+            "columns": node.attributes.columns,
+            "width": inputs[0][-1],
+        }
 
-
-def scratch_bytes(attributes: History, shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape[:-1])) * attributes.columns
-
-
-def start_byte(before: Quantization) -> int:
-    return before.zero_point
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_history in include/deepcompress/kernels/history.h."""
-    return {
-        "rows": int(np.prod(output[:-1])),
-        "columns": node.attributes.columns,
-        "width": inputs[0][-1],
-    }
-
-
-def macs(attributes: History, weights: int, output: tuple[int, ...]) -> int:
-    return 0
+    def macs(self, attributes: History, weights: int, output: Shape) -> int:
+        return 0

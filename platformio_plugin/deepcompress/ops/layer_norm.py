@@ -10,6 +10,7 @@ With v = input - zero point, n of them in a row, in input steps:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log2, prod, sqrt
 from typing import TYPE_CHECKING
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = ("layer_norm", "native_layer_norm", "rms_norm")
-IN_PLACE = True
 
 # Of so many values, d fits 62 bits and a sum of squares 32.
 _LONGEST = 2**15
@@ -38,7 +40,7 @@ _FLOAT_EPSILON = 2.0**-23
 
 
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Attributes):
     """Attributes.
 
     Attributes:
@@ -55,64 +57,106 @@ class LayerNorm:
         return prod(self.shape)
 
 
-def read(call: Call) -> tuple[LayerNorm, dict[str, np.ndarray]]:
-    shape = tuple(call["normalized_shape"])
-    if len(shape) > len(call.output_shape) or prod(shape) > _LONGEST:
-        raise call.unsupported(
-            f"normalizing over {list(shape)} is not supported",
-            f"Normalize over {_LONGEST} values at most, not over the batch",
+class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
+    aten = ("layer_norm", "native_layer_norm", "rms_norm")
+    in_place = True
+
+    def read(self, call: AtenCall) -> tuple[LayerNorm, Parameters]:
+        shape = tuple(call["normalized_shape"])
+        if len(shape) > len(call.output_shape) or prod(shape) > _LONGEST:
+            raise call.unsupported(
+                f"normalizing over {list(shape)} is not supported",
+                f"Normalize over {_LONGEST} values at most, not over the batch",
+            )
+        epsilon = call.get("eps", None)
+        gain = call.constant("weight", optional=True)
+        bias = call.constant("bias", optional=True)
+        attributes = LayerNorm(
+            shape, _FLOAT_EPSILON if epsilon is None else epsilon, "rms" not in call.aten
         )
-    epsilon = call.get("eps", None)
-    gain = call.constant("weight", optional=True)
-    bias = call.constant("bias", optional=True)
-    attributes = LayerNorm(
-        shape, _FLOAT_EPSILON if epsilon is None else epsilon, "rms" not in call.aten
-    )
-    parameters = {
-        "gain": np.ones(shape, np.float32) if gain is None else gain,
-        "bias": np.zeros(shape, np.float32) if bias is None else bias,
-    }
-    return attributes, parameters
+        parameters = {
+            "gain": np.ones(shape, np.float32) if gain is None else gain,
+            "bias": np.zeros(shape, np.float32) if bias is None else bias,
+        }
+        return attributes, parameters
 
+    def output_shape(self, attributes: LayerNorm, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
 
-def output_shape(attributes: LayerNorm, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return inputs[0]
+    def describe(self, attributes: LayerNorm) -> str:
+        return "LayerNorm" if attributes.centered else "RMSNorm"
 
+    def forward(
+        self, a: LayerNorm, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
-def describe(attributes: LayerNorm) -> str:
-    return "LayerNorm" if attributes.centered else "RMSNorm"
+        if a.centered:
+            return F.layer_norm(x, a.shape, parameters["gain"], parameters["bias"], a.epsilon)
+        return F.rms_norm(x, a.shape, parameters["gain"], a.epsilon) + parameters["bias"]
 
+    def quantize(
+        self, node: Node[LayerNorm], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[RequantizedNode[LayerNorm], Quantization]:
+        a, before = node.attributes, inputs[0]
+        gain, bias = (_shared(node.parameters[name]) for name in ("gain", "bias"))
+        gain, bias = np.broadcast_arrays(gain, bias)
+        after = affine(*observed, finest=float(np.abs(gain).max()) / _FINEST)
+        gain, bias = gain / after.scale / 2**_NORMAL_BITS, bias / after.scale
+        shift = _shift(gain, bias, a.length)
+        clamp = clamp_int8(node.clamp, after)
+        epsilon = a.epsilon / before.scale**2 * a.length**2 * 2**_VARIANCE_BITS
+        integer = RequantizedNode(
+            *node.identity,
+            clamp=clamp,
+            requantize=Requantize(shift, after.zero_point, *clamp),
+            fields={"epsilon": int(np.clip(round(min(epsilon, 2.0**61)), 1, 2**61))},
+            tables=(
+                Array("gain", _fixed(gain, shift, np.int16), f"times 2^{shift}"),
+                Array("bias", _fixed(bias, shift, np.int32), f"times 2^{shift}"),
+            ),
+        )
+        return integer, after
 
-def forward(a: LayerNorm, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def integer(
+        self,
+        node: RequantizedNode[LayerNorm],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """x: int8 [batch, ...]."""
+        (x,) = inputs
+        a, by = node.attributes, node.requantize
+        values = x.reshape(-1, a.length).astype(np.int64) - quantization[0].zero_point
+        total = values.sum(axis=1, keepdims=True) if a.centered else 0
+        spread = a.length * np.square(values).sum(axis=1, keepdims=True) - total**2
+        root, exponent = _root((spread << _VARIANCE_BITS) + node.fields["epsilon"])
+        shift = exponent + 31 - _VARIANCE_BITS // 2 - _NORMAL_BITS
+        normal = (a.length * values - total) * (2**31 // root) + (1 << (shift - 1)) >> shift
+        scaled = normal * node.table("gain") + node.table("bias") + (1 << (by.shift - 1))
+        clamped = np.clip((scaled >> by.shift) + by.zero_point, by.minimum, by.maximum)
+        return clamped.astype(np.int8).reshape(x.shape)
 
-    if a.centered:
-        return F.layer_norm(x, a.shape, parameters["gain"], parameters["bias"], a.epsilon)
-    return F.rms_norm(x, a.shape, parameters["gain"], a.epsilon) + parameters["bias"]
+    def c_parameters(
+        self,
+        node: RequantizedNode[LayerNorm],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_layer_norm in include/deepcompress/kernels/layer_norm.h."""
+        length = node.attributes.length
+        return {
+            "rows": prod(output) // length,
+            "length": length,
+            "centered": int(node.attributes.centered),
+            "shared": int(len(node.table("gain")) == 1),
+            "input_zero_point": quantization[0].zero_point,
+        }
 
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    a, before = node.attributes, inputs[0]
-    gain, bias = (_shared(node.parameters[name]) for name in ("gain", "bias"))
-    gain, bias = np.broadcast_arrays(gain, bias)
-    after = affine(*observed, finest=float(np.abs(gain).max()) / _FINEST)
-    gain, bias = gain / after.scale / 2**_NORMAL_BITS, bias / after.scale
-    shift = _shift(gain, bias, a.length)
-    clamp = clamp_int8(node.clamp, after)
-    epsilon = a.epsilon / before.scale**2 * a.length**2 * 2**_VARIANCE_BITS
-    integer = IntegerNode.of(
-        node,
-        clamp=clamp,
-        requantize=Requantize(np.zeros(0, np.int32), shift, after.zero_point, *clamp),
-        fields={"epsilon": int(np.clip(round(min(epsilon, 2.0**61)), 1, 2**61))},
-        tables=(
-            Array("gain", _fixed(gain, shift, np.int16), f"times 2^{shift}"),
-            Array("bias", _fixed(bias, shift, np.int32), f"times 2^{shift}"),
-        ),
-    )
-    return integer, after
+    def macs(self, attributes: LayerNorm, weights: int, output: Shape) -> int:
+        return 0
 
 
 def _shared(values: np.ndarray) -> np.ndarray:
@@ -131,22 +175,7 @@ def _shift(gain: np.ndarray, bias: np.ndarray, length: int) -> int:
 
 def _fixed(values: np.ndarray, shift: int, kind: type) -> np.ndarray:
     fixed = np.round(values * 2.0**shift).astype(kind)
-    fixed.flags.writeable = False
-    return fixed
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, ...]."""
-    a, by = node.attributes, node.requantize
-    values = x.reshape(-1, a.length).astype(np.int64) - quantization[0].zero_point
-    total = values.sum(axis=1, keepdims=True) if a.centered else 0
-    spread = a.length * np.square(values).sum(axis=1, keepdims=True) - total**2
-    root, exponent = _root((spread << _VARIANCE_BITS) + node.fields["epsilon"])
-    shift = exponent + 31 - _VARIANCE_BITS // 2 - _NORMAL_BITS
-    normal = (a.length * values - total) * (2**31 // root) + (1 << (shift - 1)) >> shift
-    scaled = normal * node.table("gain") + node.table("bias") + (1 << (by.shift - 1))
-    clamped = np.clip((scaled >> by.shift) + by.zero_point, by.minimum, by.maximum)
-    return clamped.astype(np.int8).reshape(x.shape)
+    return frozen(fixed)
 
 
 def _root(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,21 +186,3 @@ def _root(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         value = np.where(large, value >> 2, np.where(small, value << 2, value))
         exponent += large.astype(np.int64) - small
     return np.floor(np.sqrt(value.astype(np.float64))).astype(np.int64), exponent
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_layer_norm in include/deepcompress/kernels/layer_norm.h."""
-    length = node.attributes.length
-    return {
-        "rows": prod(output) // length,
-        "length": length,
-        "centered": int(node.attributes.centered),
-        "shared": int(len(node.table("gain")) == 1),
-        "input_zero_point": quantization[0].zero_point,
-    }
-
-
-def macs(attributes: LayerNorm, weights: int, output: tuple[int, ...]) -> int:
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -10,19 +11,20 @@ import numpy as np
 
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
-from deepcompress.ops import linear
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Quantization, WeightedNode
+from deepcompress.ops.linear import LinearOperator
+from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
-
-ATEN = ()
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class LinearRows:
+class LinearRows(Attributes):
     """Attributes: `rows` is the shape without features, and without the batch."""
 
     in_features: int
@@ -30,49 +32,59 @@ class LinearRows:
     rows: tuple[int, ...]
 
 
-def read(call: Call) -> tuple[LinearRows, dict[str, np.ndarray]]:
-    one, parameters = linear.read(call)
-    return LinearRows(one.in_features, one.out_features, call.input_shape[:-1]), parameters
+class LinearRowsOperator(WeightedOperator[LinearRows]):
+    aten = ()
 
+    def read(self, call: AtenCall) -> tuple[LinearRows, Parameters]:
+        one, parameters = LinearOperator().read(call)
+        return LinearRows(one.in_features, one.out_features, call.input_shape[:-1]), parameters
 
-def output_shape(attributes: LinearRows, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    if inputs[0] != (*attributes.rows, attributes.in_features):
-        raise UserError(
-            f"{list(inputs[0])} reaches a Linear of {attributes.in_features} features",
-            "the model",
-            "Check the layer before it",
-        )
-    return (*attributes.rows, attributes.out_features)
+    def output_shape(self, attributes: LinearRows, inputs: Sequence[Shape]) -> Shape:
+        if inputs[0] != (*attributes.rows, attributes.in_features):
+            raise UserError(
+                f"{list(inputs[0])} reaches a Linear of {attributes.in_features} features",
+                "the model",
+                "Check the layer before it",
+            )
+        return (*attributes.rows, attributes.out_features)
 
+    def describe(self, attributes: LinearRows) -> str:
+        rows = "x".join(map(str, attributes.rows))
+        return f"Linear {attributes.in_features}->{attributes.out_features} on {rows}"
 
-def describe(attributes: LinearRows) -> str:
-    rows = "x".join(map(str, attributes.rows))
-    return f"Linear {attributes.in_features}->{attributes.out_features} on {rows}"
+    def forward(
+        self, attributes: LinearRows, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
+        return F.linear(x, parameters["weight"], parameters["bias"])
 
-def forward(attributes: LinearRows, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def integer(
+        self,
+        node: WeightedNode[LinearRows],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """x: int8 [batch, *rows, in_features]. Summed in float64, which is exact below 2**53."""
+        (x,) = inputs
+        sums = x.astype(np.float64) @ node.weight.T.astype(np.float64)
+        channels_first = np.moveaxis(sums.astype(np.int64) + node.bias, -1, 1)
+        return np.moveaxis(requantize(channels_first, node.multiplier, node.requantize), 1, -1)
 
-    return F.linear(x, parameters["weight"], parameters["bias"])
+    def c_parameters(
+        self,
+        node: WeightedNode[LinearRows],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_linear_rows in include/deepcompress/kernels/linear_rows.h."""
+        return {
+            "rows": prod(node.attributes.rows),
+            "in_features": node.attributes.in_features,
+            "out_features": node.attributes.out_features,
+        }
 
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, *rows, in_features]. Summed in float64, which is exact below 2**53."""
-    sums = x.astype(np.float64) @ node.weight.T.astype(np.float64)
-    channels_first = np.moveaxis(sums.astype(np.int64) + node.bias, -1, 1)
-    return np.moveaxis(requantize(channels_first, node.requantize), 1, -1)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_linear_rows in include/deepcompress/kernels/linear_rows.h."""
-    return {
-        "rows": prod(node.attributes.rows),
-        "in_features": node.attributes.in_features,
-        "out_features": node.attributes.out_features,
-    }
-
-
-def macs(attributes: LinearRows, weights: int, output: tuple[int, ...]) -> int:
-    return weights * prod(attributes.rows)
+    def macs(self, attributes: LinearRows, weights: int, output: Shape) -> int:
+        return weights * prod(attributes.rows)

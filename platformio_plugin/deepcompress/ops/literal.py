@@ -5,6 +5,7 @@ Sums and products take constants as parameters of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -12,62 +13,70 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-
-ATEN = ()
+    from deepcompress.ir.aten_call import AtenCall
 
 
 @dataclass(frozen=True)
-class Literal:
+class Literal(Attributes):
     """Attributes. The layer has an input, whose batch says how often there is a constant."""
 
     shape: tuple[int, ...]
 
 
-def read(call: Call) -> tuple[Literal, dict[str, np.ndarray]]:
-    raise NotImplementedError("no call is a constant: `lower` makes it for the layer that joins it")
+class LiteralOperator(Operator[Literal, IntegerNode[Literal]]):
+    aten = ()
 
+    def read(self, call: AtenCall) -> tuple[Literal, Parameters]:
+        raise NotImplementedError(
+            "no call is a constant: `lower` makes it for the layer that joins it"
+        )
 
-def output_shape(attributes: Literal, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return attributes.shape
+    def output_shape(self, attributes: Literal, inputs: Sequence[Shape]) -> Shape:
+        return attributes.shape
 
+    def describe(self, attributes: Literal) -> str:
+        return "Literal"
 
-def describe(attributes: Literal) -> str:
-    return "Literal"
+    def forward(
+        self, attributes: Literal, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        return parameters["value"].expand(x.shape[0], *attributes.shape)
 
+    def quantize(
+        self, node: Node[Literal], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[Literal], Quantization]:
+        after = affine(*observed)
+        limited = np.clip(node.parameters["value"], node.clamp.minimum, node.clamp.maximum)
+        steps = np.round(limited.astype(np.float64) / after.scale) + after.zero_point
+        values = np.clip(steps, -128, 127).astype(np.int8).ravel()
+        table = Array("values", frozen(values), "as the output has them")
+        return IntegerNode(*node.identity, tables=(table,)), after
 
-def forward(attributes: Literal, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    return parameters["value"].expand(x.shape[0], *attributes.shape)
+    def integer(
+        self, node: IntegerNode[Literal], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        (x,) = inputs
+        shape = (len(x), *node.attributes.shape)
+        return np.broadcast_to(node.table("values").reshape(shape[1:]), shape)
 
+    def c_parameters(
+        self,
+        node: IntegerNode[Literal],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_literal in include/deepcompress/kernels/literal.h."""
+        return {"size": prod(output)}
 
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    after = affine(*observed)
-    limited = np.clip(node.parameters["value"], node.clamp.minimum, node.clamp.maximum)
-    steps = np.round(limited.astype(np.float64) / after.scale) + after.zero_point
-    values = np.clip(steps, -128, 127).astype(np.int8).ravel()
-    values.flags.writeable = False
-    table = Array("values", values, "as the output has them")
-    return IntegerNode.of(node, tables=(table,)), after
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    shape = (len(x), *node.attributes.shape)
-    return np.broadcast_to(node.table("values").reshape(shape[1:]), shape)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_literal in include/deepcompress/kernels/literal.h."""
-    return {"size": prod(output)}
-
-
-def macs(attributes: Literal, weights: int, output: tuple[int, ...]) -> int:
-    return 0
+    def macs(self, attributes: Literal, weights: int, output: Shape) -> int:
+        return 0

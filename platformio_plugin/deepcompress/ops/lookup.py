@@ -6,19 +6,22 @@ function is on the device, and all of them cost the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
 # Results from 0 to 1 and from -1 to 1, of which the last step is out of reach.
 _UNIT = Quantization(1 / 256, -128)
@@ -88,13 +91,9 @@ FUNCTIONS = {
     "trunc": Function("Trunc"),
 }
 
-ATEN = tuple(FUNCTIONS)
-IN_PLACE = True
-CHANNELWISE = True
-
 
 @dataclass(frozen=True)
-class Lookup:
+class Lookup(Attributes):
     """Attributes: a key of `FUNCTIONS`, and its arguments beside the tensor, by name.
 
     An argument "self" stands before it, as in 2 ** x.
@@ -104,48 +103,72 @@ class Lookup:
     arguments: tuple[tuple[str, float | str], ...] = ()
 
 
-def read(call: Call) -> tuple[Lookup, dict[str, np.ndarray]]:
-    numbers = call.arguments
-    if call.constants or len(call.input_shapes) > 1 or not _are_simple(numbers.values()):
-        raise call.unsupported(
-            "a function of two tensors is not supported", "Use one of a tensor and numbers"
+class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
+    aten = tuple(FUNCTIONS)
+    in_place = True
+    channelwise = True
+
+    def read(self, call: AtenCall) -> tuple[Lookup, Parameters]:
+        numbers = call.arguments
+        if call.constants or len(call.input_shapes) > 1 or not _are_simple(numbers.values()):
+            raise call.unsupported(
+                "a function of two tensors is not supported", "Use one of a tensor and numbers"
+            )
+        return Lookup(call.aten, tuple(numbers.items())), {}
+
+    def output_shape(self, attributes: Lookup, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
+
+    def describe(self, attributes: Lookup) -> str:
+        return FUNCTIONS[attributes.function].title
+
+    def forward(
+        self, attributes: Lookup, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch
+
+        arguments = dict(attributes.arguments)
+        operands = [arguments.pop("self"), x] if "self" in arguments else [x]
+        return getattr(torch.ops.aten, attributes.function)(*operands, **arguments)
+
+    def quantize(
+        self, node: Node[Lookup], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[Lookup], Quantization]:
+        results = _results(node.attributes, inputs[0])
+        after = FUNCTIONS[node.attributes.function].output or _cover(results, observed)
+        clamp = clamp_int8(node.clamp, after)
+        # Where the function is not defined, it is taken for 0.
+        steps = (
+            np.nan_to_num(results, posinf=np.inf, neginf=-np.inf) / after.scale + after.zero_point
         )
-    return Lookup(call.aten, tuple(numbers.items())), {}
+        values = np.round(np.clip(steps, *clamp)).astype(np.int8)
+        table = Array("table", frozen(values), "results of -128 .. 127")
+        integer = IntegerNode(*node.identity, clamp=clamp, tables=(table,))
+        return integer, after
+
+    def integer(
+        self, node: IntegerNode[Lookup], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        (x,) = inputs
+        return node.table("table")[x.astype(np.int16) + 128]
+
+    def c_parameters(
+        self,
+        node: IntegerNode[Lookup],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_lookup in include/deepcompress/kernels/lookup.h."""
+        return {"size": int(np.prod(output))}
+
+    def macs(self, attributes: Lookup, weights: int, output: Shape) -> int:
+        return 0
 
 
 def _are_simple(values: Iterable[object]) -> bool:
     return all(isinstance(value, (int, float, str)) for value in values)
-
-
-def output_shape(attributes: Lookup, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return inputs[0]
-
-
-def describe(attributes: Lookup) -> str:
-    return FUNCTIONS[attributes.function].title
-
-
-def forward(attributes: Lookup, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    arguments = dict(attributes.arguments)
-    operands = [arguments.pop("self"), x] if "self" in arguments else [x]
-    return getattr(torch.ops.aten, attributes.function)(*operands, **arguments)
-
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    results = _results(node.attributes, inputs[0])
-    after = FUNCTIONS[node.attributes.function].output or _cover(results, observed)
-    clamp = clamp_int8(node.clamp, after)
-    # Where the function is not defined, it is taken for 0.
-    steps = np.nan_to_num(results, posinf=np.inf, neginf=-np.inf) / after.scale + after.zero_point
-    values = np.round(np.clip(steps, *clamp)).astype(np.int8)
-    values.flags.writeable = False
-    table = Array("table", values, "results of -128 .. 127")
-    integer = IntegerNode.of(node, clamp=clamp, tables=(table,))
-    return integer, after
 
 
 def _results(attributes: Lookup, before: Quantization) -> np.ndarray:
@@ -153,7 +176,7 @@ def _results(attributes: Lookup, before: Quantization) -> np.ndarray:
     import torch
 
     inputs = torch.tensor((np.arange(-128, 128) - before.zero_point) * before.scale)
-    return forward(attributes, {}, inputs).numpy()
+    return LookupOperator().forward(attributes, {}, inputs).numpy()
 
 
 def _cover(results: np.ndarray, observed: Range) -> Quantization:
@@ -161,18 +184,3 @@ def _cover(results: np.ndarray, observed: Range) -> Quantization:
     finite = results[np.abs(results) < _INFINITE]
     low, high = np.clip(observed, finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
     return affine(float(low), float(high))
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    return node.table("table")[x.astype(np.int16) + 128]
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_lookup in include/deepcompress/kernels/lookup.h."""
-    return {"size": int(np.prod(output))}
-
-
-def macs(attributes: Lookup, weights: int, output: tuple[int, ...]) -> int:
-    return 0

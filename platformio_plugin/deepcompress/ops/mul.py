@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -10,17 +11,17 @@ import numpy as np
 
 from deepcompress.arith.broadcast import broadcast, c_loops
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Node, Quantization
 from deepcompress.ops.add import aligned, check_shapes
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = ("mul", "div")
-
-IN_PLACE = True
 
 # Of the product of two input steps, the least that may be an output step.
 _FINEST = 1 / 64
@@ -31,74 +32,79 @@ _GREATEST_SHIFT = 22
 
 
 @dataclass(frozen=True)
-class Mul:
+class Mul(Attributes):
     """Attributes: the shapes of the factors."""
 
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def read(call: Call) -> tuple[Mul, dict[str, np.ndarray]]:
-    if call.aten == "div":
-        raise call.unsupported(
-            "a division of two tensors is not supported", "Multiply by torch.reciprocal(x)"
+class MulOperator(Operator[Mul, IntegerNode[Mul]]):
+    aten = ("mul", "div")
+    in_place = True
+
+    def read(self, call: AtenCall) -> tuple[Mul, Parameters]:
+        if call.aten == "div":
+            raise call.unsupported(
+                "a division of two tensors is not supported", "Multiply by torch.reciprocal(x)"
+            )
+        check_shapes(call)
+        return Mul(call.input_shapes), {}
+
+    def output_shape(self, attributes: Mul, inputs: Sequence[Shape]) -> Shape:
+        return broadcast(inputs)
+
+    def describe(self, attributes: Mul) -> str:
+        return "Multiply"
+
+    def forward(
+        self, attributes: Mul, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (a, b) = inputs
+        a, b = aligned(attributes.shapes, a, b)
+        return a * b
+
+    def quantize(
+        self, node: Node[Mul], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[Mul], Quantization]:
+        step = inputs[0].scale * inputs[1].scale
+        after = affine(*observed, finest=_FINEST * step)
+        room = _MULTIPLIER_LIMIT / (step / after.scale)
+        shift = int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
+        minimum, maximum = clamp_int8(node.clamp, after)
+        integer = IntegerNode(
+            *node.identity,
+            clamp=(minimum, maximum),
+            fields={
+                "first_zero": inputs[0].zero_point,
+                "second_zero": inputs[1].zero_point,
+                "multiplier": round(step / after.scale * 2**shift),
+                "offset": (after.zero_point << shift) + (1 << (shift - 1)),
+                "shift": shift,
+                "minimum": minimum,
+                "maximum": maximum,
+            },
         )
-    check_shapes(call)
-    return Mul(call.input_shapes), {}
+        return integer, after
 
+    def integer(
+        self, node: IntegerNode[Mul], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """q = clamp(((a - first_zero) * (b - second_zero) * multiplier + offset) >> shift)."""
+        (a, b) = inputs
+        by = node.fields
+        a, b = (x.astype(np.int32) for x in aligned(node.attributes.shapes, a, b))
+        products = (a - by["first_zero"]) * (b - by["second_zero"]) * by["multiplier"]
+        return np.clip((products + by["offset"]) >> by["shift"], *node.clamp).astype(np.int8)
 
-def output_shape(attributes: Mul, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return broadcast(inputs)
+    def c_parameters(
+        self,
+        node: IntegerNode[Mul],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_mul in include/deepcompress/kernels/mul.h."""
+        return c_loops(inputs)
 
-
-def describe(attributes: Mul) -> str:
-    return "Multiply"
-
-
-def forward(attributes: Mul, parameters: dict, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    a, b = aligned(attributes.shapes, a, b)
-    return a * b
-
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    step = inputs[0].scale * inputs[1].scale
-    after = affine(*observed, finest=_FINEST * step)
-    room = _MULTIPLIER_LIMIT / (step / after.scale)
-    shift = int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
-    minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode.of(
-        node,
-        clamp=(minimum, maximum),
-        fields={
-            "first_zero": inputs[0].zero_point,
-            "second_zero": inputs[1].zero_point,
-            "multiplier": round(step / after.scale * 2**shift),
-            "offset": (after.zero_point << shift) + (1 << (shift - 1)),
-            "shift": shift,
-            "minimum": minimum,
-            "maximum": maximum,
-        },
-    )
-    return integer, after
-
-
-def integer(
-    node: IntegerNode, quantization: list[Quantization], a: np.ndarray, b: np.ndarray
-) -> np.ndarray:
-    """q = clamp(((a - first_zero) * (b - second_zero) * multiplier + offset) >> shift), floored."""
-    by = node.fields
-    a, b = (x.astype(np.int32) for x in aligned(node.attributes.shapes, a, b))
-    products = (a - by["first_zero"]) * (b - by["second_zero"]) * by["multiplier"]
-    return np.clip((products + by["offset"]) >> by["shift"], *node.clamp).astype(np.int8)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_mul in include/deepcompress/kernels/mul.h."""
-    return c_loops(inputs)
-
-
-def macs(attributes: Mul, weights: int, output: tuple[int, ...]) -> int:
-    return prod(output)
+    def macs(self, attributes: Mul, weights: int, output: Shape) -> int:
+        return prod(output)

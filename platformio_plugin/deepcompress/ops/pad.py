@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import IntegerNode, Quantization
+from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
+
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = (
-    "pad",
-    "constant_pad_nd",
-    "reflection_pad1d",
-    "reflection_pad2d",
-    "replication_pad1d",
-    "replication_pad2d",
-)
-
-ONLY_MOVES = True
 
 _AXES = 3
 # Of DC_PAD_* in pad.h, and what numpy calls them.
@@ -30,7 +25,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "ci
 
 
 @dataclass(frozen=True)
-class Pad:
+class Pad(Attributes):
     """Attributes: positions (before, after) for each axis, how they are filled, and with what."""
 
     around: tuple[tuple[int, int], ...]
@@ -38,80 +33,93 @@ class Pad:
     value: float = 0.0
 
 
-def read(call: Call) -> tuple[Pad, dict[str, np.ndarray]]:
-    mode = call.get("mode", "constant")
-    if "reflection" in call.aten:
-        mode = "reflect"
-    if "replication" in call.aten:
-        mode = "replicate"
-    amounts = list(call["pad" if "pad" in call.arguments else "padding"])
-    pairs = [(before, after) for before, after in zip(amounts[::2], amounts[1::2], strict=True)]
-    value = float(call.get("value", None) or 0.0)
-    if not np.isfinite(value):
-        raise call.unsupported(
-            f"padding with {value} has no int8 value",
-            "Pad in nn.MaxPool2d(padding=...), or with 0 where all values are positive",
-        )
-    if any(amount < 0 for amount in amounts):
-        raise call.unsupported(
-            f"negative padding ({mode}) is not supported", "Slice instead, x[:, :, 1:-1]"
-        )
-    if len(pairs) > call.input_rank or call.input_rank > _AXES or mode not in _MODES:
-        raise call.unsupported(
-            f"padding {amounts} ({mode}) of {call.input_rank} axes is not supported",
-            "Pad channels, height or width",
-        )
-    around = ((0, 0),) * (call.input_rank - len(pairs)) + tuple(reversed(pairs))
-    return Pad(around, mode, value), {}
+class PadOperator(ScaleKeepingOperator[Pad]):
+    aten = (
+        "pad",
+        "constant_pad_nd",
+        "reflection_pad1d",
+        "reflection_pad2d",
+        "replication_pad1d",
+        "replication_pad2d",
+    )
+    only_moves = True
 
+    def read(self, call: AtenCall) -> tuple[Pad, Parameters]:
+        mode = call.get("mode", "constant")
+        if "reflection" in call.aten:
+            mode = "reflect"
+        if "replication" in call.aten:
+            mode = "replicate"
+        amounts = list(call["pad" if "pad" in call.arguments else "padding"])
+        pairs = [(before, after) for before, after in zip(amounts[::2], amounts[1::2], strict=True)]
+        value = float(call.get("value", None) or 0.0)
+        if not np.isfinite(value):
+            raise call.unsupported(
+                f"padding with {value} has no int8 value",
+                "Pad in nn.MaxPool2d(padding=...), or with 0 where all values are positive",
+            )
+        if any(amount < 0 for amount in amounts):
+            raise call.unsupported(
+                f"negative padding ({mode}) is not supported", "Slice instead, x[:, :, 1:-1]"
+            )
+        if len(pairs) > call.input_rank or call.input_rank > _AXES or mode not in _MODES:
+            raise call.unsupported(
+                f"padding {amounts} ({mode}) of {call.input_rank} axes is not supported",
+                "Pad channels, height or width",
+            )
+        around = ((0, 0),) * (call.input_rank - len(pairs)) + tuple(reversed(pairs))
+        return Pad(around, mode, value), {}
 
-def output_shape(attributes: Pad, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    sides = zip(inputs[0], attributes.around, strict=True)
-    return tuple(size + before + after for size, (before, after) in sides)
+    def output_shape(self, attributes: Pad, inputs: Sequence[Shape]) -> Shape:
+        sides = zip(inputs[0], attributes.around, strict=True)
+        return tuple(size + before + after for size, (before, after) in sides)
 
+    def describe(self, attributes: Pad) -> str:
+        return f"Pad {attributes.mode}"
 
-def describe(attributes: Pad) -> str:
-    return f"Pad {attributes.mode}"
+    def forward(self, a: Pad, parameters: TorchParameters, *inputs: torch.Tensor) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
+        if a.mode == "constant":
+            amounts = [n for pair in reversed(a.around) for n in pair]
+            return F.pad(x, amounts, a.mode, a.value)
+        # Torch fills other than by a constant along the last axes only.
+        axes = _AXES - 1 if len(a.around) == _AXES else 1
+        return F.pad(x, [n for pair in reversed(a.around[-axes:]) for n in pair], a.mode)
 
-def forward(a: Pad, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def integer(
+        self, node: IntegerNode[Pad], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        (x,) = inputs
+        a = node.attributes
+        around = ((0, 0), *a.around)
+        if a.mode == "constant":
+            return np.pad(x, around, constant_values=_fill(a, quantization[0]))
+        return np.pad(x, around, mode=_MODES[a.mode])
 
-    if a.mode == "constant":
-        amounts = [n for pair in reversed(a.around) for n in pair]
-        return F.pad(x, amounts, a.mode, a.value)
-    # Torch fills other than by a constant along the last axes only.
-    axes = _AXES - 1 if len(a.around) == _AXES else 1
-    return F.pad(x, [n for pair in reversed(a.around[-axes:]) for n in pair], a.mode)
+    def c_parameters(
+        self,
+        node: IntegerNode[Pad],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_pad in include/deepcompress/kernels/pad.h."""
+        a = node.attributes
+        missing = _AXES - len(a.around)
+        sizes = (1,) * missing + inputs[0]
+        around = ((0, 0),) * missing + a.around
+        names = ("channels", "height", "width")
+        fields = {}
+        for name, size, (before, after) in zip(names, sizes, around, strict=True):
+            fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
+        mode = list(_MODES).index(a.mode)
+        return {**fields, "mode": mode, "value": _fill(a, quantization[0])}
 
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    a = node.attributes
-    around = ((0, 0), *a.around)
-    if a.mode == "constant":
-        return np.pad(x, around, constant_values=_fill(a, quantization[0]))
-    return np.pad(x, around, mode=_MODES[a.mode])
+    def macs(self, attributes: Pad, weights: int, output: Shape) -> int:
+        return 0
 
 
 def _fill(attributes: Pad, by: Quantization) -> int:
     return int(np.clip(round(attributes.value / by.scale) + by.zero_point, -128, 127))
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_pad in include/deepcompress/kernels/pad.h."""
-    a = node.attributes
-    missing = _AXES - len(a.around)
-    sizes = (1,) * missing + inputs[0]
-    around = ((0, 0),) * missing + a.around
-    names = ("channels", "height", "width")
-    fields = {}
-    for name, size, (before, after) in zip(names, sizes, around, strict=True):
-        fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
-    mode = list(_MODES).index(a.mode)
-    return {**fields, "mode": mode, "value": _fill(a, quantization[0])}
-
-
-def macs(attributes: Pad, weights: int, output: tuple[int, ...]) -> int:
-    return 0

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = ("prelu",)
-IN_PLACE = True
-CHANNELWISE = True
 
 # The least output step, in input steps: so that factors are below 2**_FACTOR_BITS.
 _FACTOR_BITS = 8
@@ -27,74 +28,81 @@ _GREATEST_SHIFT = 30
 
 
 @dataclass(frozen=True)
-class PReLU:
+class PReLU(Attributes):
     """Attributes: one slope a channel, or one for all."""
 
     slopes: int
 
 
-def read(call: Call) -> tuple[PReLU, dict[str, np.ndarray]]:
-    slope = call.constant("weight")
-    return PReLU(slope.size), {"slope": slope}
+class PReLUOperator(Operator[PReLU, RequantizedNode[PReLU]]):
+    aten = ("prelu",)
+    in_place = True
+    channelwise = True
 
+    def read(self, call: AtenCall) -> tuple[PReLU, Parameters]:
+        slope = call.constant("weight")
+        return PReLU(slope.size), {"slope": slope}
 
-def output_shape(attributes: PReLU, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return inputs[0]
+    def output_shape(self, attributes: PReLU, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
 
+    def describe(self, attributes: PReLU) -> str:
+        return "PReLU"
 
-def describe(attributes: PReLU) -> str:
-    return "PReLU"
+    def forward(
+        self, attributes: PReLU, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch.nn.functional as F
 
+        return F.prelu(x, parameters["slope"])
 
-def forward(attributes: PReLU, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch.nn.functional as F
+    def quantize(
+        self, node: Node[PReLU], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[RequantizedNode[PReLU], Quantization]:
+        before, slope = inputs[0], node.parameters["slope"].astype(np.float64)
+        steepest = max(1.0, float(np.abs(slope).max()))
+        after = affine(*observed, finest=before.scale * steepest / 2**_FACTOR_BITS)
+        factors = np.array([1.0, *slope]) * before.scale / after.scale
+        shift = _MULTIPLIER_BITS - int(np.ceil(np.log2(np.abs(factors).max() * (1 + 2**-14))))
+        shift = min(shift, _GREATEST_SHIFT)
+        multipliers = frozen(np.round(factors * 2.0**shift).astype(np.int16))
+        clamp = clamp_int8(node.clamp, after)
+        integer = RequantizedNode(
+            *node.identity,
+            requantize=Requantize(shift, after.zero_point, *clamp),
+            clamp=clamp,
+            fields={"positive": int(multipliers[0])},
+            tables=(Array("slope", multipliers[1:], f"of negative values, times 2^{shift}"),),
+        )
+        return integer, after
 
-    return F.prelu(x, parameters["slope"])
+    def integer(
+        self, node: RequantizedNode[PReLU], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """x: int8 [batch, channels, ...]."""
+        (x,) = inputs
+        by, slope = node.requantize, node.table("slope").astype(np.int32)
+        real = x.astype(np.int32) - quantization[0].zero_point
+        slopes = slope.reshape(1, -1, *[1] * (x.ndim - 2))
+        products = real * np.where(real < 0, slopes, node.fields["positive"])
+        rounded = (products + (1 << (by.shift - 1))) >> by.shift
+        return np.clip(rounded + by.zero_point, by.minimum, by.maximum).astype(np.int8)
 
+    def c_parameters(
+        self,
+        node: RequantizedNode[PReLU],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_prelu in include/deepcompress/kernels/prelu.h."""
+        slopes = node.attributes.slopes
+        return {
+            "slopes": slopes,
+            "plane": int(np.prod(output)) // slopes,
+            "zero_point": quantization[0].zero_point,
+        }
 
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    before, slope = inputs[0], node.parameters["slope"].astype(np.float64)
-    steepest = max(1.0, float(np.abs(slope).max()))
-    after = affine(*observed, finest=before.scale * steepest / 2**_FACTOR_BITS)
-    factors = np.array([1.0, *slope]) * before.scale / after.scale
-    shift = _MULTIPLIER_BITS - int(np.ceil(np.log2(np.abs(factors).max() * (1 + 2**-14))))
-    shift = min(shift, _GREATEST_SHIFT)
-    multipliers = np.round(factors * 2.0**shift).astype(np.int16)
-    multipliers.flags.writeable = False
-    clamp = clamp_int8(node.clamp, after)
-    integer = IntegerNode.of(
-        node,
-        requantize=Requantize(multipliers[:1].astype(np.int32), shift, after.zero_point, *clamp),
-        clamp=clamp,
-        fields={"positive": int(multipliers[0])},
-        tables=(Array("slope", multipliers[1:], f"of negative values, times 2^{shift}"),),
-    )
-    return integer, after
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, channels, ...]."""
-    by, slope = node.requantize, node.table("slope").astype(np.int32)
-    real = x.astype(np.int32) - quantization[0].zero_point
-    slopes = slope.reshape(1, -1, *[1] * (x.ndim - 2))
-    products = real * np.where(real < 0, slopes, node.fields["positive"])
-    rounded = (products + (1 << (by.shift - 1))) >> by.shift
-    return np.clip(rounded + by.zero_point, by.minimum, by.maximum).astype(np.int8)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_prelu in include/deepcompress/kernels/prelu.h."""
-    slopes = node.attributes.slopes
-    return {
-        "slopes": slopes,
-        "plane": int(np.prod(output)) // slopes,
-        "zero_point": quantization[0].zero_point,
-    }
-
-
-def macs(attributes: PReLU, weights: int, output: tuple[int, ...]) -> int:
-    return 0
+    def macs(self, attributes: PReLU, weights: int, output: Shape) -> int:
+        return 0

@@ -6,7 +6,7 @@ they walk through bytes as they lie, as for a slice of the first axis, it is no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import IntegerNode, Quantization
+from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
+
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
-    from deepcompress.ir.graph import IntegerNode, Quantization
+    from deepcompress.ir.aten_call import AtenCall
 
 SPLITS = ("split", "split_with_sizes", "chunk", "unbind")
 
-ONLY_MOVES = True
 
 _MOST_LOOPS = 5
 
@@ -30,7 +33,7 @@ Loops = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Rearrange:
+class Rearrange(Attributes):
     """Attributes.
 
     Attributes:
@@ -55,21 +58,7 @@ class Rearrange:
         return places
 
 
-def read(call: Call) -> tuple[Rearrange, dict[str, np.ndarray]]:
-    if call.aten == "as_strided":
-        return _read_strided(call), {}
-    shape = call.input_shape
-    moved = _VIEWS[call.aten](call, np.arange(prod(shape), dtype=np.int32).reshape(shape))
-    loops = merged(
-        zip(moved.shape, (step // moved.itemsize for step in moved.strides), strict=True)
-    )
-    if len(loops) > _MOST_LOOPS:
-        raise call.unsupported("it moves too many axes at once", "Do it in two steps")
-    title = call.aten.strip("_")
-    return Rearrange(title, prod(shape), int(moved.flat[0]), loops, call.output_shape), {}
-
-
-def _read_strided(call: Call) -> Rearrange:
+def _read_strided(call: AtenCall) -> Rearrange:
     """What `forward` is exported as."""
     loops = merged(zip(call["size"][1:], call["stride"][1:], strict=True))
     values = prod(call.input_shape)
@@ -89,7 +78,7 @@ def merged(loops: Iterable[tuple[int, int]]) -> Loops:
     return tuple(merged)
 
 
-def _axis(call: Call, argument: str = "dim") -> int:
+def _axis(call: AtenCall, argument: str = "dim") -> int:
     """An axis without the batch. Raises UserError where it is the batch."""
     axis = call.get(argument, 0) % (call.input_rank + 1) - 1
     if axis < 0:
@@ -97,7 +86,7 @@ def _axis(call: Call, argument: str = "dim") -> int:
     return axis
 
 
-def _permute(call: Call, x: np.ndarray) -> np.ndarray:
+def _permute(call: AtenCall, x: np.ndarray) -> np.ndarray:
     rank = call.input_rank + 1
     dims = [dim % rank for dim in call["dims"]]
     if dims[0] != 0:
@@ -105,7 +94,7 @@ def _permute(call: Call, x: np.ndarray) -> np.ndarray:
     return x.transpose([dim - 1 for dim in dims[1:]])
 
 
-def _transpose(call: Call, x: np.ndarray) -> np.ndarray:
+def _transpose(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return x.swapaxes(_axis(call, "dim0"), _axis(call, "dim1"))
 
 
@@ -113,22 +102,22 @@ def _part(x: np.ndarray, axis: int, part: slice | int) -> np.ndarray:
     return x[(slice(None),) * axis + (part,)]
 
 
-def _slice(call: Call, x: np.ndarray) -> np.ndarray:
+def _slice(call: AtenCall, x: np.ndarray) -> np.ndarray:
     start, end, step = (call.get(key, None) for key in ("start", "end", "step"))
     if call.get("dim", 0) == 0 and not start and (end is None or end > 2**31) and step in (None, 1):
         return x
     return _part(x, _axis(call), slice(start, end, step))
 
 
-def _narrow(call: Call, x: np.ndarray) -> np.ndarray:
+def _narrow(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return _part(x, _axis(call), slice(call["start"], call["start"] + call["length"]))
 
 
-def _select(call: Call, x: np.ndarray) -> np.ndarray:
+def _select(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return _part(x, _axis(call), call["index"])
 
 
-def _split(call: Call, x: np.ndarray) -> np.ndarray:
+def _split(call: AtenCall, x: np.ndarray) -> np.ndarray:
     """One of the results, `item`."""
     axis, item = _axis(call), call["item"]
     size = x.shape[axis]
@@ -143,23 +132,23 @@ def _split(call: Call, x: np.ndarray) -> np.ndarray:
     return _part(x, axis, slice(ends[item] - widths[item], min(ends[item], size)))
 
 
-def _pixel_shuffle(call: Call, x: np.ndarray) -> np.ndarray:
+def _pixel_shuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
     channels, height, width = x.shape
     by = call["upscale_factor"]
     return x.reshape(channels // by**2, by, by, height, width).transpose(0, 3, 1, 4, 2)
 
 
-def _pixel_unshuffle(call: Call, x: np.ndarray) -> np.ndarray:
+def _pixel_unshuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
     channels, height, width = x.shape
     by = call["downscale_factor"]
     return x.reshape(channels, height // by, by, width // by, by).transpose(0, 2, 4, 1, 3)
 
 
-def _channel_shuffle(call: Call, x: np.ndarray) -> np.ndarray:
+def _channel_shuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return x.reshape(call["groups"], x.shape[0] // call["groups"], -1).swapaxes(0, 1)
 
 
-def _upsample_nearest(call: Call, x: np.ndarray) -> np.ndarray:
+def _upsample_nearest(call: AtenCall, x: np.ndarray) -> np.ndarray:
     (channels, *sizes), wanted = x.shape, call.output_shape[1:]
     if any(after % before for before, after in zip(sizes, wanted, strict=True)):
         raise call.unsupported(
@@ -172,11 +161,11 @@ def _upsample_nearest(call: Call, x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(apart, (channels, *spread))
 
 
-def _expand(call: Call, x: np.ndarray) -> np.ndarray:
+def _expand(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(x, call.output_shape)
 
 
-def _repeat(call: Call, x: np.ndarray) -> np.ndarray:
+def _repeat(call: AtenCall, x: np.ndarray) -> np.ndarray:
     times = call["repeats"]
     if times[0] != 1:
         raise call.unsupported("it repeats samples", "Leave the first axis as it is")
@@ -186,7 +175,7 @@ def _repeat(call: Call, x: np.ndarray) -> np.ndarray:
     return np.broadcast_to(apart, spread)
 
 
-_VIEWS: dict[str, Callable[[Call, np.ndarray], np.ndarray]] = {
+_VIEWS: dict[str, Callable[[AtenCall, np.ndarray], np.ndarray]] = {
     "permute": _permute,
     "transpose": _transpose,
     "slice": _slice,
@@ -204,52 +193,71 @@ _VIEWS: dict[str, Callable[[Call, np.ndarray], np.ndarray]] = {
     "expand": _expand,
     "repeat": _repeat,
 }
-ATEN = (*_VIEWS, "as_strided")
 
 
-def output_shape(attributes: Rearrange, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return attributes.shape
+class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
+    only_moves = True
+    aten = (*_VIEWS, "as_strided")
 
+    def read(self, call: AtenCall) -> tuple[Rearrange, Parameters]:
+        if call.aten == "as_strided":
+            return _read_strided(call), {}
+        shape = call.input_shape
+        moved = _VIEWS[call.aten](call, np.arange(prod(shape), dtype=np.int32).reshape(shape))
+        loops = merged(
+            zip(moved.shape, (step // moved.itemsize for step in moved.strides), strict=True)
+        )
+        if len(loops) > _MOST_LOOPS:
+            raise call.unsupported("it moves too many axes at once", "Do it in two steps")
+        title = call.aten.strip("_")
+        return Rearrange(title, prod(shape), int(moved.flat[0]), loops, call.output_shape), {}
 
-def describe(attributes: Rearrange) -> str:
-    return attributes.title.replace("_", " ").capitalize()
+    def output_shape(self, attributes: Rearrange, inputs: Sequence[Shape]) -> Shape:
+        return attributes.shape
 
+    def describe(self, attributes: Rearrange) -> str:
+        return attributes.title.replace("_", " ").capitalize()
 
-def view(attributes: Rearrange, source: tuple[int, ...]) -> int | None:
-    contiguous = all(step == 1 for _, step in attributes.loops) and len(attributes.loops) <= 1
-    return attributes.offset if contiguous else None
+    def changes_nothing(self, attributes: Rearrange, parameters: Parameters) -> bool:
+        """Whether all values stay where they are."""
+        return attributes.values == prod(attributes.shape) and self.view(attributes, ()) is not None
 
+    def view(self, attributes: Rearrange, source: tuple[int, ...]) -> int | None:
+        contiguous = all(step == 1 for _, step in attributes.loops) and len(attributes.loops) <= 1
+        return attributes.offset if contiguous else None
 
-def changes_nothing(attributes: Rearrange, parameters: dict) -> bool:
-    """Whether all values stay where they are."""
-    return attributes.values == prod(attributes.shape) and view(attributes, ()) is not None
+    def forward(
+        self, a: Rearrange, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        import torch
 
+        # Only of fresh memory are the steps known.
+        flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
+        sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
+        moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
+        return moved.reshape(x.shape[0], *a.shape)
 
-def forward(a: Rearrange, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    import torch
+    def integer(
+        self, node: IntegerNode[Rearrange], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        (x,) = inputs
+        a = node.attributes
+        return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
 
-    # Only of fresh memory are the steps known.
-    flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
-    sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
-    moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
-    return moved.reshape(x.shape[0], *a.shape)
+    def c_parameters(
+        self,
+        node: IntegerNode[Rearrange],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
+        a = node.attributes
+        loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
+        sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
+        steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
+        return {"offset": a.offset, **sizes, **steps}
 
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    a = node.attributes
-    return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
-    a = node.attributes
-    loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
-    sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
-    steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
-    return {"offset": a.offset, **sizes, **steps}
-
-
-def macs(attributes: Rearrange, weights: int, output: tuple[int, ...]) -> int:
-    return 0
+    def macs(self, attributes: Rearrange, weights: int, output: Shape) -> int:
+        return 0

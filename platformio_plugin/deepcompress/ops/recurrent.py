@@ -10,7 +10,7 @@ apart into values of 2^-12; the gates' functions come from one table of tanh.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log2
 from typing import TYPE_CHECKING, TypeVar
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from deepcompress.arith.qparams import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
-from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Requantize
+from deepcompress.ir.arrays import frozen
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Array, Node, Quantization, Requantize, WeightedNode
+from deepcompress.ops.operator import Operator, Shape
 from deepcompress.ops.rearrange import Rearrange, merged
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
     Streams = TypeVar("Streams", np.ndarray, torch.Tensor)
 
@@ -45,13 +48,13 @@ TANH_TABLE = np.minimum(np.round(np.tanh(np.arange(129) / 16) * 2**15), 2**15 - 
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Attributes):
     """Attributes.
 
     Attributes:
         last: whether only the last of the `steps` outputs is wanted.
         stateful: whether a window goes on where the one before it ended.
-        pieces: how many samples of a batch are consecutive windows of one stream.
+        chunks: how many samples of a batch are consecutive windows of one stream.
     """
 
     features: int
@@ -59,10 +62,39 @@ class Recurrent:
     steps: int
     last: bool = False
     stateful: bool = False
-    pieces: int = 1
+    chunks: int = 1
 
 
-def split_layers(call: Call) -> list[Call]:
+class RecurrentOperator(Operator[Recurrent, WeightedNode[Recurrent]]):
+    keeps_bias_folded = True
+    takes_scratch = True
+
+    def output_shape(self, attributes: Recurrent, inputs: Sequence[Shape]) -> Shape:
+        hidden = (attributes.hidden,)
+        return hidden if attributes.last else (attributes.steps, *hidden)
+
+    def c_parameters(
+        self,
+        node: WeightedNode[Recurrent],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_recurrent in include/deepcompress/kernels/recurrent.h."""
+        a = node.attributes
+        return {
+            "steps": a.steps,
+            "features": a.features,
+            "hidden": a.hidden,
+            "last": int(a.last),
+            "stateful": int(a.stateful),
+        }
+
+    def macs(self, attributes: Recurrent, weights: int, output: Shape) -> int:
+        return weights * attributes.steps
+
+
+def split_layers(call: AtenCall) -> list[AtenCall]:
     """A call for each of its layers, one behind the other."""
     if call["bidirectional"]:
         raise call.unsupported(
@@ -85,14 +117,16 @@ def split_layers(call: Call) -> list[Call]:
     return [_one_layer(call, *layer) for layer in zip(names, layers, strict=True)]
 
 
-def _one_layer(call: Call, name: str, weights: list[np.ndarray]) -> Call:
+def _one_layer(call: AtenCall, name: str, weights: list[np.ndarray]) -> AtenCall:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     arguments = {**call.arguments, "num_layers": 1}
     constants = dict(zip(names, weights, strict=False))
     return replace(call, layer=name, arguments=arguments, constants=constants)
 
 
-def read_weights(call: Call, gates: int) -> tuple[Recurrent, np.ndarray, np.ndarray, np.ndarray]:
+def read_weights(
+    call: AtenCall, gates: int
+) -> tuple[Recurrent, np.ndarray, np.ndarray, np.ndarray]:
     """Attributes, weight [units * gates, features + hidden], both biases [units, gates]."""
     of_input, of_hidden = call.constant("weight_ih"), call.constant("weight_hh")
     hidden = of_hidden.shape[1]
@@ -122,14 +156,9 @@ def gate_by_gate(rows: torch.Tensor, gates: int) -> torch.Tensor:
     return rows.unflatten(0, (-1, gates)).transpose(0, 1).flatten(0, 1)
 
 
-def output_shape(attributes: Recurrent, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    hidden = (attributes.hidden,)
-    return hidden if attributes.last else (attributes.steps, *hidden)
-
-
 def quantize(
-    node: Node, before: Quantization, hidden_bias: np.ndarray | None = None
-) -> IntegerNode:
+    node: Node[Recurrent], before: Quantization, hidden_bias: np.ndarray | None = None
+) -> WeightedNode[Recurrent]:
     """The node in integers.
 
     Args:
@@ -149,15 +178,16 @@ def quantize(
     if hidden_bias is not None:
         tables["hidden_bias"] = of_hidden.bias.reshape(bias_over_last.shape)[:, -1].copy()
     clamp = clamp_int8(node.clamp, OUTPUT)
-    return IntegerNode.of(
-        node,
-        weight=_frozen(np.concatenate([of_input.weight, of_hidden.weight], axis=1)),
-        bias=_frozen(of_input.bias),
-        requantize=Requantize(_multipliers(of_input.factor, shift), shift, 0, *clamp),
+    return WeightedNode(
+        *node.identity,
+        weight=frozen(np.concatenate([of_input.weight, of_hidden.weight], axis=1)),
+        bias=frozen(of_input.bias),
+        multiplier=_multipliers(of_input.factor, shift),
+        requantize=Requantize(shift, 0, *clamp),
         clamp=clamp,
         fields={"shared": int(shared)},
         tables=tuple(
-            Array(name, _frozen(values), "of sums over the last output")
+            Array(name, frozen(values), "of sums over the last output")
             for name, values in tables.items()
         ),
     )
@@ -192,15 +222,12 @@ def _shift(largest: float) -> int:
 
 
 def _multipliers(factors: np.ndarray, shift: int) -> np.ndarray:
-    return _frozen(np.minimum(np.round(factors * 2.0**shift), _LARGEST_MULTIPLIER).astype(np.int32))
+    return frozen(np.minimum(np.round(factors * 2.0**shift), _LARGEST_MULTIPLIER).astype(np.int32))
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
-def gates(node: IntegerNode, x: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gates(
+    node: WeightedNode[Recurrent], x: np.ndarray, hidden: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """What all gates of a step make of its input, and of the last output.
 
     Args:
@@ -223,7 +250,7 @@ def gates(node: IntegerNode, x: np.ndarray, hidden: np.ndarray) -> tuple[np.ndar
         return limited.reshape(len(x), *bias_over_last.shape).transpose(2, 0, 1)
 
     return (
-        scaled(of_input, node.requantize.multiplier),
+        scaled(of_input, node.multiplier),
         scaled(of_hidden, node.table("hidden_multiplier")),
     )
 
@@ -247,7 +274,9 @@ def sigmoid(gate: np.ndarray) -> np.ndarray:
 
 
 def run(
-    node: IntegerNode, x: np.ndarray, step: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    node: WeightedNode[Recurrent],
+    x: np.ndarray,
+    step: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """All outputs, or the last; int8.
 
@@ -256,7 +285,7 @@ def run(
         step: from a step's input and the last output, int8 both, to the next output in 2^-15.
     """
     a = node.attributes
-    streams = x.reshape(-1, a.pieces * a.steps, a.features)
+    streams = x.reshape(-1, a.chunks * a.steps, a.features)
     hidden, outputs = np.zeros((len(streams), a.hidden), np.int8), []
     for i in range(streams.shape[1]):
         hidden = np.clip((step(streams[:, i], hidden) + 128) >> 8, -128, 127).astype(np.int8)
@@ -268,25 +297,3 @@ def windows(a: Recurrent, outputs: Streams) -> Streams:
     """What each window of a batch says, of all outputs of its streams, [streams, steps, hidden]."""
     outputs = outputs.reshape(-1, a.steps, a.hidden)
     return outputs[:, -1] if a.last else outputs
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_recurrent in include/deepcompress/kernels/recurrent.h."""
-    a = node.attributes
-    return {
-        "steps": a.steps,
-        "features": a.features,
-        "hidden": a.hidden,
-        "last": int(a.last),
-        "stateful": int(a.stateful),
-    }
-
-
-def start_byte(before: Quantization) -> int:
-    return 0
-
-
-def macs(attributes: Recurrent, weights: int, output: tuple[int, ...]) -> int:
-    return weights * attributes.steps

@@ -5,6 +5,7 @@ Beside a convolution or a Linear `fold` moves it into their weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -12,25 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.arrays import Float32Array, Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Tensor
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = (
-    "batch_norm",
-    "_native_batch_norm_legit_no_training",
-    "add_constant",
-    "sub_constant",
-    "rsub_constant",
-    "mul_constant",
-    "div_constant",
-)
-
-IN_PLACE = True
-CHANNELWISE = True
 
 # Of an input step, the least that may be an output step: what lies below is the input's own noise.
 _FINEST = 1 / 128
@@ -41,7 +33,7 @@ _GREATEST_SHIFT = 22
 
 
 @dataclass(frozen=True)
-class ScaleShift:
+class ScaleShift(Attributes):
     """Attributes: the input is taken for [channels][values / channels], whatever its shape."""
 
     title: str
@@ -49,20 +41,85 @@ class ScaleShift:
     values: int
 
 
-def read(call: Call) -> tuple[ScaleShift, dict[str, np.ndarray]]:
-    if "batch_norm" in call.aten:
-        title, (scale, shift) = "BatchNorm", _read_batch_norm(call)
-    else:
-        title, (scale, shift) = "Arithmetic", _read_arithmetic(call)
-    attributes = ScaleShift(title, len(scale), prod(call.input_shape))
-    return attributes, {"scale": scale, "shift": shift}
+class ScaleShiftOperator(Operator[ScaleShift, IntegerNode[ScaleShift]]):
+    aten = (
+        "batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "add_constant",
+        "sub_constant",
+        "rsub_constant",
+        "mul_constant",
+        "div_constant",
+    )
+    in_place = True
+    channelwise = True
+
+    def read(self, call: AtenCall) -> tuple[ScaleShift, Parameters]:
+        if "batch_norm" in call.aten:
+            title, (scale, shift) = "BatchNorm", _read_batch_norm(call)
+        else:
+            title, (scale, shift) = "Arithmetic", _read_arithmetic(call)
+        attributes = ScaleShift(title, len(scale), prod(call.input_shape))
+        return attributes, {"scale": scale, "shift": shift}
+
+    def output_shape(self, attributes: ScaleShift, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
+
+    def describe(self, attributes: ScaleShift) -> str:
+        return f"{attributes.title} {attributes.channels}"
+
+    def changes_nothing(self, attributes: ScaleShift, parameters: Parameters) -> bool:
+        """As 0 + x, with which Python's sum() begins."""
+        return bool((parameters["scale"] == 1).all() and (parameters["shift"] == 0).all())
+
+    def forward(
+        self, attributes: ScaleShift, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        scale, shift = (parameters[name].reshape(-1, 1) for name in ("scale", "shift"))
+        by_channel = x.reshape(x.shape[0], attributes.channels, -1)
+        return (by_channel * scale + shift).reshape(x.shape)
+
+    def quantize(
+        self, node: Node[ScaleShift], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[ScaleShift], Quantization]:
+        steps = float(np.abs(node.parameters["scale"]).max()) * inputs[0].scale
+        after = affine(*observed, finest=_FINEST * steps)
+        return _between(node, inputs[0], after), after
+
+    def integer(
+        self,
+        node: IntegerNode[ScaleShift],
+        quantization: Sequence[Quantization],
+        *inputs: Int8Array,
+    ) -> Int8Array:
+        """q = clamp((x * multiplier[channel] + offset[channel]) >> shift), floored, in 32 bits."""
+        (x,) = inputs
+        by_channel = x.reshape(len(x), node.attributes.channels, -1).astype(np.int32)
+        multiplier = node.table("multiplier").astype(np.int32)[:, None]
+        sums = (by_channel * multiplier + node.table("offset")[:, None]) >> node.fields["shift"]
+        return np.clip(sums, *node.clamp).astype(np.int8).reshape(x.shape)
+
+    def c_parameters(
+        self,
+        node: IntegerNode[ScaleShift],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_scale_shift in include/deepcompress/kernels/scale_shift.h."""
+        a = node.attributes
+        return {"channels": a.channels, "plane": a.values // a.channels}
+
+    def macs(self, attributes: ScaleShift, weights: int, output: Shape) -> int:
+        return prod(output)
 
 
-def _read_batch_norm(call: Call) -> tuple[np.ndarray, np.ndarray]:
+def _read_batch_norm(call: AtenCall) -> tuple[np.ndarray, np.ndarray]:
     if call.get("training", False):
         raise call.unsupported(
             "BatchNorm is in training mode, where it has no fixed mean and variance",
-            "Call model.eval() before exporting; leave track_running_stats = True",
+            "AtenCall model.eval() before exporting; leave track_running_stats = True",
         )
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     scale = 1 / np.sqrt(variance.astype(np.float64) + call["eps"])
@@ -71,10 +128,10 @@ def _read_batch_norm(call: Call) -> tuple[np.ndarray, np.ndarray]:
     shift = -mean * scale
     if (bias := call.constant("bias", optional=True)) is not None:
         shift = shift + bias
-    return _frozen(scale), _frozen(shift)
+    return _frozen_float32(scale), _frozen_float32(shift)
 
 
-def _read_arithmetic(call: Call) -> tuple[np.ndarray, np.ndarray]:
+def _read_arithmetic(call: AtenCall) -> tuple[np.ndarray, np.ndarray]:
     """Scale and shift, of as many channels as the constant tells apart."""
     operation = call.aten.removesuffix("_constant")
     constant_first = "self" in {**call.constants, **call.arguments}
@@ -82,22 +139,22 @@ def _read_arithmetic(call: Call) -> tuple[np.ndarray, np.ndarray]:
     one, alpha = np.ones(len(constant)), call.get("alpha", 1)
     sign = -alpha if operation == "sub" else alpha
     if operation == "rsub":
-        return _frozen(-alpha * one), _frozen(constant)
+        return _frozen_float32(-alpha * one), _frozen_float32(constant)
     if operation in ("add", "sub") and constant_first:
-        return _frozen(sign * one), _frozen(constant)
+        return _frozen_float32(sign * one), _frozen_float32(constant)
     if operation in ("add", "sub"):
-        return _frozen(one), _frozen(sign * constant)
+        return _frozen_float32(one), _frozen_float32(sign * constant)
     if operation == "mul":
-        return _frozen(constant), _frozen(0 * one)
+        return _frozen_float32(constant), _frozen_float32(0 * one)
     if constant_first or call.get("rounding_mode", None) is not None or (constant == 0).any():
         raise call.unsupported(
             "of divisions only those by constants other than 0, without rounding, are supported",
             "Multiply by torch.reciprocal(x)",
         )
-    return _frozen(1 / constant), _frozen(0 * one)
+    return _frozen_float32(1 / constant), _frozen_float32(0 * one)
 
 
-def _by_channel(call: Call, constant: np.ndarray) -> np.ndarray:
+def _by_channel(call: AtenCall, constant: np.ndarray) -> np.ndarray:
     """A constant as one value for each of the leading axes' positions between which it differs."""
     shape = (1, *call.input_shape)
     if np.broadcast_shapes(shape, constant.shape) != shape:
@@ -113,36 +170,9 @@ def _by_channel(call: Call, constant: np.ndarray) -> np.ndarray:
     raise AssertionError("every value by itself is a channel")
 
 
-def output_shape(attributes: ScaleShift, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return inputs[0]
-
-
-def describe(attributes: ScaleShift) -> str:
-    return f"{attributes.title} {attributes.channels}"
-
-
-def changes_nothing(attributes: ScaleShift, parameters: dict) -> bool:
-    """As 0 + x, with which Python's sum() begins."""
-    return bool((parameters["scale"] == 1).all() and (parameters["shift"] == 0).all())
-
-
-def forward(attributes: ScaleShift, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    scale, shift = (parameters[name].reshape(-1, 1) for name in ("scale", "shift"))
-    by_channel = x.reshape(x.shape[0], attributes.channels, -1)
-    return (by_channel * scale + shift).reshape(x.shape)
-
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    steps = float(np.abs(node.parameters["scale"]).max()) * inputs[0].scale
-    after = affine(*observed, finest=_FINEST * steps)
-    return _between(node, inputs[0], after), after
-
-
 def rescale(
     name: str, source: str, output: Tensor, before: Quantization, after: Quantization
-) -> IntegerNode:
+) -> IntegerNode[ScaleShift]:
     """The node that gives a tensor's values another scale."""
     attributes = ScaleShift("Requantize", 1, output.size)
     parameters = {"scale": np.ones(1, np.float32), "shift": np.zeros(1, np.float32)}
@@ -150,7 +180,9 @@ def rescale(
     return _between(node, before, after)
 
 
-def _between(node: Node, before: Quantization, after: Quantization) -> IntegerNode:
+def _between(
+    node: Node[ScaleShift], before: Quantization, after: Quantization
+) -> IntegerNode[ScaleShift]:
     scale, shift = (node.parameters[name].astype(np.float64) for name in ("scale", "shift"))
     factors = before.scale / after.scale * scale
     offsets = after.zero_point + shift / after.scale - before.zero_point * factors
@@ -159,8 +191,8 @@ def _between(node: Node, before: Quantization, after: Quantization) -> IntegerNo
     offset = (after.zero_point + shift / after.scale) * 2**bits + 2 ** (bits - 1)
     offset = np.round(offset) - before.zero_point * multiplier.astype(np.int64)
     minimum, maximum = clamp_int8(node.clamp, after)
-    return IntegerNode.of(
-        node,
+    return IntegerNode(
+        *node.identity,
         clamp=(minimum, maximum),
         fields={"shift": bits, "minimum": minimum, "maximum": maximum},
         tables=(
@@ -178,27 +210,5 @@ def _shift(factor: float, offset: float) -> int:
     return int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
 
 
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """q = clamp((x * multiplier[channel] + offset[channel]) >> shift), floored, in 32 bits."""
-    by_channel = x.reshape(len(x), node.attributes.channels, -1).astype(np.int32)
-    multiplier = node.table("multiplier").astype(np.int32)[:, None]
-    sums = (by_channel * multiplier + node.table("offset")[:, None]) >> node.fields["shift"]
-    return np.clip(sums, *node.clamp).astype(np.int8).reshape(x.shape)
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_scale_shift in include/deepcompress/kernels/scale_shift.h."""
-    a = node.attributes
-    return {"channels": a.channels, "plane": a.values // a.channels}
-
-
-def macs(attributes: ScaleShift, weights: int, output: tuple[int, ...]) -> int:
-    return prod(output)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = array.astype(np.float32)
-    array.flags.writeable = False
-    return array
+def _frozen_float32(array: np.ndarray) -> Float32Array:
+    return frozen(array.astype(np.float32))

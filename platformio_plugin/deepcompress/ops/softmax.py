@@ -11,6 +11,7 @@ The logarithm is one to base 2 by squaring: neither libm nor a second table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, prod
 from typing import TYPE_CHECKING
@@ -18,15 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
+from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.aten_call import Call
+    from deepcompress.ir.aten_call import AtenCall
 
-ATEN = ("softmax", "_softmax", "log_softmax", "_log_softmax")
-IN_PLACE = True
 
 _PROBABILITY = Quantization(1 / 256, -128)
 _ONE = 65535
@@ -40,82 +42,107 @@ _FINEST = 1 / 1024
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Attributes):
     """Attributes: the axis, without the batch, from 0."""
 
     axis: int
     log: bool = False
 
 
-def read(call: Call) -> tuple[Softmax, dict[str, np.ndarray]]:
-    axis = call["dim"] % (len(call.output_shape) + 1) - 1
-    if axis < 0:
-        raise call.unsupported("Softmax over the batch is not supported", "Use dim=1 or dim=-1")
-    if call.output_shape[axis] > _LONGEST:
-        raise call.unsupported(
-            f"a sum of {call.output_shape[axis]} exponentials does not fit 32 bits",
-            f"Use Softmax on {_LONGEST} values at most",
+class SoftmaxOperator(Operator[Softmax, IntegerNode[Softmax]]):
+    aten = ("softmax", "_softmax", "log_softmax", "_log_softmax")
+    in_place = True
+
+    def read(self, call: AtenCall) -> tuple[Softmax, Parameters]:
+        axis = call["dim"] % (len(call.output_shape) + 1) - 1
+        if axis < 0:
+            raise call.unsupported("Softmax over the batch is not supported", "Use dim=1 or dim=-1")
+        if call.output_shape[axis] > _LONGEST:
+            raise call.unsupported(
+                f"a sum of {call.output_shape[axis]} exponentials does not fit 32 bits",
+                f"Use Softmax on {_LONGEST} values at most",
+            )
+        return Softmax(axis, "log" in call.aten), {}
+
+    def output_shape(self, attributes: Softmax, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
+
+    def describe(self, attributes: Softmax) -> str:
+        return "LogSoftmax" if attributes.log else "Softmax"
+
+    def forward(
+        self, attributes: Softmax, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = inputs
+        axis = attributes.axis + 1
+        return x.log_softmax(axis) if attributes.log else x.softmax(axis)
+
+    def quantize(
+        self, node: Node[Softmax], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[Softmax], Quantization]:
+        before, after, fields = inputs[0], _PROBABILITY, {"factor": 0, "log_factor": 0}
+        if node.attributes.log:
+            after = affine(*observed, finest=max(_FINEST, before.scale * _FINEST_OF_INPUT))
+            fields["factor"] = round(before.scale / after.scale * 2**_SHIFT)
+            fields["log_factor"] = round(log(2) / after.scale * 2 ** (_SHIFT - _LOG_BITS))
+        clamp = clamp_int8(node.clamp, after)
+        table = Array("exponentials", _exponentials(before.scale), "65535 * exp(-d * scale)")
+        fields |= {"entries": len(table.values), "zero_point": after.zero_point}
+        integer = IntegerNode(
+            *node.identity,
+            clamp=clamp,
+            fields=fields,
+            tables=(table,),
         )
-    return Softmax(axis, "log" in call.aten), {}
+        return integer, after
 
+    def integer(
+        self, node: IntegerNode[Softmax], quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """x: int8 [batch, ...]."""
+        (x,) = inputs
+        a, fields = node.attributes, node.fields
+        wide = x.astype(np.int64)
+        below = wide.max(axis=a.axis + 1, keepdims=True) - wide
+        table = np.zeros(256, np.int64)
+        table[: fields["entries"]] = node.table("exponentials")
+        exponentials = table[below]
+        total = exponentials.sum(axis=a.axis + 1, keepdims=True)
+        if a.log:
+            logarithm = (_log2(total) - _log2(np.array(_ONE))) * fields["log_factor"]
+            rounded = (logarithm + (1 << (_SHIFT - 1)) + below * fields["factor"]) >> _SHIFT
+            result = fields["zero_point"] - rounded
+        else:
+            result = (256 * exponentials + total // 2) // total + fields["zero_point"]
+        return np.clip(result, *node.clamp).astype(np.int8)
 
-def output_shape(attributes: Softmax, parameters: dict, inputs: list[tuple]) -> tuple[int, ...]:
-    return inputs[0]
+    def c_parameters(
+        self,
+        node: IntegerNode[Softmax],
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """Fields of dc_softmax in include/deepcompress/kernels/softmax.h."""
+        axis = node.attributes.axis
+        return {
+            "outer": prod(output[:axis]),
+            "length": output[axis],
+            "inner": prod(output[axis + 1 :]),
+            "log": int(node.attributes.log),
+            "minimum": node.clamp[0],
+            "maximum": node.clamp[1],
+        }
 
-
-def describe(attributes: Softmax) -> str:
-    return "LogSoftmax" if attributes.log else "Softmax"
-
-
-def forward(attributes: Softmax, parameters: dict, x: torch.Tensor) -> torch.Tensor:
-    axis = attributes.axis + 1
-    return x.log_softmax(axis) if attributes.log else x.softmax(axis)
-
-
-def quantize(
-    node: Node, inputs: list[Quantization], observed: Range
-) -> tuple[IntegerNode, Quantization]:
-    before, after, fields = inputs[0], _PROBABILITY, {"factor": 0, "log_factor": 0}
-    if node.attributes.log:
-        after = affine(*observed, finest=max(_FINEST, before.scale * _FINEST_OF_INPUT))
-        fields["factor"] = round(before.scale / after.scale * 2**_SHIFT)
-        fields["log_factor"] = round(log(2) / after.scale * 2 ** (_SHIFT - _LOG_BITS))
-    clamp = clamp_int8(node.clamp, after)
-    table = Array("exponentials", _exponentials(before.scale), "65535 * exp(-d * scale)")
-    fields |= {"entries": len(table.values), "zero_point": after.zero_point}
-    integer = IntegerNode.of(
-        node,
-        clamp=clamp,
-        fields=fields,
-        tables=(table,),
-    )
-    return integer, after
+    def macs(self, attributes: Softmax, weights: int, output: Shape) -> int:
+        return 0
 
 
 def _exponentials(scale: float) -> np.ndarray:
     """uint16 [1 .. 256], the first 65535, without the zeros behind the last that is not."""
     table = np.round(_ONE * np.exp(-np.arange(256) * scale)).astype(np.uint16)
     table = table[: np.count_nonzero(table)]
-    table.flags.writeable = False
-    return table
-
-
-def integer(node: IntegerNode, quantization: list[Quantization], x: np.ndarray) -> np.ndarray:
-    """x: int8 [batch, ...]."""
-    a, fields = node.attributes, node.fields
-    wide = x.astype(np.int64)
-    below = wide.max(axis=a.axis + 1, keepdims=True) - wide
-    table = np.zeros(256, np.int64)
-    table[: fields["entries"]] = node.table("exponentials")
-    exponentials = table[below]
-    total = exponentials.sum(axis=a.axis + 1, keepdims=True)
-    if a.log:
-        logarithm = (_log2(total) - _log2(np.array(_ONE))) * fields["log_factor"]
-        rounded = (logarithm + (1 << (_SHIFT - 1)) + below * fields["factor"]) >> _SHIFT
-        result = fields["zero_point"] - rounded
-    else:
-        result = (256 * exponentials + total // 2) // total + fields["zero_point"]
-    return np.clip(result, *node.clamp).astype(np.int8)
+    return frozen(table)
 
 
 def _log2(value: np.ndarray) -> np.ndarray:
@@ -129,22 +156,3 @@ def _log2(value: np.ndarray) -> np.ndarray:
         mantissa >>= bit
         fraction = 2 * fraction + bit.astype(np.int64)
     return (whole << _LOG_BITS) + fraction
-
-
-def c_parameters(
-    node: IntegerNode, quantization: list[Quantization], inputs: list[tuple], output: tuple
-) -> dict[str, int]:
-    """Fields of dc_softmax in include/deepcompress/kernels/softmax.h."""
-    axis = node.attributes.axis
-    return {
-        "outer": prod(output[:axis]),
-        "length": output[axis],
-        "inner": prod(output[axis + 1 :]),
-        "log": int(node.attributes.log),
-        "minimum": node.clamp[0],
-        "maximum": node.clamp[1],
-    }
-
-
-def macs(attributes: Softmax, weights: int, output: tuple[int, ...]) -> int:
-    return 0

@@ -19,6 +19,7 @@ import numpy as np
 
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy, limit
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.batch_layout import split
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
@@ -64,7 +65,7 @@ def _restore_statistics(pruned: Graph, original: Graph, inputs: np.ndarray) -> G
     with torch.no_grad():
         for node, intended in zip(pruned.nodes, original.nodes, strict=True):
             target, value = _run(intended, wanted), _run(node, found)
-            if getattr(OPERATORS[node.op], "ROWS_ARE_CHANNELS", False):
+            if OPERATORS[node.op].rows_are_channels:
                 node = _with_statistics_of(target, value, node)
                 value = _run(node, found)
             wanted[node.output] = limit(target, node.clamp.minimum, node.clamp.maximum)
@@ -95,9 +96,8 @@ def _with_statistics_of(target: torch.Tensor, value: torch.Tensor, node: Node) -
     weight, bias = node.parameters["weight"], node.parameters["bias"]
     weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
     bias = wanted_means - (means - bias) * gain
-    for array in (weight, bias):
-        array.flags.writeable = False
-    return replace(node, parameters={**node.parameters, "weight": weight, "bias": bias})
+    corrected = {"weight": frozen(weight), "bias": frozen(bias)}
+    return replace(node, parameters={**node.parameters, **corrected})
 
 
 def _statistics(value: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

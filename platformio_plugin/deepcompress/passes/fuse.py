@@ -13,6 +13,7 @@ from math import lcm
 
 import numpy as np
 
+from deepcompress.ir.arrays import Float32Array, frozen
 from deepcompress.ir.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
@@ -102,7 +103,7 @@ def _swapped(producer: Node, consumer: Node) -> tuple[Node, Node]:
 
 
 def _only_moves(node: Node) -> bool:
-    return getattr(OPERATORS[node.op], "ONLY_MOVES", False)
+    return OPERATORS[node.op].only_moves
 
 
 def _pool_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None:
@@ -129,18 +130,24 @@ def _scaling_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None
             _repeated(array, channels)
             for array in (scale, shift, *map(producer.parameters.get, ("scale", "shift")))
         )
-        parameters = {"scale": _frozen(scale * first), "shift": _frozen(scale * second + shift)}
+        parameters = {
+            "scale": _float32(scale * first),
+            "shift": _float32(scale * second + shift),
+        }
         attributes = replace(producer.attributes, channels=channels)
     elif producer.op in ("conv2d", "linear"):
         rows = len(producer.parameters["weight"])
         # The maximum of a pooling window would become a minimum.
-        turned = getattr(producer.attributes, "pool", None) and (scale < 0).any()
+        turned = producer.op == "conv2d" and producer.attributes.pool and (scale < 0).any()
         if rows % len(scale) or turned:
             return None
         scale, shift = _repeated(scale, rows), _repeated(shift, rows)
         weight, bias = producer.parameters["weight"], producer.parameters["bias"]
         across = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        parameters = {"weight": _frozen(weight * across), "bias": _frozen(bias * scale + shift)}
+        parameters = {
+            "weight": _float32(weight * across),
+            "bias": _float32(bias * scale + shift),
+        }
         attributes = producer.attributes
     else:
         return None
@@ -169,7 +176,10 @@ def _scaling_into_consumer(producer: Node, consumer: Node) -> tuple[Node] | None
     across = (_repeated(array, columns).reshape(groups, 1, -1, 1) for array in (scale, shift))
     scale, shift = across
     bias = consumer.parameters["bias"] + (grouped * shift).sum(axis=(2, 3)).ravel()
-    parameters = {"weight": _frozen((grouped * scale).reshape(weight.shape)), "bias": _frozen(bias)}
+    parameters = {
+        "weight": _float32((grouped * scale).reshape(weight.shape)),
+        "bias": _float32(bias),
+    }
     return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
 
 
@@ -178,10 +188,8 @@ def _repeated(array: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(array.astype(np.float64), channels // len(array))
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = array.astype(np.float32)
-    array.flags.writeable = False
-    return array
+def _float32(array: np.ndarray) -> Float32Array:
+    return frozen(array.astype(np.float32))
 
 
 def _scaling_before_view(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
@@ -227,7 +235,7 @@ def _order_into_linear_before(producer: Node, consumer: Node) -> tuple[Node, Nod
     places = consumer.attributes.places()
     if len(places) > producer.attributes.out_features:
         return None
-    arrays = {name: _frozen(array[places]) for name, array in producer.parameters.items()}
+    arrays = {name: _float32(array[places]) for name, array in producer.parameters.items()}
     attributes = replace(producer.attributes, out_features=len(places))
     linear = replace(producer, attributes=attributes, parameters=arrays)
     return linear, _view_as(consumer, producer.output)
@@ -242,7 +250,7 @@ def _order_into_linear_behind(producer: Node, consumer: Node) -> tuple[Node] | N
         return None
     weight = np.empty_like(consumer.parameters["weight"])
     weight[:, places] = consumer.parameters["weight"]
-    parameters = {**consumer.parameters, "weight": _frozen(weight)}
+    parameters = {**consumer.parameters, "weight": _float32(weight)}
     return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
 
 
@@ -317,7 +325,7 @@ def _put(graph: Graph, producer: Node, consumer: Node, folded: tuple[Node, ...])
     tensors = dict(graph.tensors)
     for node in folded:
         shapes = [tensors[name].shape for name in node.inputs]
-        shape = OPERATORS[node.op].output_shape(node.attributes, node.parameters, shapes)
+        shape = OPERATORS[node.op].output_shape(node.attributes, shapes)
         tensors[node.output] = Tensor(node.output, shape)
     nodes = []
     for node in graph.nodes:

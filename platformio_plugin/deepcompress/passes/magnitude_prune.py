@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from deepcompress.errors import UserError, did_you_mean
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.graph import Graph, Node
 
 
@@ -80,6 +81,5 @@ def _threshold(weights: list[np.ndarray], sparsity: float) -> float:
 
 def _cut(node: Node, threshold: float) -> Node:
     weight = np.where(np.abs(node.parameters["weight"]) <= threshold, 0, node.parameters["weight"])
-    weight = weight.astype(np.float32)
-    weight.flags.writeable = False
+    weight = frozen(weight.astype(np.float32))
     return replace(node, parameters={**node.parameters, "weight": weight})

@@ -24,7 +24,7 @@ def make_stateful(graph: Graph) -> Graph:
     """
     tensors = dict(graph.tensors)
     nodes = tuple(made for node in graph.nodes for made in _stateful(node, tensors))
-    if not any(getattr(node.attributes, "stateful", False) for node in nodes):
+    if not any(node.attributes.stateful for node in nodes):
         raise UserError(
             "nothing in it remembers: it has no GRU, LSTM or causal convolution",
             "option stateful",
@@ -47,7 +47,7 @@ def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:
             parameters={},
         )
         shape = OPERATORS["history"].output_shape(
-            history.attributes, {}, [tensors[node.inputs[0]].shape]
+            history.attributes, [tensors[node.inputs[0]].shape]
         )
         tensors[history.output] = Tensor(history.output, shape)
         yield history

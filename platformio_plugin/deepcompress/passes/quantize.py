@@ -29,10 +29,10 @@ from deepcompress.arith.qparams import (
 from deepcompress.arith.requantize import choose_multipliers, round_up_factors
 from deepcompress.data.calibration import ByteScaling, Calibration
 from deepcompress.execute.float_torch import forward
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.batch_layout import parts
 from deepcompress.ir.graph import (
     ByteInput,
-    Clamp,
     Graph,
     IntegerGraph,
     IntegerNode,
@@ -40,8 +40,10 @@ from deepcompress.ir.graph import (
     Quantization,
     Requantize,
     Tensor,
+    WeightedNode,
 )
 from deepcompress.ops import OPERATORS, keeps_scale, scale_shift
+from deepcompress.ops.operator import WeightedOperator
 
 # A bias above this makes its channel's weights coarser instead, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
@@ -87,10 +89,10 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
             node = _with_one_scale(node, common, tensors, quantization, nodes)
         before = quantization[node.inputs[0]]
         operator = OPERATORS[node.op]
-        if hasattr(operator, "quantize"):
+        if not isinstance(operator, WeightedOperator):
             scales = [quantization[name] for name in node.inputs]
             integer, after = operator.quantize(node, scales, ranges[node.output])
-        elif "weight" in node.parameters:
+        else:
             residual = given[node.inputs[0]].residual if node.inputs[0] in given else 0.0
             integer, after = _quantize_weighted(
                 node,
@@ -100,8 +102,6 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
                 narrow=narrow and node.op == "conv2d",
                 tied=node.name in tied,
             )
-        else:
-            integer, after = _quantize_plain(node, before), before
         quantization[node.output] = after
         nodes.append(integer)
     return IntegerGraph(
@@ -249,11 +249,12 @@ def _quantize_weighted(
     bias_q = bias / (before.scale * scale) + residual / before.scale * sums
     bias_q = np.round(bias_q / bias_unit).astype(np.int64) * bias_unit - before.zero_point * sums
     minimum, maximum = clamp_int8(node.clamp, after)
-    integer = IntegerNode.of(
-        node,
-        weight=_frozen(weight_q),
-        bias=_frozen(bias_q.astype(np.int32)),
-        requantize=Requantize(_frozen(multiplier), shift, after.zero_point, minimum, maximum),
+    integer = WeightedNode(
+        *node.identity,
+        weight=frozen(weight_q),
+        bias=frozen(bias_q.astype(np.int32)),
+        multiplier=frozen(multiplier),
+        requantize=Requantize(shift, after.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
     )
     return integer, after
@@ -262,16 +263,3 @@ def _quantize_weighted(
 def _bias_unit(factors: np.ndarray) -> int:
     """The largest power of two of accumulator units within `_BIAS_STEP` in every channel."""
     return 2 ** max(0, int(np.floor(np.log2(_BIAS_STEP / factors.max()))))
-
-
-def _quantize_plain(node: Node, before: Quantization) -> IntegerNode:
-    """An operator that only moves or compares values keeps its input's scale."""
-    clamp = node.clamp
-    if node.op == "clamp":
-        clamp = Clamp(node.attributes.minimum, node.attributes.maximum).then(clamp)
-    return IntegerNode.of(node, clamp=clamp_int8(clamp, before))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array

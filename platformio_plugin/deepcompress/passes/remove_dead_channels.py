@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.graph import Clamp, Graph, Node, Tensor
 
 # Operators that hand each channel on by itself.
@@ -89,7 +90,7 @@ def _follow(graph: Graph, node: Node) -> _Channels | None:
 
 
 def _is_grouped(node: Node) -> bool:
-    return getattr(node.attributes, "groups", 1) > 1
+    return node.attributes.groups > 1
 
 
 def _handed_on(node: Node, constants: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _are_constant(node: Node, readers: tuple[_Reader, ...]) -> np.ndarray:
     weight = node.parameters["weight"]
     constant = ~weight.reshape(len(weight), -1).any(axis=1)
     for reader in readers:
-        if any(getattr(reader.node.attributes, "padding", ())):
+        if reader.node.op == "conv2d" and any(reader.node.attributes.padding):
             constant &= reader.constants == 0
     return constant
 
@@ -141,7 +142,7 @@ def _without(graph: Graph, node: Node, channels: _Channels, dead: np.ndarray) ->
 
 
 def _narrower(node: Node, dead: np.ndarray) -> Node:
-    parameters = {name: _frozen(array[~dead]) for name, array in node.parameters.items()}
+    parameters = {name: _contiguous(array[~dead]) for name, array in node.parameters.items()}
     count = len(parameters["bias"])
     field = "out_channels" if node.op == "conv2d" else "out_features"
     return replace(
@@ -162,13 +163,11 @@ def _reading_less(reader: _Reader, dead: np.ndarray) -> Node:
         kept = kept.reshape(len(kept), -1)
         attributes = replace(node.attributes, in_features=kept.shape[1])
     parameters = {
-        "weight": _frozen(kept),
-        "bias": _frozen((bias + taken_in).astype(np.float32)),
+        "weight": _contiguous(kept),
+        "bias": _contiguous((bias + taken_in).astype(np.float32)),
     }
     return replace(node, attributes=attributes, parameters=parameters)
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.ascontiguousarray(array)
-    array.flags.writeable = False
-    return array
+def _contiguous(array: np.ndarray) -> np.ndarray:
+    return frozen(np.ascontiguousarray(array))

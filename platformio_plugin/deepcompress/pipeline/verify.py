@@ -13,7 +13,7 @@ from deepcompress.backend.select_encodings import stored_matrix
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.ir.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan
+from deepcompress.ir.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan, WeightedNode
 from deepcompress.ops import OPERATORS
 
 
@@ -21,7 +21,7 @@ def shapes_follow(graph: Graph) -> None:
     """Every node's output shape is what its operator says of its inputs."""
     for node in graph.nodes:
         inputs = [graph.tensors[name].shape for name in node.inputs]
-        said = OPERATORS[node.op].output_shape(node.attributes, node.parameters, inputs)
+        said = OPERATORS[node.op].output_shape(node.attributes, inputs)
         if said != graph.tensors[node.output].shape:
             raise AssertionError(f"{node.name}: {said} is not {graph.tensors[node.output].shape}")
 
@@ -38,7 +38,7 @@ def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
 def accumulators_fit(graph: IntegerGraph) -> None:
     """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as the kernel has it."""
     for node in graph.nodes:
-        if node.weight is None:
+        if not isinstance(node, WeightedNode):
             continue
         bias, input_bound = node.bias.astype(np.int64), 128
         if node.op == "conv_transpose2d":  # whose kernel takes the zero point off each input
@@ -56,7 +56,7 @@ def accumulators_fit(graph: IntegerGraph) -> None:
 
 def encodings_are_lossless(encoded: EncodedGraph) -> None:
     for node in encoded.integer.nodes:
-        if node.weight is not None:
+        if isinstance(node, WeightedNode):
             weight = encoded.weights[node.name]
             decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
             if not np.array_equal(decoded, stored_matrix(node, weight.encoding)):
@@ -64,7 +64,7 @@ def encodings_are_lossless(encoded: EncodedGraph) -> None:
             multiplier = widen(weight.multiplier, len(node.weight))
             if not (
                 np.array_equal(folded_bias(node, weight), node.bias)
-                and np.array_equal(multiplier, node.requantize.multiplier)
+                and np.array_equal(multiplier, node.multiplier)
             ):
                 raise AssertionError(f"{node.name}: its stored constants are not its own")
 
@@ -118,7 +118,7 @@ def buffers_do_not_collide(plan: Plan) -> None:
         for name in node.inputs:
             if not eaten:
                 require(name, node.name)
-            in_place = getattr(OPERATORS[node.op], "IN_PLACE", False) and span(name) == written
+            in_place = OPERATORS[node.op].in_place and span(name) == written
             if not in_place and _meet(span(name), written):
                 raise AssertionError(f"{node.name}: its output overlaps {name}")
         compute(node.output)

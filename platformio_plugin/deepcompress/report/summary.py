@@ -34,7 +34,7 @@ from deepcompress.backend.emit_c import all_arrays, shared_weights
 from deepcompress.backend.select_encodings import stored_weights
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import draw_warnings
-from deepcompress.ir.graph import Plan, Step
+from deepcompress.ir.graph import Plan, Step, WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
 from deepcompress.report.html import duration, share
@@ -126,7 +126,8 @@ def flash_bytes(plan: Plan) -> int:
 
 
 def _parameters(step: Step) -> int:
-    return step.node.weight.size + step.node.bias.size if step.node.weight is not None else 0
+    node = step.node
+    return node.weight.size + node.bias.size if isinstance(node, WeightedNode) else 0
 
 
 def _layer(plan: Plan, step: Step, *, read: bool) -> dict[str, Any]:

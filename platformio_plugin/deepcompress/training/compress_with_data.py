@@ -19,7 +19,7 @@ from deepcompress.data.training_data import Samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_inputs, run
-from deepcompress.ir.graph import Graph
+from deepcompress.ir.graph import Graph, WeightedNode
 from deepcompress.options import Options
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
 from deepcompress.pipeline.graph_to_plan import graph_to_plan
@@ -155,7 +155,9 @@ def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Op
         flash_bytes=flash_bytes(planned),
         cycles=sum(step.cycles for step in planned.steps),
         nonzeros=sum(
-            int(np.count_nonzero(node.weight)) for node in integer.nodes if node.weight is not None
+            int(np.count_nonzero(node.weight))
+            for node in integer.nodes
+            if isinstance(node, WeightedNode)
         ),
     )
 

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from deepcompress.data.calibration import Calibration
-from deepcompress.ir.graph import Graph, Plan
+from deepcompress.ir.graph import Graph, Plan, WeightedNode
 from deepcompress.options import Options
 from deepcompress.pipeline.graph_to_plan import gains_by_narrow, graph_to_plan
 
@@ -74,10 +74,10 @@ class _Layers:
 
     @classmethod
     def of(cls, plan: Plan) -> _Layers:
-        weighted = [step for step in plan.steps if step.node.weight is not None]
+        weighted = [step for step in plan.steps if isinstance(step.node, WeightedNode)]
         return cls(
             {step.node.name: step.cycles for step in weighted},
             {step.node.name: int(np.count_nonzero(step.node.weight)) for step in weighted},
             {step.node.name: len(step.node.weight) for step in weighted},
-            sum(step.cycles for step in plan.steps if step.node.weight is None),
+            sum(step.cycles for step in plan.steps if not isinstance(step.node, WeightedNode)),
         )

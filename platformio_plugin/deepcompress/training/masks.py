@@ -82,15 +82,15 @@ def _producer(graph: Graph, node: Node) -> str | None:
     while before is not None and len(graph.consumers(before.output)) == 1:
         if "weight" in before.parameters:
             return before.name if all(map(_has_free_channels, (before, node))) else None
-        if not getattr(OPERATORS[before.op], "CHANNELWISE", False):
+        if not OPERATORS[before.op].channelwise:
             return None
         before = graph.producer(before.inputs[0])
     return None
 
 
 def _has_free_channels(node: Node) -> bool:
-    grouped = getattr(node.attributes, "groups", 1) > 1
-    return getattr(OPERATORS[node.op], "ROWS_ARE_CHANNELS", False) and not grouped
+    grouped = node.attributes.groups > 1
+    return OPERATORS[node.op].rows_are_channels and not grouped
 
 
 def _by_unit(mask: torch.Tensor, producer: torch.Tensor | None) -> torch.Tensor:

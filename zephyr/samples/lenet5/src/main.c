@@ -1,5 +1,5 @@
 /*
- * Reads the digits built in, and says what the network made of each.
+ * Classifies the built-in digits and prints the result of each.
  */
 #include <stdio.h>
 
@@ -8,7 +8,7 @@
 
 static lenet5_arena arena;
 
-/* Whether one digit was read as what it is. */
+/* Whether a digit is classified correctly. */
 static int read_digit(const Digit *digit) {
     const int8_t *scores = lenet5_infer_uint8(&arena, digit->pixels);
     const int read = lenet5_argmax(scores);

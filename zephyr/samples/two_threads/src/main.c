@@ -1,10 +1,10 @@
 /*
- * Two watches, a thread each. The left one's thread has the higher priority: whenever a piece of
- * motion is there, it interrupts the inference of the right one's. Both must say what one thread
- * alone says.
+ * Two watches with one thread each. The thread of the left watch has the higher priority: when a
+ * chunk of motion is available, it interrupts the inference of the right one. The results of both
+ * must equal those of a single thread.
  *
- * All that an inference changes is its arena and its stack: an arena for each thread is all it
- * takes. No lock, nothing to initialise, code and weights are shared.
+ * An inference changes only its arena and its stack, so each thread needs its own arena. It needs
+ * no lock and no initialization. Code and weights are shared.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +16,8 @@
 #define AXES          6
 #define RECORDINGS    ((int)(sizeof recordings / sizeof *recordings))
 #define SAMPLES       ((int)(sizeof recordings->samples / sizeof *recordings->samples))
-#define PIECE_SAMPLES (EXERCISES_INPUT_SIZE / AXES)
-#define PIECES        (SAMPLES / PIECE_SAMPLES)
+#define CHUNK_SAMPLES (EXERCISES_INPUT_SIZE / AXES)
+#define CHUNKS        (SAMPLES / CHUNK_SAMPLES)
 
 #define LEFT_ROUNDS 10
 #define LEFT_PERIOD K_MSEC(1) /* a watch would take 320 ms */
@@ -34,17 +34,17 @@ static K_THREAD_STACK_DEFINE(right_stack, 2048);
 static K_TIMER_DEFINE(left_timer, NULL, NULL);
 static volatile bool left_is_done;
 
-/* What one thread alone says of each piece. */
-static int8_t expected[RECORDINGS][PIECES][EXERCISES_OUTPUT_SIZE];
+/* The scores of a single thread for each chunk. */
+static int8_t expected[RECORDINGS][CHUNKS][EXERCISES_OUTPUT_SIZE];
 
-/* What the network says of the next piece of a recording, its first being number 0. */
-static const int8_t *infer(exercises_arena *arena, int recording, int piece) {
-    int8_t motion[AXES][PIECE_SAMPLES];
-    if (piece == 0) {
+/* The network's scores of the next chunk of a recording; the first has number 0. */
+static const int8_t *infer(exercises_arena *arena, int recording, int chunk) {
+    int8_t motion[AXES][CHUNK_SAMPLES];
+    if (chunk == 0) {
         exercises_reset(arena);
     }
-    for (int sample = 0; sample < PIECE_SAMPLES; ++sample) {
-        const int16_t *axes = recordings[recording].samples[piece * PIECE_SAMPLES + sample];
+    for (int sample = 0; sample < CHUNK_SAMPLES; ++sample) {
+        const int16_t *axes = recordings[recording].samples[chunk * CHUNK_SAMPLES + sample];
         for (int axis = 0; axis < AXES; ++axis) {
             motion[axis][sample] = exercises_quantize((float)axes[axis] / 32768.0f);
         }
@@ -52,18 +52,18 @@ static const int8_t *infer(exercises_arena *arena, int recording, int piece) {
     return exercises_infer_int8(arena, motion[0]);
 }
 
-static void check(struct watch *watch, int recording, int piece) {
-    const int8_t *scores = infer(&watch->arena, recording, piece);
-    watch->differ += memcmp(scores, expected[recording][piece], EXERCISES_OUTPUT_SIZE) != 0;
+static void check(struct watch *watch, int recording, int chunk) {
+    const int8_t *scores = infer(&watch->arena, recording, chunk);
+    watch->differ += memcmp(scores, expected[recording][chunk], EXERCISES_OUTPUT_SIZE) != 0;
     ++watch->inferences;
 }
 
 static void run_left(void *a, void *b, void *c) {
     for (int round = 0; round < LEFT_ROUNDS; ++round) {
         for (int recording = 0; recording < RECORDINGS; ++recording) {
-            for (int piece = 0; piece < PIECES; ++piece) {
+            for (int chunk = 0; chunk < CHUNKS; ++chunk) {
                 k_timer_status_sync(&left_timer);
-                check(&left, recording, piece);
+                check(&left, recording, chunk);
             }
         }
     }
@@ -72,9 +72,9 @@ static void run_left(void *a, void *b, void *c) {
 
 static void run_right(void *a, void *b, void *c) {
     for (int recording = RECORDINGS - 1; !left_is_done; recording = (recording + 3) % RECORDINGS) {
-        for (int piece = 0; piece < PIECES; ++piece) {
+        for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             const int before = left.inferences;
-            check(&right, recording, piece);
+            check(&right, recording, chunk);
             right.interrupted += left.inferences != before;
         }
     }
@@ -83,12 +83,12 @@ static void run_right(void *a, void *b, void *c) {
 static int run_alone(void) {
     int ended_right = 0;
     for (int recording = 0; recording < RECORDINGS; ++recording) {
-        for (int piece = 0; piece < PIECES; ++piece) {
-            memcpy(expected[recording][piece], infer(&left.arena, recording, piece),
+        for (int chunk = 0; chunk < CHUNKS; ++chunk) {
+            memcpy(expected[recording][chunk], infer(&left.arena, recording, chunk),
                    EXERCISES_OUTPUT_SIZE);
         }
         ended_right +=
-            exercises_argmax(expected[recording][PIECES - 1]) == recordings[recording].exercise;
+            exercises_argmax(expected[recording][CHUNKS - 1]) == recordings[recording].exercise;
     }
     return ended_right;
 }

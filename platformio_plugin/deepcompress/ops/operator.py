@@ -1,0 +1,182 @@
+"""The abstract base classes of all operators: what an operator must state, and the defaults.
+
+Type parameters: `A`, the operator's attributes; `N`, the class of its integer nodes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.ir.arrays import Float32Array, Int8Array
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import IntegerNode, Node, Quantization, WeightedNode
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepcompress.ir.aten_call import AtenCall
+
+__all__ = ["Operator", "Parameters", "ScaleKeepingOperator", "Shape", "WeightedOperator"]
+
+Shape = tuple[int, ...]
+Parameters = Mapping[str, Float32Array]
+TorchParameters = Mapping[str, "torch.Tensor"]
+
+A = TypeVar("A", bound=Attributes)
+N = TypeVar("N", bound=IntegerNode[Attributes])
+
+
+class Operator(ABC, Generic[A, N]):
+    """One operator. It has no state: what differs from layer to layer is in the attributes.
+
+    Shapes are without the batch.
+    """
+
+    aten: ClassVar[tuple[str, ...]] = ()
+    """Names of the aten operators, without overload, that `read` understands."""
+
+    is_binary: ClassVar[bool] = False
+    """It combines two tensors elementwise. With a constant as one of them, the importer reads the
+    aten name with the suffix "_constant" instead."""
+
+    elementwise: ClassVar[bool] = False
+    """Each output value depends on the input values at the same position alone."""
+
+    in_place: ClassVar[bool] = False
+    """The kernel may write its output over an input of the same size."""
+
+    only_moves: ClassVar[bool] = False
+    """The output has no other values than the inputs; `Node.clamp` is not applied."""
+
+    channelwise: ClassVar[bool] = False
+    """Channel c of the output (axis 0) depends on channel c of the input alone."""
+
+    keeps_scale: ClassVar[bool] = False
+    """All inputs must have the output's scale and zero point."""
+
+    takes_array: ClassVar[bool] = False
+    """The kernel takes an array of pointers to its inputs, of any length."""
+
+    takes_scratch: ClassVar[bool] = False
+    """The kernel takes a pointer to scratch memory in the arena."""
+
+    keeps_bias_folded: ClassVar[bool] = False
+    """The kernel cannot subtract the zero point from its inputs, so the bias must contain it."""
+
+    rows_are_channels: ClassVar[bool] = False
+    """Row c of the parameter `weight` computes channel c; its columns are the input's channels."""
+
+    @abstractmethod
+    def read(self, call: AtenCall) -> tuple[A, Parameters]:
+        """Attributes and float parameters from an aten call.
+
+        Raises:
+            UserError: the call uses the operator in a way that is not supported.
+        """
+
+    @abstractmethod
+    def output_shape(self, attributes: A, inputs: Sequence[Shape]) -> Shape:
+        """Shape of the output for inputs of these shapes."""
+
+    @abstractmethod
+    def describe(self, attributes: A) -> str:
+        """The layer in a few words, as PyTorch would print it."""
+
+    @abstractmethod
+    def forward(
+        self, attributes: A, parameters: TorchParameters, *inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """The float operator on a batch, without `Node.clamp`; differentiable.
+
+        Args:
+            parameters: torch tensors under the names of `Node.parameters`.
+        """
+
+    @abstractmethod
+    def quantize(
+        self, node: Node[A], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[N, Quantization]:
+        """The node in integers, and the quantization of its output.
+
+        Args:
+            observed: range of the output over the calibration data.
+        """
+
+    @abstractmethod
+    def integer(
+        self, node: N, quantization: Sequence[Quantization], *inputs: Int8Array
+    ) -> Int8Array:
+        """The integer operator on int8 batches: the specification of its arithmetic.
+
+        Args:
+            quantization: of each input.
+        """
+
+    @abstractmethod
+    def c_parameters(
+        self,
+        node: N,
+        quantization: Sequence[Quantization],
+        inputs: Sequence[Shape],
+        output: Shape,
+    ) -> dict[str, int]:
+        """The fields of the kernel's parameter struct that the node does not contain itself."""
+
+    def macs(self, attributes: A, weights: int, output: Shape) -> int:
+        """Multiplications (or additions) of one inference with `weights` weights."""
+        return 0
+
+    def changes_nothing(self, attributes: A, parameters: Parameters) -> bool:
+        """Whether the output is the input, except for its shape."""
+        return False
+
+    def view(self, attributes: A, source: Shape) -> int | None:
+        """Byte offset of the output in the input; None if the output is computed."""
+        return None
+
+    def parts(self, attributes: A, inputs: Sequence[Shape]) -> list[int] | None:
+        """Byte offset of each input in the output; None if it is not their concatenation."""
+        return None
+
+    def scratch_bytes(self, attributes: A, shape: Shape) -> int:
+        """Bytes of the arena in which the kernel works; kept between inferences if stateful.
+
+        Args:
+            shape: of the first input.
+        """
+        return 0
+
+    def start_byte(self, before: Quantization) -> int:
+        """The int8 value with which a stateful layer's scratch memory is filled at the start.
+
+        Args:
+            before: quantization of the first input.
+        """
+        return 0
+
+
+class WeightedOperator(Operator[A, WeightedNode[A]]):
+    """A sum of products of the input and a weight matrix, plus a bias.
+
+    `passes/quantize.py` makes its integers, with facts of the whole graph (tied weights, the
+    rounding of byte inputs), so `quantize` is never called.
+    """
+
+    def quantize(
+        self, node: Node[A], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[WeightedNode[A], Quantization]:
+        raise NotImplementedError(f"{node.name}: passes/quantize.py quantizes weighted operators")
+
+
+class ScaleKeepingOperator(Operator[A, IntegerNode[A]]):
+    """An operator that moves, compares or averages int8 values without changing their scale."""
+
+    keeps_scale = True
+
+    def quantize(
+        self, node: Node[A], inputs: Sequence[Quantization], observed: Range
+    ) -> tuple[IntegerNode[A], Quantization]:
+        return IntegerNode(*node.identity, clamp=clamp_int8(node.clamp, inputs[0])), inputs[0]
