@@ -51,7 +51,7 @@ class Option:
 
 
 def option(kind: str, default: Any, meaning: str, example: str, **facts: Any) -> Any:
-    """A field of `Options` with what `Option` says about it; `facts` are Option's other fields."""
+    """A field of `Options`; the arguments are the fields of its `Option`."""
     return field(
         default=default,
         metadata={"kind": kind, "meaning": meaning, "example": example, **facts},
@@ -450,12 +450,12 @@ def _points(_: Option, text: str) -> float:
 
 
 def _bytes(_: Option, text: str) -> int:
-    """Bytes, or with K or M behind them 1024 or 1024 * 1024 as many."""
+    """Bytes; a suffix K or M multiplies by 1024 or 1024 * 1024."""
     return _amount(text, 1024)
 
 
 def _cycles(_: Option, text: str) -> int:
-    """Cycles, or with K or M behind them thousands or millions."""
+    """Cycles; a suffix K or M multiplies by a thousand or a million."""
     return _amount(text, 1000)
 
 
@@ -463,12 +463,12 @@ def _amount(text: str, kilo: int) -> int:
     factor = {"k": kilo, "m": kilo * kilo}.get(text[-1].lower(), 1)
     value = _number(text if factor == 1 else text[:-1])
     if not 0 < value * factor < 2**32:
-        raise ValueError("is out of range: it must be more than nothing and fit 32 bits")
+        raise ValueError("is out of range: it must be above 0 and fit 32 bits")
     return int(value * factor)
 
 
 def _labels(_: Option, text: str) -> tuple[str, ...] | str:
-    """A path stays a text, to be read by `compile`; a list becomes a tuple."""
+    """A path stays a text, which `compile` reads; a list becomes a tuple."""
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
     return tuple(part for part in parts if part) if len(parts) > 1 else text
 

@@ -54,7 +54,7 @@ def test_a_named_python_that_does_not_exist_is_told(project):
     project.configure(MODEL)
     (project.fake / "python").unlink()
     assert (
-        "option python: fake/python is not a Python of version 3.10 or newer that starts"
+        "option custom_deepcompress_python: fake/python does not start as a Python of version 3.10"
         in project.fail()
     )
 
