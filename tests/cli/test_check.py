@@ -232,7 +232,7 @@ BAD = {
     "an input of rank 5": (
         volumes,
         r"layer 0 \(conv3d\).*not supported\. Put the frames into "
-        r"channels",
+        r"channels next to each other",
     ),
     "no model": (text_file, r"notes\.pt: it is not a PyTorch file.*torch\.export\.save"),
     "an empty file": (empty, r"net\.pt: it is empty\. Save the model again"),

@@ -45,8 +45,8 @@ def run(parsed: argparse.Namespace) -> int:
     from deepcompress.training.compress_with_data import summary
 
     show = partial(print, flush=True)
-    pruned = prune_model(parsed.model, parsed.output, options=parse_options(parsed), say=show)
+    pruned = prune_model(parsed.model, parsed.output, options=parse_options(parsed), progress=show)
     show(summary(pruned))
-    if not pruned.found.met:
-        print(f"deepcompress: the goal is not met: {pruned.found.shortfall}", file=sys.stderr)
-    return 0 if pruned.found.met else 1
+    if not pruned.search.met:
+        print(f"deepcompress: the goal is not met: {pruned.search.shortfall}", file=sys.stderr)
+    return 0 if pruned.search.met else 1
