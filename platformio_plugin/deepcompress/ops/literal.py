@@ -1,6 +1,6 @@
-"""Constant tensors that are concatenated with others, such as a class token or coordinates.
+"""Values that depend on no input, where a tensor is joined with them: a class token, coordinates.
 
-Constants in sums and products become parameters of these operators instead.
+Sums and products take constants as parameters of their own.
 """
 
 from __future__ import annotations

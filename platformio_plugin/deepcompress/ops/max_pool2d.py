@@ -1,4 +1,4 @@
-"""MaxPool2d. `fuse` merges it into a preceding convolution."""
+"""MaxPool2d. Behind a convolution `fold` moves it into the convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means and sums over axes, such as global average pooling."""
+"""Means and sums over axes, global average pooling among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise products of two tensors."""
+"""Products of two tensors, value by value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding as a separate layer. `fuse` merges zero padding into a following convolution."""
+"""Padding as a layer of its own. `fold` moves zeros into the convolution behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PReLU: multiplies negative values by the slope of their channel."""
+"""PReLU: what is below zero is multiplied by its channel's slope."""
 
 from __future__ import annotations
 
