@@ -53,7 +53,7 @@ def remove_dead_channels(graph: Graph) -> Graph:
             other than zero that a padded convolution reads (it reads zeros at the border); the
             network's inputs and outputs; and one channel of each layer.
     """
-    channels = _ChannelGraph(graph)
+    channels, changed = _ChannelGraph(graph), False
     while (node := channels.next_layer()) is not None:
         if (found := channels.follow(node)) is not None:
             dead = _are_constant(node, found.readers) | ~_are_read(node, found.readers)
@@ -61,7 +61,8 @@ def remove_dead_channels(graph: Graph) -> Graph:
                 dead[0] = False
             if dead.any():
                 channels.remove(node, found, dead)
-    return channels.graph()
+                changed = True
+    return channels.graph() if changed else graph
 
 
 class _ChannelGraph:
