@@ -1,10 +1,10 @@
 # The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint types coverage-floor format hooks golden diff-c docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast golden diff-c lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
-C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
+C_FILES = $(shell git ls-files '*.c' '*.h' '*.cpp' '*.hpp' ':!tests/golden/expected')
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,11 +37,11 @@ SEED := 0
 fuzz: setup ## compare the C of random networks with the reference, for SECONDS=600
 	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
 
-golden: setup ## the golden files, tests/golden/expected, generated again; read the git diff
+golden: setup ## generate tests/golden/expected again; read the git diff
 	@$(PYTHON) tools/update_golden.py
 
 BASE := HEAD
-diff-c: setup ## what the working tree does to the golden networks' C, code, stack and cycles; BASE=revision NETWORKS=names
+diff-c: setup ## compare the golden networks' C, code, stack and cycles with BASE=revision; NETWORKS=names
 	@$(PYTHON) tools/diff_c.py --base $(BASE) $(NETWORKS)
 
 lint: setup ## ruff and clang-format; changes nothing

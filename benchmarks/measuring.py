@@ -13,6 +13,7 @@ import numpy as np
 from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.backend.c_names import number_lines
 from deepcompress.profiler.elf import Firmware, read_firmware
+from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import profile
 from deepcompress.target import find
 
@@ -90,7 +91,7 @@ def measure_peer(
 
 def _measured(elf: Path, function: str, input_bytes: int, cpu: str) -> Measured:
     console = io.BytesIO()
-    (inference,) = profile(elf, cpu=cpu, function=function, console=console).inferences
+    (inference,) = profile(elf, Request(cpu=cpu, function=function, console=console)).inferences
     firmware, empty = read_firmware(elf), _empty(cpu)
     known = {function.name for function in empty.functions}
     return Measured(

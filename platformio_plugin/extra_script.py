@@ -17,7 +17,7 @@ sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
 from deepcompress.build import complaint_about_python
 
-complaint = complaint_about_python(sys.version_info)
+complaint = complaint_about_python(sys.version_info[:2])
 if complaint:
     if any(key.startswith("custom_deepcompress_") for key in dict(env.GetProjectOptions())):
         sys.stderr.write("\n" + complaint + "\n\n")
@@ -26,7 +26,7 @@ if complaint:
 
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import PREFIX, misspelt_prefixes, read_models
-from deepcompress.build.project import FAILURES, Project, explain, generate, profile, timed
+from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
 from deepcompress.target.boards import flags, target_of
 from SCons.Script import DefaultEnvironment
 
@@ -106,7 +106,7 @@ def add_profile_target(models, project):
 
     def run(target, source, env):
         try:
-            return profile(
+            return profile_models(
                 models,
                 project,
                 Path(str(source[0])).resolve(),

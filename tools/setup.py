@@ -187,7 +187,9 @@ def install_oldest_python() -> bool:
 def runs(python: str) -> bool:
     """Whether a Python of this name starts; pyenv has scripts of such names that only fail."""
     found = shutil.which(python)
-    return bool(found) and not subprocess.run([found, "-c", ""], capture_output=True).returncode
+    return (
+        found is not None and not subprocess.run([found, "-c", ""], capture_output=True).returncode
+    )
 
 
 def download_debian(packages: list[str], server: str, folder: Path) -> bool:

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "platformio_plugin"
 
 from deepcompress.build import complaint_about_python
 
-if complaint_about_python(sys.version_info):
-    sys.exit(complaint_about_python(sys.version_info))
+complaint = complaint_about_python(sys.version_info[:2])
+if complaint:
+    sys.exit(complaint)
 
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import Model

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.data.byte_scaling import byte_scaling
 from deepcompress.data.calibration import (
     Calibration,
-    byte_scaling,
     check_shape,
-    pieces_of_streams,
     read_calibration,
-    read_several,
-    synthetic_calibration,
+    read_calibration_per_input,
+    split_streams,
 )
+from deepcompress.data.synthetic_inputs import synthetic_calibration
 from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
@@ -42,7 +42,7 @@ from deepcompress.report.html import html
 from deepcompress.report.summary import flash_bytes, measure_accuracy, summarize
 from deepcompress.report.warnings import warnings_of
 from deepcompress.training.compress_with_data import (
-    Shrunk,
+    CompressionResult,
     compress_with_data,
     samples_as_calibration,
 )
@@ -93,7 +93,7 @@ def compile_model(
     opened = open_model(path, name=name, options=options, clock=clock)
     graph, original, calibration = opened.graph, opened.graph, opened.calibration
     if options.retrain:
-        graph = _retrain(opened, options, beside=Path(f"{name}.study"), say=tell).graph
+        graph = _retrain(opened, options, studies=Path(f"{name}.study"), progress=tell).graph
         clock.stage("retrain")
     graph, original = (as_stream(g, calibration, options) for g in (graph, original))
     _check_labels(labels, graph)
@@ -102,7 +102,7 @@ def compile_model(
     integer = planned.encoded.integer
 
     inputs = integer_inputs(integer, calibration)
-    golden = _golden_inputs(inputs[:: calibration.pieces], options)
+    golden = _golden_inputs(inputs[:: calibration.chunks], options)
     accuracy = measure_accuracy(
         forward_numpy(original, calibration.inputs), run(integer, inputs), calibration
     )
@@ -170,9 +170,9 @@ def open_model(
 
 
 def prune_model(
-    path: Path, output: Path, *, options: Options, say: Callable[[str], None]
-) -> Shrunk:
-    """Retrains a model file to the options' goal; writes the result, and its curve beside it.
+    path: Path, output: Path, *, options: Options, progress: Callable[[str], None]
+) -> CompressionResult:
+    """Retrains a model file to the options' goal; writes it, and its Pareto plot next to it.
 
     Raises:
         UserError: whatever is wrong with the file, the options or the data.
@@ -181,30 +181,30 @@ def prune_model(
     require_matplotlib(curve)
     check_writable(output)
     opened = open_model(path, name="model", options=options, clock=Clock())
-    shrunk = _shrink(opened, options, beside=output.with_suffix(".study"), say=say)
-    save_graph(shrunk.graph, output)
-    draw_curve(shrunk.found, shrunk.baseline, curve)
-    say(f"wrote {output} and {curve.name}")
-    return shrunk
+    result = _compress(opened, options, studies=output.with_suffix(".study"), progress=progress)
+    save_graph(result.graph, output)
+    draw_curve(result.search, result.baseline, curve)
+    progress(f"wrote {output} and {curve.name}")
+    return result
 
 
 def _retrain(
-    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
-) -> Shrunk:
+    opened: Opened, options: Options, *, studies: Path, progress: Callable[[str], None]
+) -> CompressionResult:
     """As a build wants it: a goal that is not met is an error."""
-    shrunk = _shrink(opened, options, beside=beside, say=say)
-    if not shrunk.found.met:
+    result = _compress(opened, options, studies=studies, progress=progress)
+    if not result.search.met:
         raise UserError(
-            shrunk.found.shortfall,
+            result.search.shortfall,
             f"model {opened.graph.name}",
             "Relax the goal, or allow more trials or epochs: what was tried is kept",
         )
-    return shrunk
+    return result
 
 
-def _shrink(
-    opened: Opened, options: Options, *, beside: Path, say: Callable[[str], None]
-) -> Shrunk:
+def _compress(
+    opened: Opened, options: Options, *, studies: Path, progress: Callable[[str], None]
+) -> CompressionResult:
     graph = replace(opened.graph, ranges={})  # of other weights than those that it will have
     if len(graph.inputs) + len(graph.outputs) > 2:
         raise UserError(
@@ -223,14 +223,14 @@ def _shrink(
         opened.samples,
         options,
         calibration=opened.calibration,
-        beside=beside,
-        say=say,
+        studies=studies,
+        progress=progress,
     )
 
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_chunks(make_stateful(graph), calibration.pieces) if options.stateful else graph
+    return in_chunks(make_stateful(graph), calibration.chunks) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
@@ -297,11 +297,11 @@ def _calibration_for(
     shape = shape_of(graph, graph.inputs)
     if calibration is None and options.calibration:
         shapes = {name: graph.tensors[name].shape for name in graph.inputs}
-        calibration = read_several(Path(options.calibration), shapes)
+        calibration = read_calibration_per_input(Path(options.calibration), shapes)
     if calibration is None:
         return synthetic_calibration(options, shape)
     if options.stateful:
-        calibration = pieces_of_streams(calibration, shape)
+        calibration = split_streams(calibration, shape)
     check_shape(calibration, shape, options.calibration)
     return calibration
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time. The system frees it when its holder ends, however it ends."""
+    """Holds a lock that one process can hold at a time. It is freed when the process ends."""
     with path.open("a") as file:
         while not try_lock(file):
             time.sleep(0.1)
@@ -20,9 +20,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Whether the lock of an open file is now ours. Closing the file frees it."""
+    """Tries to take the lock of an open file; whether it succeeded. Closing the file frees it."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
@@ -30,6 +30,6 @@ def try_lock(file: IO[str]) -> bool:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # another holds it: on POSIX, on Windows
+    except (BlockingIOError, PermissionError):  # held by another process: on POSIX, on Windows
         return False
     return True

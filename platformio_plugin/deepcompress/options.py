@@ -242,6 +242,14 @@ class Options:
         "goal, 3 if flash_budget is, otherwise 1",
         "20",
     )
+    early_stop: str = option(
+        "choice",
+        "none",
+        "rule by which the search ends a training early if it is worse than earlier ones: "
+        "median or hyperband, as Optuna defines them; none trains all to the end",
+        "median",
+        choices=("none", "median", "hyperband"),
+    )
     seed: int = option(
         "count",
         0,

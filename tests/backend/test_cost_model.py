@@ -39,6 +39,7 @@ from deepcompress.ops.upsample_bilinear2d import UpsampleBilinear2d
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.magnitude_prune import magnitude_prune
 from deepcompress.passes.quantize import quantize
+from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import profile
 from model_graphs import NOWHERE, in_steps
 
@@ -152,7 +153,7 @@ def test_estimates_are_within_a_third_of_the_profile(
 ) -> None:
     made = planned(layer, encoding, sparsity, step)
     elf = arm_runner.build(emit_c(made, provenance=NOWHERE), name="net", folder=tmp_path)
-    measured = profile(elf, cpu="cortex-m4")
+    measured = profile(elf, Request(cpu="cortex-m4"))
     cost = next(c for name, c in measured.costs.items() if name.split(".")[0] == "net_layer")
     estimated = made.steps[0]
     assert estimated.cycles == pytest.approx(cost.cycles, rel=1 / 3)
@@ -168,7 +169,7 @@ def test_convolutions_by_vectors_take_the_instructions_estimated_within_a_third(
     elf = arm_runner.build(
         emit_c(made, provenance=NOWHERE), name="net", folder=tmp_path, cpu="cortex-m55"
     )
-    measured = profile(elf, cpu="cortex-m55").costs["net_layer"]
+    measured = profile(elf, Request(cpu="cortex-m55")).costs["net_layer"]
     assert made.steps[0].cycles == pytest.approx(measured.instructions, rel=1 / 3)
     assert made.steps[0].code_bytes == pytest.approx(measured.code_bytes, rel=1 / 3)
 
@@ -176,5 +177,5 @@ def test_convolutions_by_vectors_take_the_instructions_estimated_within_a_third(
 def test_the_shared_decoder_is_estimated_within_a_third(arm_tools: None, tmp_path: Path) -> None:
     made = planned("linear", "huffman", 0.9, 16)
     elf = arm_runner.build(emit_c(made, provenance=NOWHERE), name="net", folder=tmp_path)
-    measured = profile(elf, cpu="cortex-m4").costs["dc_huffman_read"]
+    measured = profile(elf, Request(cpu="cortex-m4")).costs["dc_huffman_read"]
     assert SHARED_CODE_BYTES["huffman"] == pytest.approx(measured.code_bytes, rel=1 / 3)

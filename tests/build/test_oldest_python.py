@@ -135,7 +135,7 @@ def test_no_line_needs_a_newer_python() -> None:
 
 @pytest.mark.parametrize(
     ("version", "complains"),
-    [((3, 8, 20), True), ((2, 7), True), ((3, 9, 0), False), ((3, 13, 1), False)],
+    [((3, 8), True), ((2, 7), True), ((3, 9), False), ((3, 13), False)],
 )
 def test_an_older_python_is_refused(version: tuple[int, ...], complains: bool) -> None:
     assert (complaint_about_python(version) is not None) == complains

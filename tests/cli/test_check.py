@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_told_for_flash_and_ram_with_remedies(
 def test_a_network_far_too_large_is_told_without_encoding_it(
     check: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepcompress.cli.check.graph_to_plan", None)
+    monkeypatch.setattr("deepcompress.cli.survey.graph_to_plan", None)
     path = saved(nn.Sequential(nn.Flatten(), nn.Linear(64, 5000)), tmp_path)
     code, lines, _ = check(path, "--board", "nucleo_l053r8", "--flash-limit", "20000")
     text = " ".join(" ".join(lines).split())
@@ -185,8 +185,8 @@ def test_a_network_far_too_large_is_told_without_encoding_it(
 def test_a_large_network_without_a_limit_is_not_encoded_either(
     check: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deepcompress.cli.check.graph_to_plan", None)
-    monkeypatch.setattr("deepcompress.cli.check._MANY", 100)
+    monkeypatch.setattr("deepcompress.cli.survey.graph_to_plan", None)
+    monkeypatch.setattr("deepcompress.cli.survey._MANY", 100)
     code, lines, _ = check(saved(small(), tmp_path))
     assert code == 0
     assert lines[8] == "flash     225 B of int8 parameters"
@@ -231,8 +231,8 @@ BAD = {
     "a dynamic shape": (dynamic, r"tensor input: its shape .* is dynamic.*with --input-shape"),
     "an input of rank 5": (
         volumes,
-        r"layer 0 \(conv3d\).*not supported\. Put the frames side by "
-        r"side as channels",
+        r"layer 0 \(conv3d\).*not supported\. Put the frames into "
+        r"channels next to each other",
     ),
     "no model": (text_file, r"notes\.pt: it is not a PyTorch file.*torch\.export\.save"),
     "an empty file": (empty, r"net\.pt: it is empty\. Save the model again"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from c_runner import ROOT
-from deepcompress.cli.main import operators_markdown, options_markdown
+from deepcompress.cli.docs import operators_markdown, options_markdown
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.options import (
@@ -144,3 +147,13 @@ def test_options_in_a_sentence_are_written_as_they_are_set(
 ) -> None:
     assert flags in spelled(told)
     assert keys in spelled(told, prefix="X_")
+
+
+def test_the_command_line_imports_no_package_before_it_knows_the_command() -> None:
+    program = (
+        "import sys; from deepcompress.cli.main import main; main(['options']); "
+        "print({'torch', 'numpy', 'jinja2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -21,11 +21,11 @@ from deepcompress.options import Options, parse
 from deepcompress.passes.magnitude_prune import magnitude_prune
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
 from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
-from deepcompress.training.compress_with_data import Shrunk, summary
+from deepcompress.training.compress_with_data import CompressionResult, summary
 from deepcompress.training.config import Goal, Outcome, Recipe
-from deepcompress.training.latency_per_weight import dense_cycles, measure_pace
-from deepcompress.training.masks import estimate_cycles, producers, without_wasted
-from deepcompress.training.search import Found
+from deepcompress.training.latency_per_weight import dense_cycles, measure_latency
+from deepcompress.training.masks import estimate_cycles, producers, remove_unused
+from deepcompress.training.search import SearchResult
 
 SIDE, CLASSES = 8, 4
 
@@ -105,7 +105,7 @@ def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
         (
             1288,
             4,
-            r"; all 1,288 weights are left: nothing was pruned, values are shared \(16 a layer",
+            r"; all 1,288 weights are left: nothing was pruned, values are shared \(16 per layer",
         ),
         (1288, 0, r"; all 1,288 weights are left: nothing was pruned\n"),
     ],
@@ -117,8 +117,10 @@ def test_what_is_left_is_counted_in_weights(
     graph = open_model(folder / "net.pt", name="net", options=given, clock=Clock()).graph
     outcome = Outcome(99.0, 700, 900, 1000, nonzeros)
     recipe = Recipe(codebook_bits=bits)
-    found = Found(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
-    assert re.search(said, summary(Shrunk(graph, graph, found, baseline=99.0, samples=60)))
+    found = SearchResult(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
+    assert re.search(
+        said, summary(CompressionResult(graph, graph, found, baseline=99.0, samples=60))
+    )
 
 
 def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
@@ -130,7 +132,7 @@ def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
     assert main(command(folder, small, **goal)) == 0
     cycles = compiled_cycles(small, folder, optimize="speed")
     assert 0.8 * budget < cycles <= budget
-    assert f"cycles      about {cycles:,} an inference" in capsys.readouterr().out
+    assert f"cycles      about {cycles:,} per inference" in capsys.readouterr().out
 
 
 def compiled_cycles(model: Path, folder: Path, **changes: str) -> int:
@@ -151,22 +153,22 @@ def test_cycles_that_cannot_be_reached_are_told_with_the_nearest(
 
 
 @pytest.mark.parametrize("optimize", ["size", "speed"])
-def test_a_pace_tells_what_other_sparsities_compile_to(folder: Path, optimize: str) -> None:
+def test_the_latency_model_predicts_other_sparsities(folder: Path, optimize: str) -> None:
     texts = options(folder, calibration=str(folder / "data.npz"), optimize=optimize)
     parsed = parse(texts, where="test")
     opened = open_model(folder / "net.pt", name="net", options=parsed, clock=Clock())
-    pace = measure_pace(opened.graph, opened.calibration, parsed)
+    latency = measure_latency(opened.graph, opened.calibration, parsed)
     pruned = magnitude_prune(opened.graph, sparsity=0.9, scope="layer")
     masks = {
         node.name: torch.tensor(node.parameters["weight"] != 0).float()
         for node in pruned.nodes
         if "weight" in node.parameters
     }
-    masks = without_wasted(masks, producers(pruned))
+    masks = remove_unused(masks, producers(pruned))
     _, plan = graph_to_plan(remove_dead_channels(pruned), opened.calibration, parsed)
     cycles = sum(step.cycles for step in plan.steps)
-    assert estimate_cycles(masks, pace) == pytest.approx(cycles, rel=0.1)
-    assert dense_cycles(opened.graph, pace) > cycles
+    assert estimate_cycles(masks, latency) == pytest.approx(cycles, rel=0.1)
+    assert dense_cycles(opened.graph, latency) > cycles
 
 
 @pytest.mark.parametrize(("optimize", "size"), [("size", "[\\d,]+ B"), ("speed", "[\\d,]+ cycles")])
@@ -212,7 +214,7 @@ def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_pat
         ({"sparsity": "0.5", "method": "leval"}, "did you mean level?"),
         ({"max_accuracy_drop": "-1"}, "is out of range"),
         ({"cycle_budget": "fast"}, "is not a number"),
-        ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs is none"),
+        ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs trains nothing"),
     ],
 )
 def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(

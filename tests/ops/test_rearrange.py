@@ -8,7 +8,8 @@ import torch
 from chains import assert_c_equals, noise_of_int8
 from deepcompress.backend.memory_plan import plan_memory
 from deepcompress.backend.select_encodings import select_encodings
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, run
 from deepcompress.frontend.fx_importer import import_graph

@@ -33,6 +33,7 @@ from deepcompress.ir.graph import (
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from deepcompress.pipeline import verify
+from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import profile
 from torch import nn
 
@@ -174,5 +175,5 @@ def simulated(
         outputs=output_names(planned.encoded.integer.outputs),
         before="net_reset(&arena);" if stateful else "",
     )
-    profile(elf, cpu=cpu, console=console)
+    profile(elf, Request(cpu=cpu, console=console))
     return np.frombuffer(console.getvalue(), np.int8)

@@ -8,15 +8,15 @@ deepcompress.errors, file_lock, options and target. tests/build/test_oldest_pyth
 OLDEST_PYTHON = (3, 9)  # what PlatformIO 6.2 requires; 6.1 also starts on older ones
 
 
-def complaint_about_python(version):  # no annotations: an older Python must get this far
+def complaint_about_python(version: "tuple[int, ...]") -> "str | None":
     """The error to show when the build tool runs on Python `version`; None if it is new enough.
 
     Args:
-        version: sys.version_info, or its first two numbers.
+        version: sys.version_info[:2].
     """
-    if tuple(version[:2]) >= OLDEST_PYTHON:
+    if version >= OLDEST_PYTHON:
         return None
     return (
         "deepcompress: error: the build tool runs on Python {}.{}, and DeepCompress needs Python "
         "{}.{} or newer. Install PlatformIO or west with a newer Python."
-    ).format(*version[:2], *OLDEST_PYTHON)
+    ).format(*version, *OLDEST_PYTHON)

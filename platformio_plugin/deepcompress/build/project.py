@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepcompress import __version__
 from deepcompress.build.cache import fetch, key_of
@@ -124,7 +125,7 @@ def _compiled(model: Model, project: Project) -> Path:
     return folder
 
 
-def unchanged(facts: dict) -> str:
+def unchanged(facts: dict[str, Any]) -> str:
     """A report that was told before, in a line, and its warnings again."""
     accuracy = facts["accuracy"] or {}
     right, same = accuracy.get("int8_percent"), accuracy.get("agreement_percent")
@@ -237,7 +238,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def profile(
+def profile_models(
     models: Iterable[Model],
     project: Project,
     firmware: Path,

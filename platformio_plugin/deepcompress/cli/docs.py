@@ -1,10 +1,37 @@
-"""The pages that the option table and the operators write: docs/options.md, docs/operators.md."""
+"""`deepcompress options` and `deepcompress operators`: print pages of the documentation."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from typing import TYPE_CHECKING
 
+from deepcompress.cli.kconfig import kconfig
 from deepcompress.options import OPTIONS
+
+if TYPE_CHECKING:
+    from deepcompress.cli.command import Commands
+
+
+def add(commands: Commands) -> None:
+    """Adds both commands."""
+    options = commands.add_parser("options", help="print every option and what it means")
+    options.add_argument("--markdown", action="store_true", help="print docs/options.md")
+    options.add_argument("--kconfig", action="store_true", help="print zephyr/Kconfig")
+    options.set_defaults(run=_run_options)
+    operators = commands.add_parser("operators", help="print docs/operators.md")
+    operators.set_defaults(run=_run_operators)
+
+
+def _run_options(parsed: argparse.Namespace) -> int:
+    page = kconfig if parsed.kconfig else options_markdown if parsed.markdown else options_text
+    print(page(), end="")
+    return 0
+
+
+def _run_operators(parsed: argparse.Namespace) -> int:
+    print(operators_markdown(), end="")
+    return 0
 
 
 def options_markdown() -> str:
@@ -12,13 +39,14 @@ def options_markdown() -> str:
     lines = [
         "# Options",
         "",
-        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
-        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini`, write",
+        "`custom_deepcompress_<name>`; on the command line, `--<name>` with dashes.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
-        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
-        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
+        "| `model` |  | the .pt file, relative to the project; or several, each with a name. On "
+        "the command line, the file is an argument without a flag. | `models/lenet5.pt`, or lines "
+        "`digits = models/lenet5.pt` |",
     ]
     for o in OPTIONS:
         default = "" if o.default is None else "no" if o.default is False else str(o.default)
@@ -30,7 +58,7 @@ def options_markdown() -> str:
 
 
 def operators_markdown() -> str:
-    """docs/operators.md: the operators' own words on what they are."""
+    """docs/operators.md, from the operators' docstrings."""
     from deepcompress.frontend.decompositions import decomposed
     from deepcompress.ops import OPERATORS
 

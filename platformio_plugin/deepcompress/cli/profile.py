@@ -6,96 +6,119 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.errors import UserError
-from deepcompress.profiler.profile import INFERENCE, profile, table, to_json
-from deepcompress.report.html import html
+
+if TYPE_CHECKING:
+    from deepcompress.cli.command import Commands
+    from deepcompress.profiler.engine import Request
 
 _KINDS = ("int8", "uint8", "float")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `deepcompress profile`."""
-    parser.add_argument("elf", type=Path, help="firmware.elf; with --alone also a real board's")
-    parser.add_argument("--cpu", help="such as cortex-m4; by default what the ELF says")
-    parser.add_argument(
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    command = commands.add_parser(
+        "profile",
+        help="count modelled cycles of a firmware, layer by layer",
+        description="Runs a firmware ELF instruction by instruction and counts modelled cycles.",
+    )
+    command.add_argument("elf", type=Path, help="firmware.elf; with --alone also a real board's")
+    command.add_argument("--cpu", help="such as cortex-m4; by default what the ELF says")
+    command.add_argument(
         "--function",
         metavar="NAME",
-        help=f"what counts as an inference; may have * (default {INFERENCE})",
+        help="what counts as an inference; may contain * (default *_infer_*)",
     )
-    parser.add_argument(
+    command.add_argument(
         "--calls", type=int, metavar="N", help="stop after N inferences, for a sketch that loops"
     )
-    parser.add_argument(
+    command.add_argument(
         "--alone",
         action="store_true",
-        help="call each inference once by itself, on zeros, in place of running the firmware from "
-        "reset to exit: for a real board, whose peripherals are not modelled",
+        help="call each inference once on zeros, instead of running the firmware from reset to "
+        "exit: for a real board, whose peripherals are not modelled",
     )
-    parser.add_argument("--report", type=Path, help="the model's report.json, for cycles a product")
-    parser.add_argument("--clock-hz", type=int, metavar="HZ", help="to tell milliseconds")
-    parser.add_argument(
+    command.add_argument(
+        "--report", type=Path, help="the model's report.json, for cycles per product"
+    )
+    command.add_argument("--clock-hz", type=int, metavar="HZ", help="to print milliseconds")
+    command.add_argument(
         "--wait-states", type=int, default=0, metavar="N", help="of the flash (default 0)"
     )
-    parser.add_argument(
+    command.add_argument(
         "--flash-reads", action="store_true", help="count the bytes loaded from flash; slower"
     )
-    parser.add_argument(
+    command.add_argument(
         "--unaligned",
         action="store_true",
-        help="count what words that are not aligned cost, on Cortex-M3 and M4; slower",
+        help="count the extra cycles of unaligned words, on Cortex-M3 and M4; slower",
     )
-    parser.add_argument(
+    command.add_argument(
         "--directory", type=Path, help="the firmware's files (default: the working directory)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
         "--html", type=Path, metavar="FILE", help="write the model's report with what was measured"
     )
+    command.set_defaults(run=run)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Profiles, and prints the table or JSON; what the firmware prints goes before the table."""
+    """Profiles, and prints the table or JSON, after what the firmware prints."""
+    from deepcompress.profiler.profile import profile, table, to_json
+
     _check_numbers(parsed)
     report = _read_report(parsed.report) if parsed.report else None
     if parsed.html and report is None:
         raise UserError(
-            "an HTML report is of a model, and none is named",
+            "an HTML report needs a model, and none is named",
             "option --html",
-            "Add --report with the report.json beside the generated C",
+            "Add --report with the report.json next to the generated C",
         )
-    measured = profile(
-        parsed.elf,
-        cpu=parsed.cpu,
-        function=parsed.function,
-        calls=parsed.calls,
-        alone=parsed.alone,
-        folder=parsed.directory,
-        flash_wait_states=parsed.wait_states,
-        flash_reads=parsed.flash_reads,
-        unaligned=parsed.unaligned,
-        clock_hz=parsed.clock_hz or (report or {}).get("clock_hz"),
-        dense_macs=_dense_macs(report) if report else {},
-        console=sys.stderr.buffer if parsed.json else sys.stdout.buffer,
-    )
+    clock_hz = parsed.clock_hz or (report or {}).get("clock_hz")
+    macs = _dense_macs(report) if report else {}
+    measured = profile(parsed.elf, _request(parsed, clock_hz), dense_macs=macs)
     facts = to_json(measured)
-    if parsed.html:
-        atomic_write({parsed.html.name: _page(report, facts, parsed.report)}, parsed.html.parent)
+    if parsed.html and report is not None:
+        _write_html(parsed.html, report, facts, parsed.report)
     print(json.dumps(facts, indent=1) if parsed.json else table(measured))
     return 0
 
 
-def _page(report: dict[str, Any], facts: dict[str, Any], path: Path) -> str:
+def _request(parsed: argparse.Namespace, clock_hz: int | None) -> Request:
+    from deepcompress.profiler.engine import Request
+
+    return Request(
+        cpu=parsed.cpu,
+        function=parsed.function or Request.function,
+        calls=parsed.calls,
+        alone=parsed.alone,
+        folder=parsed.directory,
+        console=sys.stderr.buffer if parsed.json else sys.stdout.buffer,
+        clock_hz=clock_hz,
+        wait_states=parsed.wait_states,
+        flash_reads=parsed.flash_reads,
+        unaligned=parsed.unaligned,
+    )
+
+
+def _write_html(
+    file: Path, report: dict[str, Any], facts: dict[str, Any], report_file: Path
+) -> None:
+    from deepcompress.backend.atomic_write import atomic_write
+    from deepcompress.report.html import html
+
     try:
-        return html(report, facts)
+        page = html(report, facts)
     except KeyError as missing:
         raise UserError(
-            f"it says nothing of {missing}, so that it is of another release",
-            f"report {path}",
-            "Compile the model anew",
+            f"it does not contain {missing}: another release wrote it",
+            f"report {report_file}",
+            "Compile the model again",
         ) from None
+    atomic_write({file.name: page}, file.parent)
 
 
 def _check_numbers(parsed: argparse.Namespace) -> None:
@@ -108,18 +131,18 @@ def _check_numbers(parsed: argparse.Namespace) -> None:
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _dense_macs(report)
         return report
     except OSError as error:
         what = f"it cannot be read ({error.strerror})"
     except (ValueError, KeyError, TypeError, AttributeError):
         what = "it is not a report of deepcompress"
-    raise UserError(what, f"report {path}", "Name the report.json beside the generated C")
+    raise UserError(what, f"report {path}", "Name the report.json next to the generated C")
 
 
 def _dense_macs(report: dict[str, Any]) -> dict[str, int]:
-    """Products by function; those of the whole model by its inferences."""
+    """Products by function; an inference has those of the whole model."""
     macs = {layer["function"]: layer["dense_macs"] for layer in report["layers"]}
     whole = sum(macs.values())
     return macs | {f"{report['name']}_infer_{kind}": whole for kind in _KINDS}

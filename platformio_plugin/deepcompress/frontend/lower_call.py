@@ -15,9 +15,6 @@ from deepcompress.ops.recurrent import RECURRENT, split_layers
 if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
-# Calls with two operands. If one of them is a number or a parameter, another operator reads them.
-_BINARY = {"add", "sub", "rsub", "mul", "div"}
-
 
 @dataclass(frozen=True)
 class LoweredLayer:
@@ -70,8 +67,9 @@ def _reshape(name: str, shape: tuple[int, ...]) -> LoweredLayer:
 
 def _specific_name(call: AtenCall) -> AtenCall:
     """The call under the name of one operator of ours, if its aten name stands for several."""
-    if call.aten in _BINARY and len(call.input_shapes) < 2:
-        return replace(call, aten=f"{call.aten}_constant")
+    with_constant = f"{call.aten}_constant"  # of a tensor and a number or parameter
+    if with_constant in BY_ATEN and len(call.input_shapes) < 2:
+        return replace(call, aten=with_constant)
     if call.aten == "convolution" and call["transposed"]:
         return replace(call, aten="conv_transpose2d")
     return ordinary(call)

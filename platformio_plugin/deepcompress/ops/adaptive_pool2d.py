@@ -1,6 +1,6 @@
-"""Adaptive pooling to sizes that do not divide the input's: windows of different sizes overlap.
+"""Adaptive pooling to sizes that do not divide the input's: windows overlap and differ in size.
 
-Where they divide it, `ordinary` says which pooling that is.
+Other adaptive poolings become `avg_pool2d` or `max_pool2d`.
 """
 
 from __future__ import annotations

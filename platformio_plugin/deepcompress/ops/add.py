@@ -1,4 +1,4 @@
-"""Sums and differences of two tensors, each requantized to the scale of the result."""
+"""Sums and differences of two tensors; both are requantized to the scale of the result."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""AvgPool2d, and adaptive pooling to sizes that divide the input's.
+"""AvgPool2d, and adaptive average pooling to sizes that divide the input's.
 
-A mean is a sum whose divisor is in the requantize multiplier: one for each number of values that
-windows have, which differ where they reach over the border.
+A mean is a sum whose divisor is part of the requantize multiplier. Windows at the border may
+contain fewer values, so there is one multiplier per number of values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `fold` moves them into its producer."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `fuse` merges them into the producer."""
 
 from __future__ import annotations
 

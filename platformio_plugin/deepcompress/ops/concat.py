@@ -1,4 +1,4 @@
-"""Concatenation and stacking. Along the first axis what computes the parts writes them in place."""
+"""Concatenation and stacking. Along the first axis, the producers write their parts in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conv2d: any kernel, stride, zero padding, dilation, groups; max-pooling may be fused behind."""
+"""Conv2d: any kernel, stride, zero padding, dilation, groups; a following max-pooling is fused."""
 
 from __future__ import annotations
 

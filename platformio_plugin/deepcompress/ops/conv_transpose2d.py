@@ -1,7 +1,7 @@
-"""ConvTranspose2d: each input value spreads a kernel over the output, strides apart.
+"""ConvTranspose2d: any kernel, stride, padding, dilation, groups, output padding.
 
-Each weight's products are added to where they belong in one output channel's accumulators, so that
-nothing is multiplied by the zeros that a stride puts between inputs, nor by weights of zero.
+The products of each weight are added to the accumulators of one output channel. So no product is
+computed for the zeros between inputs, nor for zero weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flatten, and views that only change the shape: no work, the same bytes are read otherwise."""
+"""Flatten, and views that only change the shape. They copy nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The last columns of the inputs before this one, put before it: what a causal convolution sees.
+"""Prepends the last columns of previous inputs to the input of a causal convolution.
 
-In the first inference these are zeros, the padding that `stream` put this in the place of.
+`make_stateful` inserts it in place of the zero padding. Before the first inference, the columns are
+zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Linear: a matrix times the flattened input."""
+"""Linear: a matrix multiplied by the flattened input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear on more than a vector: on each of [..., features], as along the time of a sequence."""
+"""Linear on each row of an input [..., features], such as each time step of a sequence."""
 
 from __future__ import annotations
 

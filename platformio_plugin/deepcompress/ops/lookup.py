@@ -1,7 +1,7 @@
 """Functions of one value (Sigmoid, SiLU, GELU, ELU, ...): a table of 256 int8 results in flash.
 
-The table is computed here from torch's own function and the two scales, so no approximation of the
-function is on the device, and all of them cost the same.
+The compiler computes the table with torch's function and the two scales. So there is no
+approximation on the device, and all functions have the same cost.
 """
 
 from __future__ import annotations

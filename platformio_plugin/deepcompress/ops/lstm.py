@@ -1,8 +1,8 @@
 """LSTM: one layer, one direction, over the steps of a window.
 
-i, f, o = sigmoid(gates), g = tanh(gate); gates are those of the input + those of the last output
+i, f, o = sigmoid(gates), g = tanh(gate); gates = gates of the input + gates of the last output
 c       = f * c + i * g, 32 bits in steps of 2^-15
-h       = o * tanh(c), of which the output is the upper byte
+h       = o * tanh(c); the output is its upper byte
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MaxPool2d. Behind a convolution `fold` moves it into the convolution."""
+"""MaxPool2d. `fuse` merges it into a preceding convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Means and sums over axes, global average pooling among them."""
+"""Means and sums over axes, such as global average pooling."""
 
 from __future__ import annotations
 

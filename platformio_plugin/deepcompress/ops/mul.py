@@ -1,4 +1,4 @@
-"""Products of two tensors, value by value."""
+"""Elementwise products of two tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Padding as a layer of its own. `fold` moves zeros into the convolution behind them."""
+"""Padding as a separate layer. `fuse` merges zero padding into a following convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PReLU: what is below zero is multiplied by its channel's slope."""
+"""PReLU: multiplies negative values by the slope of their channel."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Permutations, slices, splits, pixel shuffles, repetitions, nearest upsampling: strided copies.
 
-Whatever numpy shows of the input without a copy is nested loops of a size and a step each. Where
-they walk through bytes as they lie, as for a slice of the first axis, it is no work.
+Each is a view of the input in numpy, that is, nested loops of a size and a stride each. If the view
+is contiguous, such as a slice of the first axis, nothing is copied.
 """
 
 from __future__ import annotations

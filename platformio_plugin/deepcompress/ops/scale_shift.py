@@ -1,6 +1,6 @@
 """x * scale + shift with constants: BatchNorm, and sums and products with numbers or parameters.
 
-Beside a convolution or a Linear `fold` moves it into their weights.
+`fuse` merges it into the weights of an adjacent convolution or Linear.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Softmax and LogSoftmax along one axis, in integers.
 
-With d = the greatest value of a vector less this one, in input steps (0 .. 255):
+With d = the maximum of a vector minus this value, in input steps (0 .. 255):
 
     e          = round(65535 * exp(-d * scale)), from a table that ends where that becomes 0
     Softmax    = clamp((256 * e + sum of e / 2) / sum of e - 128), of scale 1/256
     LogSoftmax = -d * scale - ln(sum of e / 65535), by two multiplications into the output's scale
 
-The logarithm is one to base 2 by squaring: neither libm nor a second table.
+The logarithm is computed to base 2 by squaring, without libm and without a second table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Bilinear upsampling to twice the height and width.
 
-Each value is a mean of four, weighted by 9, 3, 3 and 1 sixteenths: scale and zero point stay.
+Each value is a mean of four, weighted by 9/16, 3/16, 3/16 and 1/16. Scale and zero point do not
+change.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from deepcompress.arith.qparams import (
     weight_scale,
 )
 from deepcompress.arith.requantize import choose_multipliers, round_up_factors
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward
 from deepcompress.ir.arrays import Float32Array, Float64Array, frozen
 from deepcompress.ir.batch_layout import parts

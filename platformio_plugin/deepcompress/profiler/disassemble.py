@@ -1,4 +1,4 @@
-"""Thumb machine code to `Instruction`, by capstone."""
+"""Disassembles Thumb machine code to `Instruction`, by capstone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_BASE = ("push", "pop", "vpush", "vpop")
 
 
 def decode(code: bytes, address: int) -> list[Instruction]:
-    """The instructions of `code`; what capstone does not know counts as one without a name."""
+    """The instructions of `code`; one that capstone does not know has no name."""
     return [_instruction(found) for found in _disassembler().disasm(code, address)]
 
 
@@ -49,7 +49,7 @@ def _instruction(found: Any) -> Instruction:
 
 
 def _words(found: Any, name: str) -> int:
-    """32-bit words that a multiple transfer moves; a d register holds two."""
+    """32-bit words that a multiple transfer moves; a d register has two."""
     if name not in MULTIPLE:
         return 0
     if name in _PAIRS:
@@ -63,14 +63,14 @@ def _words(found: Any, name: str) -> int:
 
 
 def _pushed(found: Any, name: str, words: int) -> int:
-    """Bytes by which the stack pointer falls, where the code alone tells."""
+    """Bytes by which the instruction lowers the stack pointer, if its operands show it."""
     from capstone import arm
 
     if name in ("push", "vpush", "stmdb", "vstmdb"):
         return 4 * words
     last = found.operands[-1]
     if name in ("sub", "subw") and last.type == arm.ARM_OP_IMM:
-        return last.imm
+        return int(last.imm)
     if name in ("str", "strd") and found.writeback and last.type == arm.ARM_OP_MEM:
-        return max(0, -last.mem.disp)
+        return max(0, -int(last.mem.disp))
     return 0

@@ -1,4 +1,4 @@
-"""A firmware's ELF: what is loaded where, which functions it has, for which CPU it was built."""
+"""Reads a firmware's ELF: its segments, its functions, and the CPU it was built for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CPU_BY_ARCHITECTURE = {
 
 
 @dataclass(frozen=True)
-class Function:
+class FunctionSymbol:
     address: int
     size: int
     name: str
@@ -35,7 +35,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Segment:
-    """Bytes at their load address; when running they may be elsewhere, and longer."""
+    """Bytes at their load address; start-up code may copy them to `run_address` and add zeros."""
 
     load_address: int
     data: bytes
@@ -46,25 +46,25 @@ class Segment:
 
 @dataclass(frozen=True)
 class Firmware:
-    """Attributes: `functions` in order of address; `cpu` as gcc names it, None if unknown."""
+    """A linked firmware: `functions` in order of address; `cpu` by gcc's name, None if unknown."""
 
     path: Path
     segments: tuple[Segment, ...]
-    functions: tuple[Function, ...]
+    functions: tuple[FunctionSymbol, ...]
     cpu: str | None
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
         return tuple(function.address for function in self.functions)
 
-    def function_at(self, address: int) -> Function:
-        """The function that an address lies in; one without a name before the first."""
+    def function_at(self, address: int) -> FunctionSymbol:
+        """The function that contains an address; one named "?" before the first."""
         index = bisect.bisect_right(self.starts, address) - 1
-        return self.functions[index] if index >= 0 else Function(0, 0, "?")
+        return self.functions[index] if index >= 0 else FunctionSymbol(0, 0, "?")
 
     @cached_property
     def flash(self) -> range:
-        """Load addresses of all that is not RAM at once: code, constants, initial data."""
+        """Load addresses of code, constants and initial data."""
         stored = [
             s for s in self.segments if not (s.writable and s.run_address == s.load_address)
         ] or self.segments
@@ -73,7 +73,7 @@ class Firmware:
 
     @property
     def vectors(self) -> tuple[int, int]:
-        """The stack pointer and the program counter that the core takes at reset."""
+        """The stack pointer and the program counter that the core loads at reset."""
         first = min(self.segments, key=lambda s: s.load_address)
         stack, reset = (int.from_bytes(first.data[i : i + 4], "little") for i in (0, 4))
         if not reset & 1 or not any(
@@ -125,30 +125,30 @@ def _firmware(elf: Any, path: Path) -> Firmware:
     functions = _functions(elf.get_section_by_name(".symtab"))
     if not functions or not segments:
         raise UserError(
-            "it has no symbols, so that nothing tells where a function begins",
+            "it has no symbols, so the beginnings of functions are unknown",
             f"firmware {path}",
             "Use the ELF that the linker wrote, before strip; link without -s",
         )
     return Firmware(path, segments, functions, _cpu(elf))
 
 
-def _functions(symbols: Any) -> tuple[Function, ...]:
-    """One function an address; a long-branch veneer counts as the function it leads to."""
-    found: dict[int, Function] = {}
+def _functions(symbols: Any) -> tuple[FunctionSymbol, ...]:
+    """One function per address; a long-branch veneer counts as the function it jumps to."""
+    found: dict[int, FunctionSymbol] = {}
     for symbol in symbols.iter_symbols() if symbols else ():
         if symbol["st_info"]["type"] != "STT_FUNC" or symbol["st_shndx"] == "SHN_UNDEF":
             continue
         address = symbol["st_value"] & ~1
         name = re.sub(r"^__(.+)_veneer$", r"\1", symbol.name)
         known = found.get(address)
-        # Of several names for one place the strong one is what the source calls it.
+        # Of several names for one address, the global one is the name in the source.
         if known is None or symbol["st_info"]["bind"] == "STB_GLOBAL":
-            found[address] = Function(address, symbol["st_size"], name)
+            found[address] = FunctionSymbol(address, symbol["st_size"], name)
     return tuple(found[address] for address in sorted(found))
 
 
 def _cpu(elf: Any) -> str | None:
-    """The CPU by name if all objects agree on one, else by architecture and FPU."""
+    """The CPU by name if the build attributes have one, else by architecture and FPU."""
     section = elf.get_section_by_name(".ARM.attributes")
     if section is None:
         return None
@@ -164,4 +164,4 @@ def _cpu(elf: Any) -> str | None:
     architecture = values.get("TAG_CPU_ARCH")
     if architecture == _V7E_M and values.get("TAG_FP_ARCH", 0) >= _FPV5:
         return "cortex-m7"
-    return _CPU_BY_ARCHITECTURE.get(architecture)
+    return _CPU_BY_ARCHITECTURE.get(architecture) if architecture is not None else None

@@ -1,8 +1,9 @@
-"""Counts the instructions of a firmware that QEMU runs: for cores that unicorn does not know.
+"""The engine for cores that unicorn cannot run: counts instructions in QEMU's log.
 
-QEMU can log the address of each instruction as it runs it (-singlestep -d exec,nochain). That order
-of addresses is all there is: a call is told by its function's first address, a return by coming
-back into the middle of a function that is under way. Cycles and stack are not known.
+QEMU can log the address of each instruction that runs (-singlestep -d exec,nochain). The order of
+addresses is all the information there is: a call is recognized by the first address of a function,
+a return by an address in the middle of a function that has not returned. Cycles and stack are
+unknown.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from deepcompress.errors import UserError
-from deepcompress.profiler.call_tree import Call
-from deepcompress.profiler.elf import Firmware, Function, read_firmware
-from deepcompress.profiler.unicorn_runner import Limits, Trace
+from deepcompress.profiler.call_tree import CallNode
+from deepcompress.profiler.elf import Firmware, FunctionSymbol, read_firmware
+from deepcompress.profiler.engine import Request, Trace
 from deepcompress.target.core import Cpu
 
 # A machine with such a core, by family: those of platforms/virtual.
@@ -38,21 +40,21 @@ SOURCE = "instructions as QEMU runs them; Arm publishes no timing of this core"
 LIMITS = "instructions are not cycles: most vector instructions of this core take two"
 
 _QEMU = "qemu-system-arm"
-_SILENCE_SECONDS = 30.0  # in which a firmware that runs would have run something
+_SILENCE_SECONDS = 30.0  # a firmware that logs nothing for so long is sleeping
 _CHUNK = 1 << 20
 _ADDRESS = re.compile(rb"^Trace \d+: \w+ \[\w+/(\w+)/", re.MULTILINE)
 _COMPLAINT = re.compile(rb"^qemu.*", re.MULTILINE)
 
 
 def count_instructions(elf: Path, cpu: Cpu, *, folder: Path | None = None) -> dict[str, int]:
-    """Instructions that each function runs from reset to exit, without what it calls.
+    """Instructions that each function runs from reset to exit, excluding its callees.
 
     Args:
         elf: linked for QEMU's machine with this core, see `MACHINES`.
-        folder: the files that the firmware sees; by default the working directory.
+        folder: the files that the firmware can open; by default the working directory.
 
     Raises:
-        UserError: not a firmware, no QEMU, or it does not end by itself.
+        UserError: it is not a firmware, does not end by itself, or QEMU is missing.
     """
     firmware = read_firmware(elf)
     counts: Counter[str] = Counter()
@@ -63,32 +65,40 @@ def count_instructions(elf: Path, cpu: Cpu, *, folder: Path | None = None) -> di
     return dict(counts)
 
 
-def trace(
-    firmware: Firmware,
-    cpu: Cpu,
-    *,
-    inferences: frozenset[int],
-    folder: Path,
-    console: IO[bytes],
-    limits: Limits,
-) -> Trace:
-    """The calls of inferences, with instructions alone; arguments and errors as for `simulate`."""
-    with tempfile.TemporaryFile() as output:
-        run = _Run(firmware, cpu, folder, output)
-        calls = _Calls(firmware, inferences)
-        left = limits.instructions
-        with closing(run.addresses()) as addresses:
-            for address in addresses:
-                calls.follow(address)
-                left -= 1
-                if left < 0:
-                    raise run.failed(f"it did not end within {limits.instructions:,} instructions")
-                if calls.finished == limits.inferences:
-                    break
-        output.seek(0)
-        shutil.copyfileobj(output, console)
-        console.flush()
-    return Trace(tuple(calls.inferences), run.exit_code)
+class _QemuEngine:
+    """See `Engine`: instructions only, of a run from reset."""
+
+    counts_cycles = False
+
+    def model(self, cpu: Cpu) -> tuple[str, str]:
+        return SOURCE, LIMITS
+
+    def trace(
+        self, firmware: Firmware, cpu: Cpu, inferences: frozenset[int], request: Request
+    ) -> Trace:
+        if request.alone or request.wait_states or request.flash_reads or request.unaligned:
+            raise UserError(
+                f"of a {cpu.name} only instructions are known, and only of a run from its reset",
+                "options --alone, --wait-states, --flash-reads, --unaligned",
+                "Leave them out, and profile a build for the virtual board of this core",
+            )
+        with tempfile.TemporaryFile() as output:
+            run = _Run(firmware, cpu, request.folder or Path.cwd(), output)
+            log = _CallLog(firmware, inferences)
+            with closing(run.addresses()) as addresses:
+                for count, address in enumerate(addresses):
+                    if count == request.instruction_limit:
+                        raise run.failed(f"it did not end within {count:,} instructions")
+                    log.follow(address)
+                    if log.finished == request.calls:
+                        break
+            output.seek(0)
+            shutil.copyfileobj(output, request.console)
+            request.console.flush()
+        return Trace(tuple(log.inferences), run.exit_code)
+
+
+QEMU_ENGINE = _QemuEngine()
 
 
 @dataclass
@@ -101,12 +111,13 @@ class _Run:
     console: IO[bytes]
     exit_code: int | None = None
 
-    def addresses(self) -> Iterator[int]:
-        """Of each instruction, in the order in which they run."""
+    def addresses(self) -> Generator[int, None, None]:
+        """The address of each instruction, in the order in which they run."""
         process = self._start()
+        log = cast(BufferedReader, process.stderr)
         lines = rest = b""
         try:
-            while chunk := self._read(process.stderr):
+            while chunk := self._read(log):
                 lines, newline, rest = (rest + chunk).rpartition(b"\n")
                 for address in _ADDRESS.findall(lines + newline):
                     yield int(address, 16)
@@ -115,9 +126,10 @@ class _Run:
             process.kill()
             process.wait()
         if self.exit_code < 0:
-            told = _COMPLAINT.search(lines + rest)
-            why = told[0].decode(errors="replace") if told else f"signal {-self.exit_code}"
-            raise self.failed(f"QEMU gave up ({why})")
+            complaint = _COMPLAINT.search(lines + rest)
+            signal = f"signal {-self.exit_code}"
+            why = complaint[0].decode(errors="replace") if complaint else signal
+            raise self.failed(f"QEMU failed ({why})")
 
     def _start(self) -> subprocess.Popen[bytes]:
         machine = MACHINES.get(self.cpu.family)
@@ -142,58 +154,58 @@ class _Run:
                 f"Install {_QEMU}; on Debian or Ubuntu: sudo apt-get install {_QEMU}",
             ) from None
 
-    def _read(self, log: IO[bytes]) -> bytes:
+    def _read(self, log: BufferedReader) -> bytes:
         if not select.select([log], [], [], _SILENCE_SECONDS)[0]:
-            raise self.failed("it sleeps, or waits for something that never comes")
+            raise self.failed("it sleeps, or waits for an event that never occurs")
         return log.read1(_CHUNK)
 
     def failed(self, what: str) -> UserError:
         return UserError(
             what,
             f"firmware {self.firmware.path}",
-            "See that it runs on the virtual board of this core, and ends by itself, or stop it "
-            "after so many inferences (--calls)",
+            "Check that it runs on the virtual board of this core and ends by itself, or stop it "
+            "after some inferences (--calls)",
         )
 
 
 @dataclass
-class _Calls:
-    """The calls under way, innermost last: none outside of an inference."""
+class _CallLog:
+    """The calls that have not returned, innermost last: none outside an inference."""
 
     firmware: Firmware
     targets: frozenset[int]
-    inferences: list[Call] = field(default_factory=list)
+    inferences: list[CallNode] = field(default_factory=list)
     finished: int = 0
-    _under_way: list[Call] = field(default_factory=list)
-    _functions: dict[int, Function] = field(default_factory=dict)
+    _open: list[CallNode] = field(default_factory=list)
+    _functions: dict[int, FunctionSymbol] = field(default_factory=dict)
 
     def follow(self, address: int) -> None:
         """One instruction."""
         function = self._functions.get(address)
         if function is None:
             function = self._functions[address] = self.firmware.function_at(address)
-        if not self._under_way or self._under_way[-1].function is not function:
+        if not self._open or self._open[-1].function is not function:
             self._change(function, enters=address == function.address)
-        if self._under_way:
-            self._under_way[-1].instructions += 1
+        if self._open:
+            self._open[-1].instructions += 1
 
-    def _change(self, function: Function, *, enters: bool) -> None:
+    def _change(self, function: FunctionSymbol, *, enters: bool) -> None:
         if enters:
             self._enter(function)
             return
-        while self._under_way and self._under_way[-1].function is not function:
-            self._under_way.pop()
-            if not self._under_way:
+        while self._open and self._open[-1].function is not function:
+            self._open.pop()
+            if not self._open:
                 self.finished += 1
 
-    def _enter(self, function: Function) -> None:
-        if self._under_way:
-            callees = self._under_way[-1].callees
-            call = callees.setdefault(function.address, Call(function))
+    def _enter(self, function: FunctionSymbol) -> None:
+        if self._open:
+            callees = self._open[-1].callees
+            call = callees.setdefault(function.address, CallNode(function))
         elif function.address in self.targets:
-            call = Call(function)
+            call = CallNode(function)
             self.inferences.append(call)
         else:
             return
         call.calls += 1
-        self._under_way.append(call)
+        self._open.append(call)

@@ -1,14 +1,13 @@
-"""Arm semihosting for a firmware that runs in an emulator: files, console, clock, exit.
+"""Arm semihosting for a firmware in an emulator: the operations that newlib and our start-up use.
 
-Numbers and meanings: Arm, Semihosting for AArch32 and AArch64, release 2.0, chapter 7. Time is the
-firmware's own, counted in modelled cycles, so that a run always gives the same result.
+Numbers and meanings: Arm, Semihosting for AArch32 and AArch64, release 2.0, chapter 7. Clock and
+time count modelled cycles, so a run always gives the same result.
 """
 
 from __future__ import annotations
 
 import errno
 import io
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
@@ -17,12 +16,12 @@ _MODES = ("rb", "rb", "r+b", "r+b", "wb", "wb", "w+b", "w+b", "ab", "ab", "a+b",
 _FAILED = -1
 _APPLICATION_EXIT = 0x20026
 _LONGEST_NAME = 4096
-# The magic, then: there is SYS_EXIT_EXTENDED (bit 0), and :tt for stderr (bit 1).
+# The magic number, then: SYS_EXIT_EXTENDED exists (bit 0), and :tt for stderr (bit 1).
 _FEATURES = b"SHFB\x03"
 
 
 class Memory(Protocol):
-    """The firmware's memory; both raise an error of their own for an address without memory."""
+    """The firmware's memory. Both raise the emulator's error for an address without memory."""
 
     def read(self, address: int, size: int) -> bytes: ...
     def write(self, address: int, data: bytes) -> None: ...
@@ -32,10 +31,10 @@ class Semihosting:
     """Answers a firmware's requests.
 
     Args:
-        folder: where the firmware's files are; it sees nothing outside of it.
-        console: where what it prints goes. Its standard input is empty.
+        folder: the folder of the firmware's files; it cannot open files outside.
+        console: where the firmware's output goes. Its standard input is empty.
         elapsed: cycles since reset.
-        clock_hz: cycles a second.
+        clock_hz: cycles per second.
 
     Attributes:
         exit_code: None until the firmware has ended.
@@ -63,8 +62,6 @@ class Semihosting:
             0x04: self._write_string,
             0x05: self._write,
             0x06: self._read,
-            0x07: lambda _: _FAILED,  # SYS_READC: the end of standard input
-            0x08: lambda block: int(self._signed(block) < 0),  # SYS_ISERROR
             0x09: lambda block: int(self._files[self._word(block, 0)] is self.console),  # ISTTY
             0x0A: self._seek,
             0x0C: self._length,
@@ -77,12 +74,10 @@ class Semihosting:
             0x16: self._heap_info,
             0x18: self._exit,
             0x20: self._exit_extended,
-            0x30: self._elapsed,
-            0x31: lambda _: self.clock_hz,  # SYS_TICKFREQ
         }
 
     def call(self, operation: int, block: int) -> int:
-        """Carries out one request; returns what goes into r0."""
+        """Carries out one request; returns the value for r0."""
         carry_out = self._operations.get(operation)
         if carry_out is None:
             self._errno = errno.ENOSYS
@@ -106,21 +101,18 @@ class Semihosting:
     def _word(self, block: int, index: int) -> int:
         return int.from_bytes(self.memory.read(block + 4 * index, 4), "little")
 
-    def _signed(self, block: int) -> int:
-        return struct.unpack("<i", self.memory.read(block, 4))[0]
-
     def _string(self, address: int) -> bytes:
         data = bytearray()
         while not data.endswith(b"\0"):
             data += self.memory.read(address + len(data), 1)
             if len(data) > _LONGEST_NAME:
-                raise OSError(errno.ENAMETOOLONG, "a text without an end")
+                raise OSError(errno.ENAMETOOLONG, "a text without a terminating zero")
         return bytes(data[:-1])
 
     def _path(self, block: int, index: int) -> Path:
         path = (self.folder / self._string(self._word(block, index)).decode()).resolve()
         if not path.is_relative_to(self.folder):
-            raise PermissionError(errno.EACCES, "outside of the folder")
+            raise PermissionError(errno.EACCES, "outside the folder")
         return path
 
     def _open(self, block: int) -> int:
@@ -155,12 +147,12 @@ class Semihosting:
         return 0
 
     def _write(self, block: int) -> int:
-        """Returns how many bytes were not written."""
+        """Returns the number of bytes that were not written."""
         file, size = self._files[self._word(block, 0)], self._word(block, 2)
         return size - file.write(self.memory.read(self._word(block, 1), size))
 
     def _read(self, block: int) -> int:
-        """Returns how many bytes were not read."""
+        """Returns the number of bytes that were not read."""
         size = self._word(block, 2)
         data = self._files[self._word(block, 0)].read(size)
         self.memory.write(self._word(block, 1), data)
@@ -192,12 +184,8 @@ class Semihosting:
         return 0
 
     def _heap_info(self, block: int) -> int:
-        """Zeros: the host does not know, the firmware's linker script does."""
+        """Zeros: the firmware uses what its linker script says."""
         self.memory.write(self._word(block, 0), bytes(16))
-        return 0
-
-    def _elapsed(self, block: int) -> int:
-        self.memory.write(block, struct.pack("<Q", self.elapsed()))
         return 0
 
     def _exit(self, reason: int) -> int:

@@ -1,34 +1,33 @@
-"""Runs a firmware in unicorn, from reset to exit or its inferences alone, and counts each call.
+"""The engine for cores with a timing model: runs a firmware in unicorn and counts each call.
 
-Counting is by basic block: what a block costs is worked out when it is first met, and added each
-time it runs, to the call that `calls.py` says is running.
+Cycles are counted per basic block: the cost of a block is computed when it first runs, and added
+each time it runs to the node of the call tree that is running.
 
-Outside the model: interrupts, a second stack (threads), and peripherals, whose registers read as
-zero and swallow writes.
+Not modelled: interrupts, a second stack (threads), and peripherals, whose registers read as zero
+and ignore writes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from deepcompress.errors import UserError
-from deepcompress.profiler.call_tree import Call, Calls
-from deepcompress.profiler.elf import Firmware, Function
+from deepcompress.profiler.call_tree import CallTree
+from deepcompress.profiler.elf import Firmware, FunctionSymbol
+from deepcompress.profiler.engine import CLOCK_HZ, Request, Trace
 from deepcompress.profiler.semihosting import Semihosting
-from deepcompress.target.core import Cpu, Instruction
+from deepcompress.target.core import Cpu, Instruction, Timing
 
-# Unicorn's model of each family. It has no separate M0+, whose instructions are the M0's.
+# Unicorn's model of each family. It has no M0+, whose instructions are those of the M0.
 _MODELS = {"m0": "M0", "m3": "M3", "m4": "M4", "m7": "M7", "m33": "M33"}
 
-CLOCK_HZ = 100_000_000  # of the firmware's clock() where the board's is not known
-
 _PAGE = 0x1000
-_HEAP = 16 << 20  # writable memory less than this apart is one RAM: heap or stack lie between
-_STACK = 64 << 10  # RAM below the first stack pointer, where no segment tells of it
-# RAM for inferences that are called alone: four arguments, and the stack. Arm's address map has
-# external RAM there; chips put their own elsewhere. They return to its start, where nothing runs.
+_HEAP = 16 << 20  # writable segments closer than this are one RAM, with heap or stack between
+_STACK = 64 << 10  # RAM below the initial stack pointer, which no segment may cover
+# RAM for inferences that are called alone: four arguments and the stack. Arm's address map has
+# external RAM there; the RAM of chips is elsewhere. Inferences return to its start.
 _ARGUMENT = 256 << 10
 _OWN_RAM = range(0x9E000000, 0x9E000000 + 5 * _ARGUMENT)
 _PERIPHERALS = range(0x40000000, 0x60000000)
@@ -45,60 +44,53 @@ _EXCEPTIONS = {
 _DOUBLE = " (it has no double precision; a Cortex-M7 can be built with -mfpu=fpv5-sp-d16)"
 _SEMIHOSTING = b"\xab\xbe"  # bkpt 0xab
 
-# Flash as it is read with wait states: lines of 128 bits, one kept for code and one for data.
+# Flash with wait states is read in lines of 128 bits; one is buffered for code and one for data.
 _LINE_SHIFT = 4
 
 
-@dataclass(frozen=True)
-class Trace:
-    """Attributes: `inferences` in order of time; `exit_code` is None if `Limits` stopped it."""
+class _UnicornEngine:
+    """See `Engine`: cycles by the core's timing, of a run from reset or of inferences alone."""
 
-    inferences: tuple[Call, ...]
-    exit_code: int | None
+    counts_cycles = True
+
+    def model(self, cpu: Cpu) -> tuple[str, str]:
+        timing = _timing(cpu)
+        return timing.source, timing.limits
+
+    def trace(
+        self, firmware: Firmware, cpu: Cpu, inferences: frozenset[int], request: Request
+    ) -> Trace:
+        if request.unaligned and not _timing(cpu).splits_words:
+            raise UserError(
+                f"the cost of an unaligned word on a {cpu.name} is unknown",
+                "option --unaligned",
+                "Leave it out; it is known for a Cortex-M3 and a Cortex-M4",
+            )
+        run = _call_alone if request.alone else _run_from_reset
+        return run(firmware, cpu, inferences, request)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: after so many inferences, or with an error after so many instructions."""
-
-    inferences: int | None = None
-    instructions: int = 2_000_000_000
+UNICORN_ENGINE = _UnicornEngine()
 
 
-def simulate(
-    firmware: Firmware,
-    cpu: Cpu,
-    *,
-    inferences: frozenset[int],
-    folder: Path,
-    console: IO[bytes],
-    limits: Limits,
-    wait_states: int = 0,
-    flash_reads: bool = False,
-    unaligned: bool = False,
-    clock_hz: int = CLOCK_HZ,
+def _timing(cpu: Cpu) -> Timing:
+    if cpu.timing is None:
+        raise AssertionError(f"{cpu.name} has no timing: QEMU profiles it")
+    return cpu.timing
+
+
+def _run_from_reset(
+    firmware: Firmware, cpu: Cpu, inferences: frozenset[int], request: Request
 ) -> Trace:
-    """Runs a firmware to its end.
-
-    Args:
-        cpu: one with a timing.
-        inferences: addresses of the functions whose calls are kept apart.
-        folder, console: see `Semihosting`.
-        wait_states: cycles that flash takes beyond the first for a line of 16 bytes. There is no
-            prefetch and no cache: a chip that has them does better.
-        flash_reads: count the bytes loaded from flash too, which is slow.
-        unaligned: count what words that are not aligned cost too, on a CPU of which that is known.
-            Slow as well.
-
-    Raises:
-        UserError: it faults, sleeps, or does not end within the limit.
-    """
     stack, reset = firmware.vectors
     ram = range(max(0, stack - _STACK), stack)
-    machine = _Machine(firmware, cpu, inferences, limits, wait_states, ram)
-    machine.watch(flash=flash_reads or wait_states > 0, words=unaligned)
+    machine = _Machine(firmware, cpu, inferences, request, ram)
     host = Semihosting(
-        machine, folder=folder, console=console, elapsed=machine.calls.cycles, clock_hz=clock_hz
+        machine,
+        folder=request.folder or Path.cwd(),
+        console=request.console,
+        elapsed=machine.calls.cycles,
+        clock_hz=request.clock_hz or CLOCK_HZ,
     )
     try:
         machine.run(reset, host)
@@ -107,27 +99,11 @@ def simulate(
     return Trace(tuple(machine.calls.inferences), host.exit_code)
 
 
-def call_alone(
-    firmware: Firmware,
-    cpu: Cpu,
-    *,
-    inferences: frozenset[int],
-    limits: Limits,
-    wait_states: int = 0,
-    flash_reads: bool = False,
-    unaligned: bool = False,
+def _call_alone(
+    firmware: Firmware, cpu: Cpu, inferences: frozenset[int], request: Request
 ) -> Trace:
-    """Calls each inference once by itself, as if the firmware had started: on hardware that is not
-    modelled, its start-up and its sketch would wait for ever.
-
-    RAM has its initial data, and each argument points to 256 KB of zeros. An inference that another
-    one calls is part of that. Arguments as for `simulate`.
-
-    Raises:
-        UserError: as `simulate`.
-    """
-    machine = _Machine(firmware, cpu, inferences, limits, wait_states, _OWN_RAM)
-    machine.watch(flash=flash_reads or wait_states > 0, words=unaligned)
+    """Calls each inference once; one that another inference calls is part of that."""
+    machine = _Machine(firmware, cpu, inferences, replace(request, calls=None), _OWN_RAM)
     machine.set_data()
     for function in firmware.functions:
         if function.address in inferences:
@@ -139,9 +115,9 @@ def call_alone(
 
 @dataclass(frozen=True)
 class _Block:
-    """A basic block: its cost, and what following calls needs to know of it."""
+    """A basic block: its cost, and what the call tree needs to know."""
 
-    function: Function
+    function: FunctionSymbol
     instructions: int
     cycles: int
     taken: int
@@ -149,35 +125,31 @@ class _Block:
     leaves_by: str  # name of its last instruction
     pushed: int
     moves_stack: bool
-    lines: range  # of flash
+    lines: range  # lines of flash
 
 
 class _Machine:
-    """A core with its memory, its counters and the calls under way. The stack ends `ram`."""
+    """A core with its memory, counters and call tree. The stack starts at the end of `ram`."""
 
     def __init__(
-        self,
-        firmware: Firmware,
-        cpu: Cpu,
-        targets: frozenset[int],
-        limits: Limits,
-        wait_states: int,
-        ram: range,
+        self, firmware: Firmware, cpu: Cpu, targets: frozenset[int], request: Request, ram: range
     ) -> None:
         import unicorn
         from unicorn import arm_const as arm
 
-        self.unicorn, self.arm = unicorn, arm
-        self.firmware, self.cpu, self.limits = firmware, cpu, limits
-        self.wait_states, self.ram = wait_states, ram
-        self.calls = Calls(targets, lambda: self.uc.reg_read(arm.UC_ARM_REG_SP))
+        self.unicorn: Any = unicorn
+        self.arm = arm
+        self.firmware, self.cpu, self.request = firmware, cpu, request
+        self.timing, self.wait_states, self.ram = _timing(cpu), request.wait_states, ram
+        self.calls = CallTree(targets, lambda: self.uc.reg_read(arm.UC_ARM_REG_SP))
         self.blocks: dict[int, _Block] = {}
         self.last: _Block | None = None
-        self.instructions_left = limits.instructions
+        self.instructions_left = request.instruction_limit
         self.code_line = self.data_line = -1
         self.interrupt: int | None = None
         self.bad_access: int | None = None
-        self.uc = self._core()
+        self.uc: Any = self._core()
+        self._watch()
 
     def _core(self) -> Any:
         unicorn, arm = self.unicorn, self.arm
@@ -196,13 +168,13 @@ class _Machine:
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_bad_access)
         return uc
 
-    def watch(self, *, flash: bool, words: bool) -> None:
-        """Counts also what single loads and stores cost: those from flash, those not aligned."""
+    def _watch(self) -> None:
+        """Also counts single loads from flash and unaligned accesses, if requested."""
         loads, stores = self.unicorn.UC_HOOK_MEM_READ, self.unicorn.UC_HOOK_MEM_WRITE
-        if flash:
-            place = self.firmware.flash
-            self.uc.hook_add(loads, self._on_flash_read, begin=place.start, end=place.stop - 1)
-        if words:
+        if self.request.flash_reads or self.wait_states:
+            flash = self.firmware.flash
+            self.uc.hook_add(loads, self._on_flash_read, begin=flash.start, end=flash.stop - 1)
+        if self.request.unaligned:
             self.uc.hook_add(loads | stores, self._on_access)
 
     def read(self, address: int, size: int) -> bytes:
@@ -215,13 +187,13 @@ class _Machine:
     # --- running
 
     def set_data(self) -> None:
-        """Initial data to where it runs, as the firmware's start-up does."""
+        """Copies initial data to its run address, as the firmware's start-up does."""
         for segment in self.firmware.segments:
             if segment.run_address != segment.load_address:
                 self.write(segment.run_address, segment.data)
 
-    def call(self, function: Function) -> None:
-        """Calls a function with pointers as its arguments, until it returns."""
+    def call(self, function: FunctionSymbol) -> None:
+        """Calls a function with pointers as arguments and runs it until it returns."""
         arm, back = self.arm, self.ram.start
         self.uc.reg_write(arm.UC_ARM_REG_SP, self.ram.stop)
         self.uc.reg_write(arm.UC_ARM_REG_LR, back | 1)
@@ -236,12 +208,13 @@ class _Machine:
         self._enough()
         if self.uc.reg_read(arm.UC_ARM_REG_PC) != back:
             raise self._met_exception(self.uc.reg_read(arm.UC_ARM_REG_PC))
-        self.calls.here.cycles += self.last.taken
+        if self.last is not None:
+            self.calls.here.cycles += self.last.taken
         self.calls.close_all()
         self.last = None
 
     def run(self, reset: int, host: Semihosting) -> None:
-        """Until the firmware exits or enough inferences have run."""
+        """Runs until the firmware exits or the requested inferences have returned."""
         address = reset
         while host.exit_code is None and not self._enough():
             self.interrupt = None
@@ -257,23 +230,23 @@ class _Machine:
     def _enough(self) -> bool:
         if self.instructions_left < 0:
             raise UserError(
-                f"it did not end within {self.limits.instructions:,} instructions; it was in "
+                f"it did not end within {self.request.instruction_limit:,} instructions; it was in "
                 f"{self.calls.here.function.name}",
                 f"firmware {self.firmware.path}",
-                "End it by returning from main() or by exit(), or stop it after so many "
-                "inferences with --calls. Peripherals are not modelled: a loop that waits for one "
-                "never ends; --alone does without",
+                "End it by returning from main() or by exit(), or stop it after some inferences "
+                "with --calls. Peripherals are not modelled: a loop that waits for one never ends; "
+                "--alone runs the inferences only",
             )
         return self._inferences_are_enough()
 
     def _inferences_are_enough(self) -> bool:
-        wanted = self.limits.inferences
+        wanted = self.request.calls
         return wanted is not None and self.calls.finished() >= wanted
 
     def _answer(self, host: Semihosting) -> int:
-        """Carries out the request that the core stopped for; returns where it goes on."""
+        """Carries out the semihosting request that stopped the core; returns where to continue."""
         arm = self.arm
-        at = self.uc.reg_read(arm.UC_ARM_REG_PC)
+        at = int(self.uc.reg_read(arm.UC_ARM_REG_PC))
         if self.interrupt != _BREAKPOINT or self.read(at, 2) != _SEMIHOSTING:
             raise self._met_exception(at)
         operation, block = (self.uc.reg_read(r) for r in (arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1))
@@ -301,11 +274,11 @@ class _Machine:
         return UserError(
             f"{self.firmware.function_at(at).name}, at {at:#010x}, {what}",
             f"firmware {self.firmware.path}",
-            f"See that it runs on a {self.cpu.name} in QEMU, and that --cpu is what it was built "
+            f"Check that it runs on a {self.cpu.name} in QEMU, and that --cpu is what it was built "
             "for; for a real board's firmware, call its inferences alone (--alone)",
         )
 
-    # --- what unicorn calls
+    # --- callbacks of unicorn
 
     def _on_interrupt(self, uc: Any, number: int, _: object) -> None:
         self.interrupt = number
@@ -314,7 +287,7 @@ class _Machine:
     def _on_bad_access(
         self, uc: Any, access: int, address: int, size: int, value: int, _: object
     ) -> bool:
-        """Maps a page of registers where a peripheral would be."""
+        """Maps a page of registers if the address is a peripheral's."""
         if address not in _PERIPHERALS:
             self.bad_access = address
             return False
@@ -333,7 +306,7 @@ class _Machine:
     def _on_access(
         self, uc: Any, access: int, address: int, size: int, value: int, _: object
     ) -> None:
-        """In pieces: a halfword as two bytes, a word as two halfwords or byte, halfword, byte."""
+        """Splits a halfword into two bytes, a word into two halfwords or byte, halfword, byte."""
         if size in (2, 4) and address % size:
             self.calls.here.cycles += 1 if size == 2 or address % 2 == 0 else 2
 
@@ -357,7 +330,9 @@ class _Machine:
 
     def _jump(self, last: _Block, block: _Block, address: int) -> None:
         self.calls.here.cycles += last.taken
-        if last.leaves_by != "b" or address == block.function.address:  # else within a function
+        if (
+            last.leaves_by != "b" or address == block.function.address
+        ):  # otherwise inside a function
             self.calls.follow(last.leaves_by, last.end, address, block.function)
             if self._inferences_are_enough():
                 self.uc.emu_stop()
@@ -366,7 +341,7 @@ class _Machine:
         from deepcompress.profiler.disassemble import decode
 
         code = decode(self.read(address, size), address)
-        cost = self.cpu.timing.cost(code)
+        cost = self.timing.cost(code)
         function = self.firmware.function_at(address)
         in_flash = address in self.firmware.flash
         block = _Block(
@@ -387,13 +362,13 @@ class _Machine:
 
     def _fetch(self, block: _Block) -> None:
         if block.lines:
-            kept = block.lines.start == self.code_line
-            self.calls.here.cycles += self.wait_states * (len(block.lines) - kept)
+            buffered = block.lines.start == self.code_line
+            self.calls.here.cycles += self.wait_states * (len(block.lines) - buffered)
             self.code_line = block.lines[-1]
 
 
 def _pushed(code: list[Instruction]) -> int:
-    """Bytes by which a block certainly lowers the stack pointer before it raises it again."""
+    """Bytes by which a block lowers the stack pointer before it may raise it again."""
     pushed = 0
     for instruction in code:
         if "sp" in instruction.writes and not instruction.pushed:
@@ -403,7 +378,7 @@ def _pushed(code: list[Instruction]) -> int:
 
 
 def _memory(firmware: Firmware, stack: range) -> list[range]:
-    """Whole pages for flash, and for RAM with the heap and stack that no segment tells of."""
+    """Whole pages for flash, and for RAM with the heap and stack that no segment covers."""
     flash = [
         range(s.load_address, s.load_address + len(s.data)) for s in firmware.segments if s.data
     ]
@@ -420,7 +395,7 @@ def _memory(firmware: Firmware, stack: range) -> list[range]:
 
 
 def _join(ranges: list[range], gap: int) -> list[range]:
-    """The ranges in whole pages; those less than `gap` bytes apart as one."""
+    """The ranges in whole pages; those closer than `gap` bytes are joined."""
     joined: list[range] = []
     for start, stop in sorted((r.start & -_PAGE, -(-r.stop // _PAGE) * _PAGE) for r in ranges):
         if joined and start <= joined[-1].stop + gap:

@@ -232,7 +232,7 @@ def measure_accuracy(
 
     Of a stream the last piece counts.
     """
-    labels, last = calibration.labels, slice(calibration.pieces - 1, None, calibration.pieces)
+    labels, last = calibration.labels, slice(calibration.chunks - 1, None, calibration.chunks)
     by_float, by_int8 = top1(float_scores[last]), top1(int8_scores[last])
     return Accuracy(
         kind=calibration.kind,

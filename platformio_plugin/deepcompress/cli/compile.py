@@ -1,0 +1,75 @@
+"""`deepcompress compile net.pt -o out/`: writes the C sources of a model."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcompress.cli.command import add_model_command, parse_options
+
+if TYPE_CHECKING:
+    from deepcompress.cli.command import Commands
+
+EPILOG = """\
+example:
+  python -m deepcompress compile models/lenet5.pt -o out/ \\
+      --calibration data/calibration.npz --input-mean 0.1307 --input-std 0.3081 \\
+      --sparsity 0.8 --cpu cortex-m4
+
+writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and report.html, and the
+files of the library that they need, with a CMakeLists.txt. The folder builds without Python, with
+CMake or by compiling its .c files. Several models may be written to one folder.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    command = add_model_command(
+        commands,
+        "compile",
+        run,
+        verbose="print each stage's time",
+        help="compile a .pt file to C sources",
+        description="Compresses a PyTorch network and writes C sources for it.",
+        epilog=EPILOG,
+    )
+    command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
+    command.add_argument("--name", help="the model's name in C; by default the file's")
+    command.add_argument(
+        "--no-runtime",
+        action="store_true",
+        help="write only the model's own files, for a build that already has the library",
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """0, after the sources are written."""
+    from deepcompress.backend.atomic_write import atomic_write
+    from deepcompress.backend.c_names import class_name
+    from deepcompress.backend.runtime_sources import runtime_sources
+    from deepcompress.compile import compile_model
+    from deepcompress.report.summary import table
+
+    options = parse_options(parsed)
+    name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
+    show = partial(print, flush=True)
+    show(f"{name}: compressing {parsed.model.name} for {options.target.cpu}")
+    compiled = compile_model(
+        parsed.model,
+        name=name,
+        options=options,
+        say=show if parsed.verbose else lambda line: None,
+        tell=show,
+    )
+    atomic_write(compiled.texts | ({} if parsed.no_runtime else runtime_sources()), parsed.output)
+    show(table(compiled.report))
+    cpp = f"DeepCompress::{class_name(name)}"
+    show(
+        f"sketch    {cpp}"
+        if parsed.no_runtime
+        else f"wrote     {parsed.output}/: {name}.h for C, {name}.hpp for C++ ({cpp}), report.html"
+    )
+    return 0

@@ -1,0 +1,153 @@
+"""Whether a model will run and fit, told without compiling it: `deepcompress check`.
+
+The stages are those of `compile`, up to the plan and its report. Where a layer is not supported, or
+the network is far too large, there is no plan; then sizes are told from the layers alone.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepcompress.compile import as_stream, flash_at, open_model
+from deepcompress.errors import UserError
+from deepcompress.frontend.frontend import ImportedLayer
+from deepcompress.options import Options, Target
+from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.report.board_fit import check_possible, misfits
+from deepcompress.report.html import duration, share
+from deepcompress.report.summary import summarize
+from deepcompress.report.text_table import columns
+
+# Weights that are not encoded just to tell their size: it would take longer than a minute.
+_MANY = 8_000_000
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `survey` found.
+
+    Attributes:
+        layers: all of the network's, supported or not.
+        facts: the report that compiling it would give, or None where there is no plan.
+        problems: why it cannot be compiled for its board; none where it can.
+        stand_in: whether random inputs stood in for calibration data.
+    """
+
+    layers: tuple[ImportedLayer, ...]
+    facts: dict[str, Any] | None
+    problems: tuple[UserError, ...]
+    stand_in: bool = False
+
+
+def survey(path: Path, *, options: Options) -> Survey:
+    """All that can be said of a model file for a board, each layer that is not supported included.
+
+    Raises:
+        UserError: it is no model, its options are wrong, or torch cannot follow it.
+    """
+    layers: list[ImportedLayer] = []
+    try:
+        opened = open_model(path, name=path.stem, options=options, clock=Clock(), see=layers.append)
+        graph = as_stream(opened.graph, opened.calibration, options)
+        check_possible(graph, options)
+        if sum(layer.parameters for layer in layers) > _MANY:
+            return Survey(tuple(layers), None, ())
+        _, planned = graph_to_plan(graph, opened.calibration, options)
+    except UserError as problem:
+        if not layers:
+            raise
+        return Survey(tuple(layers), None, _unsupported(layers) or (problem,))
+    facts = summarize(planned, source=path.name, target=options.target, accuracy=None)
+    problems = misfits(
+        facts, lambda sparsity: flash_at(sparsity, graph, opened.calibration, options)
+    )
+    return Survey(tuple(layers), facts, tuple(problems), opened.calibration.synthetic)
+
+
+def _unsupported(layers: list[ImportedLayer]) -> tuple[UserError, ...]:
+    """The layers' problems; where several have the same, the first that has it."""
+    alike: dict[tuple[str, str], list[UserError]] = {}
+    for problem in (layer.problem for layer in layers if layer.problem):
+        alike.setdefault(_reason(problem), []).append(problem)
+    return tuple(
+        UserError(what, same[0].where + (f", and {len(same) - 1} more" if same[1:] else ""), do)
+        for (what, do), same in alike.items()
+    )
+
+
+def _reason(problem: UserError) -> tuple[str, str]:
+    return problem.what, problem.do
+
+
+def draw_survey(found: Survey, target: Target) -> str:
+    """The survey as a person reads it."""
+    numbers = {_reason(problem): i for i, problem in enumerate(found.problems, start=1)}
+    sizes = {layer["name"]: layer["flash_bytes"] for layer in (found.facts or {}).get("layers", ())}
+    rows = [
+        [
+            layer.name,
+            layer.op,
+            "x".join(map(str, layer.output_shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{flash:,}" if (flash := sum(sizes.get(name, 0) for name in layer.nodes)) else "",
+            f"no ({numbers[_reason(layer.problem)]})" if layer.problem else "yes",
+        ]
+        for layer in found.layers
+    ]
+    heads = ["layer", "operator", "output", "parameters", "flash B", "supported"]
+    lines = [*columns([heads, *rows], right=(3, 4)), ""]
+    lines += _estimates(found, target)
+    for i, problem in enumerate(found.problems, start=1):
+        lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph()))
+    return "\n".join(lines)
+
+
+def _estimates(found: Survey, target: Target) -> list[str]:
+    facts = found.facts
+    if facts is None:
+        weights = sum(layer.parameters for layer in found.layers)
+        values = max(layer.values for layer in found.layers)
+        return [
+            f"flash     {weights:,} B of int8 parameters{_compared(weights, target.flash_limit)}",
+            f"RAM       about {values:,} B at the widest{_compared(values, target.ram_limit)}",
+            "note      nothing was encoded: pruning may save much of this flash, code takes more",
+        ]
+    flash, ram = (
+        f"about {facts[memory]['total_bytes']:,} B"
+        f"{_compared(facts[memory]['total_bytes'], facts[memory]['limit_bytes'])}"
+        for memory in ("flash", "ram")
+    )
+    lines = [
+        f"flash     {flash}",
+        f"RAM       {ram}",
+        f"cycles    about {facts['cycles']:,} on {target.cpu}{duration(facts, 1)}",
+    ]
+    if found.stand_in:
+        note = (
+            "random inputs stood in for calibration data: sizes and cycles hardly depend on it, "
+            "but name real inputs in the option calibration before you compile"
+        )
+        lines.append(_wrapped("note      ", note))
+    return lines
+
+
+def _compared(needed: int, limit: int | None) -> str:
+    if limit is None:
+        return ""
+    verdict = "fits" if needed <= limit else "DOES NOT FIT"
+    return f"; {share({'total_bytes': needed, 'limit_bytes': limit})}: {verdict}"
+
+
+def _wrapped(head: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
