@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.backend.plan import Plan
+from deepcompress.data.byte_scaling import byte_scaling
 from deepcompress.data.calibration import (
     Calibration,
-    byte_scaling,
     check_shape,
-    pieces_of_streams,
     read_calibration,
-    read_several,
-    synthetic_calibration,
+    read_calibration_per_input,
+    split_streams,
 )
+from deepcompress.data.synthetic_inputs import synthetic_calibration
 from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
@@ -31,7 +32,7 @@ from deepcompress.frontend.frontend import LayerCallback
 from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.batch_layout import in_chunks, shape_of
-from deepcompress.ir.graph import Graph, IntegerGraph, Plan
+from deepcompress.ir.graph import Graph, IntegerGraph
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.make_stateful import make_stateful
@@ -99,10 +100,10 @@ def compile_model(
     _check_labels(labels, graph)
     check_possible(graph, options)
     pruned, planned = graph_to_plan(graph, calibration, options, clock)
-    integer = planned.encoded.integer
+    integer = planned.integer
 
     inputs = integer_inputs(integer, calibration)
-    golden = _golden_inputs(inputs[:: calibration.pieces], options)
+    golden = _golden_inputs(inputs[:: calibration.chunks], options)
     accuracy = measure_accuracy(
         forward_numpy(original, calibration.inputs), run(integer, inputs), calibration
     )
@@ -230,7 +231,7 @@ def _compress(
 
 def as_stream(graph: Graph, calibration: Calibration, options: Options) -> Graph:
     """The network that remembers, if the option `stateful` says so."""
-    return in_chunks(make_stateful(graph), calibration.pieces) if options.stateful else graph
+    return in_chunks(make_stateful(graph), calibration.chunks) if options.stateful else graph
 
 
 def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: Options) -> int:
@@ -297,11 +298,11 @@ def _calibration_for(
     shape = shape_of(graph, graph.inputs)
     if calibration is None and options.calibration:
         shapes = {name: graph.tensors[name].shape for name in graph.inputs}
-        calibration = read_several(Path(options.calibration), shapes)
+        calibration = read_calibration_per_input(Path(options.calibration), shapes)
     if calibration is None:
         return synthetic_calibration(options, shape)
     if options.stateful:
-        calibration = pieces_of_streams(calibration, shape)
+        calibration = split_streams(calibration, shape)
     check_shape(calibration, shape, options.calibration)
     return calibration
 

@@ -231,8 +231,8 @@ BAD = {
     "a dynamic shape": (dynamic, r"tensor input: its shape .* is dynamic.*with --input-shape"),
     "an input of rank 5": (
         volumes,
-        r"layer 0 \(conv3d\).*not supported\. Put the frames side by "
-        r"side as channels",
+        r"layer 0 \(conv3d\).*not supported\. Put the frames into "
+        r"channels next to each other",
     ),
     "no model": (text_file, r"notes\.pt: it is not a PyTorch file.*torch\.export\.save"),
     "an empty file": (empty, r"net\.pt: it is empty\. Save the model again"),

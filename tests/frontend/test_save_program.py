@@ -126,7 +126,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("case", LAYERS)
-def test_layers_whose_weights_lie_otherwise_than_torchs_are_read_back(
+def test_layers_whose_weights_are_stored_in_another_order_than_torchs_are_read_back(
     case: str, tmp_path: Path
 ) -> None:
     module, shape = LAYERS[case]

@@ -1,8 +1,8 @@
-"""The values that flow from stage to stage: Graph, IntegerGraph, EncodedGraph, Plan.
+"""The values that flow from stage to stage: Graph, IntegerGraph, and what they consist of.
 
-Each is frozen, and each stage hands on a new one. A stage's output type is not its input type
-where what is known has changed: a Graph is float, an IntegerGraph has scales, an EncodedGraph has
-the weights' bytes, a Plan has addresses.
+Each is frozen, and each stage returns a new one. A stage's output type is not its input type
+where what is known has changed: a Graph is float, an IntegerGraph has scales. `backend/plan.py`
+has the next ones: a SelectedGraph has kernels and the weights' bytes, a Plan has addresses.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ class Tensor:
 
     @property
     def size(self) -> int:
+        """Number of values, which is the number of bytes as int8."""
         return int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Clamp:
-    """What an activation function leaves of a value: [minimum, maximum], in real units."""
+    """An activation function that limits values to [minimum, maximum], in real units."""
 
     minimum: float = -np.inf
     maximum: float = np.inf
 
     def then(self, later: Clamp) -> Clamp:
-        """This clamp followed by `later`, as one."""
+        """One clamp that is equal to this one followed by `later`."""
         low = min(max(self.minimum, later.minimum), later.maximum)
         high = min(max(self.maximum, later.minimum), later.maximum)
         return Clamp(low, high)
@@ -45,16 +46,16 @@ class Clamp:
 
 @dataclass(frozen=True)
 class Node(Generic[A]):
-    """One layer.
+    """One layer of a float network.
 
     Attributes:
-        name: the user's name for it, such as "features.0".
+        name: the user's name of the layer, such as "features.0".
         op: a key of `ops.OPERATORS`.
         inputs, output: names of tensors.
-        attributes: the operator's own frozen dataclass.
-        parameters: float32 arrays by name ("weight", "bias"), read-only.
-        clamp: the activation function fused into it.
-        source: the line of the user's model, where torch knows it.
+        attributes: the operator's frozen dataclass, as `Conv2d`.
+        parameters: read-only float32 arrays by name ("weight", "bias").
+        clamp: the activation function that is fused into the layer.
+        source: the line of the user's model, or "" if torch does not know it.
     """
 
     name: str
@@ -74,9 +75,10 @@ class Node(Generic[A]):
 
 @dataclass(frozen=True)
 class Graph:
-    """A float network: nodes in the order in which they run.
+    """A float network: nodes in the order of execution.
 
-    `ranges` are of the tensors whose scale the file states: the reals of int8's -128 and 127.
+    Attributes:
+        ranges: real values of int8's -128 and 127, for tensors whose scale the user's file states.
     """
 
     name: str
@@ -87,15 +89,17 @@ class Graph:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
+        """The node that computes a tensor; None for the network's inputs."""
         return next((node for node in self.nodes if node.output == tensor), None)
 
     def consumers(self, tensor: str) -> list[Node]:
+        """The nodes that read a tensor."""
         return [node for node in self.nodes if tensor in node.inputs]
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = scale * (q - zero_point), q an int8."""
+    """The affine map from int8 to real numbers: real = scale * (q - zero_point)."""
 
     scale: float
     zero_point: int
@@ -103,11 +107,11 @@ class Quantization:
 
 @dataclass(frozen=True)
 class ByteInput:
-    """How a raw byte becomes the input's int8: clamp((u * multiplier + offset) >> shift).
+    """The map from a raw byte u to an int8 input: clamp((u * multiplier + offset) >> shift).
 
     Attributes:
-        multiplier, offset: int32, one for all channels or one a channel.
-        shift: 0 .. 16. For a plain image it is 0, the multiplier 1 and the offset -128.
+        multiplier, offset: int32 [channels], or [1] for all channels.
+        shift: 0 .. 16. For an image in 0 .. 255 it is 0, the multiplier 1 and the offset -128.
     """
 
     multiplier: Int32Array
@@ -117,12 +121,12 @@ class ByteInput:
 
 @dataclass(frozen=True)
 class Requantize:
-    """How a product of accumulator and multiplier becomes an int8: see `arith/requantize.py`.
+    """Constants that turn accumulator * multiplier into an int8; see `arith/requantize.py`.
 
     Attributes:
-        shift: rounding right shift of the product, the same for all channels.
-        zero_point: of the output.
-        minimum, maximum: of the output, after the activation function.
+        shift: rounding right shift, the same for all channels.
+        zero_point: zero point of the output.
+        minimum, maximum: limits of the int8 output, from the activation function.
     """
 
     shift: int
@@ -133,7 +137,12 @@ class Requantize:
 
 @dataclass(frozen=True)
 class Array:
-    """One constant C array. `values` has the numpy type of its C type."""
+    """A constant C array. The numpy type of `values` determines its C type.
+
+    Attributes:
+        name: the field of the kernel's struct that points to the array.
+        meaning: the comment in the generated C.
+    """
 
     name: str
     values: AnyArray
@@ -146,8 +155,8 @@ class IntegerNode(Generic[A]):
 
     Attributes:
         clamp: (minimum, maximum) of the int8 output.
-        fields: integers that quantizing computed, by field of the kernel's parameter struct.
-        tables: constant arrays other than weights; a field of that struct points to each.
+        fields: integers that quantization computed, by field of the kernel's parameter struct.
+        tables: constant arrays other than weights, which fields of that struct point to.
     """
 
     name: str
@@ -160,6 +169,7 @@ class IntegerNode(Generic[A]):
     tables: tuple[Array, ...] = ()
 
     def table(self, name: str) -> AnyArray:
+        """The values of the table of this name."""
         return next(array.values for array in self.tables if array.name == name)
 
 
@@ -187,7 +197,10 @@ class WeightedNode(RequantizedNode[A]):
 
 @dataclass(frozen=True)
 class IntegerGraph:
-    """A network in integers: what `reference.py` runs and the C must equal bit for bit."""
+    """A network in integers.
+
+    `execute/int8_reference.py` runs it; the generated C must be bit-exact to that.
+    """
 
     name: str
     tensors: Mapping[str, Tensor]
@@ -200,10 +213,10 @@ class IntegerGraph:
 
 @dataclass(frozen=True)
 class Constants:
-    """Integers of which a layer has one an output channel, as they lie in flash.
+    """Integers per output channel (biases, multipliers) as they are stored in flash.
 
     Attributes:
-        stored: int8, int16 or int32 [channels], or [1] where all channels have the same.
+        stored: int8, int16 or int32 [channels], or [1] if all channels have the same value.
         shift: the integers are `stored << shift`.
     """
 
@@ -212,20 +225,21 @@ class Constants:
 
     @property
     def shared(self) -> bool:
+        """Whether one stored value is used for all channels."""
         return len(self.stored) == 1
 
 
 @dataclass(frozen=True)
 class EncodedWeight:
-    """All constants of a layer as they lie in flash.
+    """All constants of a layer as they are stored in flash.
 
     Attributes:
-        encoding, arrays: of the weights: a key of `ENCODINGS`, and its arrays.
-        bias: `IntegerNode.bias`, or without the input's zero point in it.
-        multiplier: `Requantize.multiplier`.
-        zero_point: what the kernel takes off each input, because the bias does not: the input's
-            zero point, or 0 where the bias has it folded in.
-        tiles: how many positions a sparse convolution computes at a time: 4, 8 or 16.
+        encoding: of the weights, a key of `ENCODINGS`.
+        arrays: what that encoding makes of the weights.
+        bias: `WeightedNode.bias`, or the bias without the input's zero point folded in.
+        multiplier: `WeightedNode.multiplier`.
+        zero_point: what the kernel subtracts from each input: 0 if the zero point is folded into
+            the bias, else the input's zero point.
     """
 
     encoding: str
@@ -233,79 +247,18 @@ class EncodedWeight:
     bias: Constants
     multiplier: Constants
     zero_point: int
-    tiles: int = 4
 
     @property
     def weight_bytes(self) -> int:
-        """Values, indices and tables of the weights."""
+        """Bytes of the weights' values, indices and tables."""
         return sum(array.values.nbytes for array in self.arrays)
 
     @property
     def constant_bytes(self) -> int:
-        """Biases and multipliers."""
+        """Bytes of biases and multipliers."""
         return self.bias.stored.nbytes + self.multiplier.stored.nbytes
 
     @property
     def flash_bytes(self) -> int:
+        """Bytes of weights, biases and multipliers."""
         return self.weight_bytes + self.constant_bytes
-
-
-@dataclass(frozen=True)
-class EncodedGraph:
-    """An IntegerGraph and, for each node with weights, how they lie in flash.
-
-    Attributes:
-        optimize: "size", "speed" or "balanced": what they were chosen for.
-    """
-
-    integer: IntegerGraph
-    weights: Mapping[str, EncodedWeight]
-    optimize: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies: `offset` bytes behind the begin of the tensor `root`."""
-
-    root: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of a kernel: its node, and what that costs.
-
-    Attributes:
-        inputs, output: byte addresses in the arena.
-        scratch: address of `scratch_bytes` for the kernel's own use.
-        cycles: estimated.
-        code_bytes: estimated flash of the kernel's instance.
-    """
-
-    node: IntegerNode
-    inputs: tuple[int, ...]
-    output: int
-    scratch: int
-    scratch_bytes: int
-    macs: int
-    cycles: int
-    code_bytes: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that `emit` needs: what runs in which order, from where to where.
-
-    Attributes:
-        steps: of nodes whose outputs do not already lie where they should.
-        addresses: in the arena, of every tensor and scratch.
-        places: of every tensor within another, or within itself.
-    """
-
-    encoded: EncodedGraph
-    cpu: str
-    steps: tuple[Step, ...]
-    arena_bytes: int
-    addresses: Mapping[str, int]
-    places: Mapping[str, Place]
-    stack_bytes: int

@@ -35,9 +35,7 @@ class LiteralOperator(Operator[Literal, IntegerNode[Literal]]):
     aten = ()
 
     def read(self, call: AtenCall) -> tuple[Literal, Parameters]:
-        raise NotImplementedError(
-            "no call is a constant: `lower` makes it for the layer that joins it"
-        )
+        raise NotImplementedError("no aten call is a literal: the importer makes it for concat")
 
     def output_shape(self, attributes: Literal, inputs: Sequence[Shape]) -> Shape:
         return attributes.shape

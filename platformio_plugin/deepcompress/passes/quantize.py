@@ -27,7 +27,8 @@ from deepcompress.arith.qparams import (
     weight_scale,
 )
 from deepcompress.arith.requantize import choose_multipliers, round_up_factors
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward
 from deepcompress.ir.arrays import frozen
 from deepcompress.ir.batch_layout import parts

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.data.calibration import Calibration, byte_scaling
+from deepcompress.data.byte_scaling import byte_scaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.data.training_data import Samples
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
