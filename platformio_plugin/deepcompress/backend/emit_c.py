@@ -172,7 +172,7 @@ def all_arrays(plan: Plan) -> list[Array]:
 
 def shared_weights(plan: Plan) -> dict[str, str]:
     """Layer name -> the layer before it whose encoded weights are the same, which it reads."""
-    first: dict[tuple, str] = {}
+    first: dict[tuple[object, ...], str] = {}
     shared = {}
     for step in plan.steps:
         weight = step.weight
@@ -185,7 +185,8 @@ def shared_weights(plan: Plan) -> dict[str, str]:
 
 
 def _layers(plan: Plan) -> list[dict[str, Any]]:
-    shared, names, layers = shared_weights(plan), {}, []
+    shared, layers = shared_weights(plan), []
+    names: dict[str, str] = {}
     for step in plan.steps:
         name = c_identifier(step.node.name, prefix="layer_")
         while name in names.values():
@@ -207,8 +208,9 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
         "function": f"{graph.name}_{name}",
         "user_name": node.name,
         "describe": OPERATORS[node.op].describe(node.attributes),
-        "kernel": kernel.function,
-        "encoding": weight.encoding.upper() if weight else None,
+        "kernel": kernel.c_name,
+        "encoding": weight.encoding.upper() if weight and kernel.takes_encoding else None,
+        "assumptions": kernel.assumptions(layer),
         "struct": parameters.c_type,
         "fields": initializers(parameters, lambda array: _array_name(graph.name, name, array)),
         "arrays": [
