@@ -107,7 +107,7 @@ def main() -> None:
             rows += measured
     if wrong := sum(not row.exact for row in rows):
         sys.exit(
-            f"speed: {wrong} rows are not bit for bit what the specification says: not written"
+            f"speed: {wrong} rows are not bit-exact with the reference: not written"
         )
     if not only:
         publish(rows)
