@@ -28,8 +28,11 @@ def test_a_missing_model_is_told_before_a_python_is_sought(project):
             f"sparsty = 0.5\n{MODEL}",
             "there is no option custom_deepcompress_sparsty (did you mean",
         ),
-        (f"sparsity = 1.5\n{MODEL}", "sparsity = '1.5' is out of range"),
-        (f"optimize = fastest\n{MODEL}", "optimize = 'fastest' is none of size, speed, balanced"),
+        (f"sparsity = 1.5\n{MODEL}", "custom_deepcompress_sparsity = '1.5' is out of range"),
+        (
+            f"optimize = fastest\n{MODEL}",
+            "custom_deepcompress_optimize = 'fastest' is none of size, speed, balanced",
+        ),
         ("model = a-b = models/net.pt", "'a-b' cannot be the name of a model"),
     ],
 )
@@ -51,7 +54,7 @@ def test_a_named_python_that_does_not_exist_is_told(project):
     project.configure(MODEL)
     (project.fake / "python").unlink()
     assert (
-        "option python: fake/python is not a Python of version 3.10 or newer that starts"
+        "option custom_deepcompress_python: fake/python does not start as a Python of version 3.10"
         in project.fail()
     )
 
@@ -101,7 +104,7 @@ def test_the_last_good_code_survives_a_mistake(project):
 
 def test_the_compiler_names_options_as_the_ini_does(project):
     project.mood("naming an option")
-    assert "set custom_deepcompress_sparsity." in project.pio("run").stderr
+    assert "options are spelled as in ini." in project.pio("run").stderr
 
 
 def test_a_misspelt_prefix_is_warned_of(project):

@@ -41,14 +41,14 @@ def test_without_a_model_there_is_nothing():
     ("options", "told"),
     [
         ({"modle": "x.pt"}, "no option custom_deepcompress_modle (did you mean model?)"),
-        ({"model": "a = x.pt\na = y.pt"}, "the models a and a differ too little in name"),
-        ({"model": "net_a = x.pt\nNetA = y.pt"}, "net_a and NetA differ too little"),
-        ({"model": "a = x.pt\na_weights = y.pt"}, "a and a_weights differ too little"),
+        ({"model": "a = x.pt\na = y.pt"}, "the models a and a have too similar names"),
+        ({"model": "net_a = x.pt\nNetA = y.pt"}, "net_a and NetA have too similar"),
+        ({"model": "a = x.pt\na_weights = y.pt"}, "a and a_weights have too similar"),
         ({"model": "x.pt\ny.pt"}, "'x.pt' cannot be the name of a model"),
         ({"model": "a-b = x.pt"}, "'a-b' cannot be the name of a model"),
         (
             {"model": "a = x.pt\nb = y.pt", "labels": "a = one.txt\nbb = two.txt"},
-            "labels names 'bb', which is no model (did you mean b?)",
+            "labels names 'bb', which is not a model (did you mean b?)",
         ),
     ],
 )

@@ -223,7 +223,7 @@ def test_nothing_is_built_where_kconfig_says_no(application):
     [
         ("MODEL models/nett.pt", "there is no model file models/nett.pt (did you mean models/net"),
         ("MODEL models/net.pt SPARSTY 0.5", "there is no option sparsty (did you mean sparsity?)"),
-        ("MODEL models/net.pt SPARSITY 1.5", "sparsity = '1.5' is out of range"),
+        ("MODEL models/net.pt SPARSITY 1.5", "SPARSITY '1.5' is out of range"),
         ("MODEL models/net.pt SPARSITY", "deepcompress_model(): SPARSITY has no value"),
         ("NAME net", "deepcompress_model() needs the model's file: MODEL net.pt"),
     ],

@@ -9,15 +9,15 @@ import pytest
 from c_runner import ROOT
 from deepcompress.cli.docs import operators_markdown, options_markdown
 from deepcompress.encodings import ENCODINGS
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, plain, setting
 from deepcompress.options import (
     BY_NAME,
     OPTIONS,
+    SPELLINGS,
     Options,
     header_lines,
     parse,
     parse_one,
-    spelled,
     training_facts,
 )
 
@@ -129,24 +129,22 @@ def test_the_page_of_operators_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "flags", "keys"),
+    ("spelling", "text"),
     [
-        ("Set input_shape (such as 1,8)", "Set --input-shape (such as 1,8)", "Set X_input_shape ("),
-        (
-            "you made it: trust_pickle = yes.",
-            "it: --trust-pickle yes.",
-            "it: X_trust_pickle = yes.",
-        ),
-        ("the option data and retrain = yes", "option --data and --retrain yes", "option X_data"),
-        ("options input_mean and input_std.", "--input-mean and --input-std.", "X_input_std."),
-        ("data of labels in a/input_mean.npz", "data of labels in a/input_mean.npz", "data of lab"),
+        (None, "set input_shape, or retrain = yes"),
+        ("flags", "set --input-shape, or --retrain yes"),
+        ("ini", "set custom_deepcompress_input_shape, or custom_deepcompress_retrain = yes"),
+        ("cmake", "set INPUT_SHAPE, or RETRAIN yes"),
     ],
 )
-def test_options_in_a_sentence_are_written_as_they_are_set(
-    told: str, flags: str, keys: str
+def test_options_in_an_error_are_written_as_the_user_sets_them(
+    spelling: str | None, text: str
 ) -> None:
-    assert flags in spelled(told)
-    assert keys in spelled(told, prefix="X_")
+    do = f"set {setting('input_shape')}, or {setting('retrain', 'yes')}"
+    error = UserError("it is {odd}", "net.pt", do)
+    assert error.paragraph(SPELLINGS[spelling] if spelling else plain) == (
+        f"net.pt: it is {{odd}}. {text}."
+    )
 
 
 def test_the_command_line_imports_no_package_before_it_knows_the_command() -> None:

@@ -89,7 +89,7 @@ def test_who_is_not_root_is_told_what_to_install_and_goes_on(setup, installed, m
     assert installed == ["python", "platformio"]
     said = capsys.readouterr().out
     assert "sudo apt-get install clang qemu-system-arm" in said
-    assert "Going on with what is there" in said
+    assert "Continuing without" in said
 
 
 def test_pip_saying_no_is_passed_on(setup, monkeypatch, capfd):
@@ -99,7 +99,7 @@ def test_pip_saying_no_is_passed_on(setup, monkeypatch, capfd):
     assert setup.main() == 1
     said = capfd.readouterr().err
     assert "pyproject.toml" in said
-    assert said.rstrip().endswith("it says why above.")
+    assert said.rstrip().endswith("its own error is above.")
     assert not setup.STAMP.exists()
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepcompress.ir.graph import IntegerGraph, IntegerNode, Place
+from deepcompress.backend.plan import Location
+from deepcompress.ir.graph import IntegerGraph, IntegerNode
 from deepcompress.ops import OPERATORS
 
 # Kernels may read words from where a tensor begins.
@@ -21,7 +22,7 @@ ALIGNMENT = 4
 class Overlay:
     """Every tensor's place, and the names of the nodes that these leave without work."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, Location]
     idle: frozenset[str]
 
 
@@ -39,14 +40,14 @@ class _Laying:
     def __init__(self, graph: IntegerGraph) -> None:
         self.graph = graph
         self.last_use = last_uses(graph)
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, Location] = {}
         self.within: dict[str, list[str]] = {}  # tensors by their root
         self.alive: dict[str, list[str]] = {}  # of these, those that may be read again
         self.idle: set[str] = set()
         for name in graph.inputs:
-            self._put(name, Place(name, 0))
+            self._put(name, Location(name, 0))
 
-    def _put(self, tensor: str, place: Place) -> None:
+    def _put(self, tensor: str, place: Location) -> None:
         self.places[tensor] = place
         self.within.setdefault(place.root, []).append(tensor)
         self.alive.setdefault(place.root, []).append(tensor)
@@ -55,7 +56,7 @@ class _Laying:
         if self._is_view(node) or self._is_assembled(node):
             self.idle.add(node.name)
         elif not self._is_in_place(index, node):
-            self._put(node.output, Place(node.output, 0))
+            self._put(node.output, Location(node.output, 0))
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
         return self.graph.tensors[tensor].shape
@@ -68,7 +69,7 @@ class _Laying:
         source = self.places[node.inputs[0]]
         if source.root in self.graph.inputs and node.output in self.graph.outputs:
             return False  # inputs may lie in the caller's memory, outputs are in the arena
-        self._put(node.output, Place(source.root, source.offset + offset))
+        self._put(node.output, Location(source.root, source.offset + offset))
         return True
 
     def _is_assembled(self, node: IntegerNode) -> bool:
@@ -81,10 +82,10 @@ class _Laying:
         movable = all(self._fills_its_root(name) for name in node.inputs)
         if not movable or len(set(roots)) < len(roots) or set(roots) & set(self.graph.inputs):
             return False
-        self._put(node.output, Place(node.output, 0))
+        self._put(node.output, Location(node.output, 0))
         for root, offset in zip(roots, offsets, strict=True):
             for name in self.within.pop(root):
-                self._put(name, Place(node.output, offset + self.places[name].offset))
+                self._put(name, Location(node.output, offset + self.places[name].offset))
         return True
 
     def _fills_its_root(self, tensor: str) -> bool:

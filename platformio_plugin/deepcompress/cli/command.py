@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.options import OPTIONS, Option, Options, Target, parse
+from deepcompress.options import OPTIONS, SPELLINGS, Option, Options, Target, parse
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -38,6 +38,10 @@ def add_model_command(
     )
     command.add_argument("model", type=Path, help="the .pt file")
     command.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    # Set by the build tools, so that an error names options as their files do.
+    command.add_argument(
+        "--spell-options", choices=SPELLINGS, default="flags", help=argparse.SUPPRESS
+    )
     _add_board(command)
     _add_options(command)
     command.set_defaults(run=run)

@@ -1,7 +1,7 @@
-"""Whether a model will run and fit, told without compiling it: `deepcompress check`.
+"""Finds out whether a model will run and fit, without compiling it: `deepcompress check`.
 
-The stages are those of `compile`, up to the plan and its report. Where a layer is not supported, or
-the network is far too large, there is no plan; then sizes are told from the layers alone.
+The stages are those of `compile`, up to the plan and its report. If a layer is not supported, or
+the network is far too large, there is no plan; sizes are then estimated from the layers alone.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from deepcompress.report.html import duration, share
 from deepcompress.report.summary import summarize
 from deepcompress.report.text_table import columns
 
-# Weights that are not encoded just to tell their size: it would take longer than a minute.
+# More weights than this are not encoded for their size: it would take longer than a minute.
 _MANY = 8_000_000
 _WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What `survey` found.
+    """The result of `survey`.
 
     Attributes:
-        layers: all of the network's, supported or not.
-        facts: the report that compiling it would give, or None where there is no plan.
-        problems: why it cannot be compiled for its board; none where it can.
-        stand_in: whether random inputs stood in for calibration data.
+        layers: all layers of the network, supported or not.
+        facts: the report that compiling it would give, or None if there is no plan.
+        problems: why it cannot be compiled for its board; empty if it can.
+        stand_in: whether random inputs were used instead of calibration data.
     """
 
     layers: tuple[ImportedLayer, ...]
@@ -44,10 +44,10 @@ class Survey:
 
 
 def survey(path: Path, *, options: Options) -> Survey:
-    """All that can be said of a model file for a board, each layer that is not supported included.
+    """Lists the layers of a model file, its needs on a board, and all problems at once.
 
     Raises:
-        UserError: it is no model, its options are wrong, or torch cannot follow it.
+        UserError: it is not a model, its options are wrong, or torch cannot export it.
     """
     layers: list[ImportedLayer] = []
     try:
@@ -69,7 +69,7 @@ def survey(path: Path, *, options: Options) -> Survey:
 
 
 def _unsupported(layers: list[ImportedLayer]) -> tuple[UserError, ...]:
-    """The layers' problems; where several have the same, the first that has it."""
+    """The layers' problems; one per reason, for the first layer that has it."""
     alike: dict[tuple[str, str], list[UserError]] = {}
     for problem in (layer.problem for layer in layers if layer.problem):
         alike.setdefault(_reason(problem), []).append(problem)
@@ -84,7 +84,7 @@ def _reason(problem: UserError) -> tuple[str, str]:
 
 
 def draw_survey(found: Survey, target: Target) -> str:
-    """The survey as a person reads it."""
+    """The survey as text."""
     numbers = {_reason(problem): i for i, problem in enumerate(found.problems, start=1)}
     sizes = {layer["name"]: layer["flash_bytes"] for layer in (found.facts or {}).get("layers", ())}
     rows = [

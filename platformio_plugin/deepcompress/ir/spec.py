@@ -26,7 +26,7 @@ class Stage(Enum):
     FILE = "file"
     FLOAT = "float"
     INTEGER = "integer"
-    ENCODED = "encoded"
+    SELECTED = "selected"
     PLANNED = "planned"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan, SelectedGraph
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
-from deepcompress.ir.graph import EncodedGraph, Graph, IntegerGraph, Plan
+from deepcompress.ir.graph import Graph, IntegerGraph
 from deepcompress.ir.spec import Stage
 from deepcompress.options import Options
 from deepcompress.passes.correct_statistics import correct_statistics
@@ -34,7 +35,7 @@ def graph_to_plan(
 def gains_by_narrow(options: Options) -> bool:
     """Whether coarser weights are worth their loss if the sums of convolutions then fit int16."""
     core = find(options.target.cpu)
-    return options.optimize == "speed" and core.has_dsp
+    return options.optimize == "speed" and "dsp" in core.features
 
 
 def _pruning(graph: Graph, calibration: Calibration, options: Options) -> list[Pass]:
@@ -55,13 +56,10 @@ def _lowering(calibration: Calibration, options: Options) -> list[Pass]:
     def to_integers(graph: Graph) -> IntegerGraph:
         return quantize(graph, calibration, narrow=gains_by_narrow(options))
 
-    def encode(graph: IntegerGraph) -> EncodedGraph:
-        return select_encodings(
+    def select(graph: IntegerGraph) -> SelectedGraph:
+        return select_kernels(
             graph, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
         )
-
-    def plan(graph: EncodedGraph) -> Plan:
-        return plan_memory(graph, cpu=options.target.cpu)
 
     return [
         Pass(
@@ -72,16 +70,16 @@ def _lowering(calibration: Calibration, options: Options) -> list[Pass]:
             ensures=lambda _, graph: verify.accumulators_fit(graph),
         ),
         Pass(
-            "encode",
-            encode,
+            "select",
+            select,
             Stage.INTEGER,
-            Stage.ENCODED,
+            Stage.SELECTED,
             ensures=lambda _, graph: verify.encodings_are_lossless(graph),
         ),
         Pass(
             "plan",
-            plan,
-            Stage.ENCODED,
+            plan_memory,
+            Stage.SELECTED,
             Stage.PLANNED,
             ensures=lambda _, plan: verify.buffers_do_not_collide(plan),
         ),

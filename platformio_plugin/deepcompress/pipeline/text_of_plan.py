@@ -1,53 +1,69 @@
-"""Text form of the values with encoded weights and addresses; see `ir/text.py`.
+"""Text form of the values with kernels and with addresses; see `ir/text.py`.
 
-%out = conv2d(%x) ... : int8[4,10,10] scale=0.1 zp=3 encoding=delta bytes=60 cycles=900 ...
+    %out = conv2d(%x) ... kernel=conv2d_taps encoding=delta ... cycles=900 : int8[4,10,10] ... @0
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from deepcompress.ir.graph import EncodedGraph, EncodedWeight, IntegerNode, Plan, Step
+from deepcompress.backend.plan import Plan, SelectedGraph, Selection
+from deepcompress.ir.graph import EncodedWeight, IntegerNode
 from deepcompress.ir.text import document, node_text, quantization, shape, text
 
 
 @text.register
-def _(encoded: EncodedGraph) -> str:
-    graph = encoded.integer
+def _(selected: SelectedGraph) -> str:
+    head = f"cpu {selected.cpu}, optimize {selected.optimize}\n"
 
     def node(node: IntegerNode) -> str:
-        weight = encoded.weights.get(node.name)
-        return " ".join([node_text(node), *(_weight(weight) if weight else ())])
+        return " ".join([node_text(node), *_selection(selected.selections[node.name])])
 
-    return document("encoded", graph, _result(encoded), map(node, graph.nodes))
+    graph = selected.integer
+    return head + document("selected", graph, _result(selected), map(node, graph.nodes))
 
 
 @text.register
 def _(plan: Plan) -> str:
-    graph = plan.encoded.integer
+    graph = plan.integer
     steps = {step.node.name: step for step in plan.steps}
 
     def node(node: IntegerNode) -> str:
-        weight, step = plan.encoded.weights.get(node.name), steps.get(node.name)
-        words = [node_text(node), *(_weight(weight) if weight else ())]
-        return " ".join([*words, *(_step(step) if step else ("alias",))])
+        step = steps.get(node.name)
+        if step is None:
+            return f"{node_text(node)} alias"
+        words = [node_text(node), *_selection(step.selection)]
+        if step.scratch_bytes:
+            words.append(f"scratch={step.scratch}+{step.scratch_bytes}")
+        return " ".join(words)
 
     def result(tensor: str) -> str:
-        place = plan.places[tensor]
-        inside = f" in %{place.root}+{place.offset}" if place.root != tensor else ""
-        return f"{_result(plan.encoded)(tensor)} @{plan.addresses[tensor]}{inside}"
+        location = plan.locations[tensor]
+        inside = "" if location.root == tensor else f" in %{location.root}+{location.offset}"
+        return f"{_result(plan.selected)(tensor)} @{plan.addresses[tensor]}{inside}"
 
     head = f"cpu {plan.cpu}, arena {plan.arena_bytes} B, stack {plan.stack_bytes} B\n"
     return head + document("planned", graph, result, map(node, graph.nodes))
 
 
-def _result(encoded: EncodedGraph) -> Callable[[str], str]:
-    graph = encoded.integer
+def _result(selected: SelectedGraph) -> Callable[[str], str]:
+    graph = selected.integer
 
     def result(tensor: str) -> str:
         return f"int8{shape(graph.tensors[tensor])}{quantization(graph.quantization[tensor])}"
 
     return result
+
+
+def _selection(selection: Selection) -> list[str]:
+    cost = selection.cost
+    return [
+        f"kernel={selection.kernel.name}",
+        *(_weight(selection.weight) if selection.weight else ()),
+        f"macs={cost.macs}",
+        f"cycles={cost.cycles}",
+        f"code_bytes={cost.code_bytes}",
+    ]
 
 
 def _weight(weight: EncodedWeight) -> list[str]:
@@ -56,10 +72,4 @@ def _weight(weight: EncodedWeight) -> list[str]:
         f"weight_bytes={weight.weight_bytes}",
         f"constant_bytes={weight.constant_bytes}",
         f"zero_point={weight.zero_point}",
-        f"tiles={weight.tiles}",
     ]
-
-
-def _step(step: Step) -> list[str]:
-    scratch = [f"scratch={step.scratch}+{step.scratch_bytes}"] if step.scratch_bytes else []
-    return [*scratch, f"macs={step.macs}", f"cycles={step.cycles}", f"code_bytes={step.code_bytes}"]
