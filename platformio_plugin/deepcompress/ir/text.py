@@ -1,4 +1,4 @@
-"""Text form of graphs: one line per node, in execution order, stable and complete enough to compare.
+"""Text form of graphs: one line per node, in execution order; equal graphs have equal texts.
 
     %out = conv2d(%x) in_channels=1 kernel=(3, 3) weight=float32[4,1,3,3]:1f0c2ab9 : [4,10,10]  # 0
 
@@ -69,8 +69,9 @@ def document(
     """
     lines = [f"{stage} graph {graph.name}"]
     lines += [f"%{name} = input : {result(name)}" for name in graph.inputs]
-    for node, computed in zip(graph.nodes, nodes, strict=True):
-        lines.append(f"%{node.output} = {computed} : {result(node.output)}  # {node.name}")
+    names = [(node.output, node.name) for node in graph.nodes]
+    for (output, name), computed in zip(names, nodes, strict=True):
+        lines.append(f"%{output} = {computed} : {result(output)}  # {name}")
     lines.append(f"return {', '.join(f'%{name}' for name in graph.outputs)}")
     return "\n".join(lines) + "\n"
 
@@ -86,7 +87,11 @@ def node_text(node: IntegerNode) -> str:
     """What an integer node computes, without its output."""
     words = [call(node), *attributes(node.attributes)]
     if isinstance(node, WeightedNode):
-        constants = {"weight": node.weight, "bias": node.bias, "multiplier": node.multiplier}
+        constants: dict[str, AnyArray] = {
+            "weight": node.weight,
+            "bias": node.bias,
+            "multiplier": node.multiplier,
+        }
         words += arrays(constants)
     if isinstance(node, RequantizedNode):
         words.append(f"shift={node.requantize.shift}")

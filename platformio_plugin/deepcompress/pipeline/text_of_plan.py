@@ -1,6 +1,6 @@
 """Text form of the values with kernels and with addresses; see `ir/text.py`.
 
-    %out = conv2d(%x) ... kernel=conv2d_taps encoding=delta ... cycles=900 : int8[4,10,10] ... @0
+%out = conv2d(%x) ... kernel=conv2d_taps encoding=delta ... cycles=900 : int8[4,10,10] ... @0
 """
 
 from __future__ import annotations
