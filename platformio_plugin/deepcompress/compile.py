@@ -24,7 +24,7 @@ from deepcompress.data.calibration import (
 )
 from deepcompress.data.synthetic_inputs import synthetic_calibration
 from deepcompress.data.training_data import Samples, check_samples, read_samples
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
 from deepcompress.frontend.frontend import LayerCallback
@@ -215,7 +215,7 @@ def _compress(
     if opened.samples is None:
         raise UserError(
             "retraining needs data to train on",
-            "option data",
+            f"option {setting('data')}",
             "Name an .npz with inputs and labels, or file.py:function",
         )
     return compress_with_data(
@@ -260,7 +260,8 @@ def read_labels(options: Options) -> tuple[str, ...]:
         raise UserError(
             f"it cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})",
             f"labels file {path}",
-            "Name a text file with one label a line, or list them: labels = cat, dog",
+            "Name a text file with one label a line, or list them: "
+            + setting("labels", "cat, dog"),
         ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
@@ -271,7 +272,7 @@ def _check_labels(labels: tuple[str, ...], graph: Graph) -> None:
     if labels and len(labels) not in (prod(shape), shape[0]):
         raise UserError(
             f"it has {len(labels)} names, the model has {prod(shape)} outputs",
-            "option labels",
+            f"option {setting('labels')}",
             "Give each output its name, in the order of the outputs",
         )
 
@@ -311,7 +312,7 @@ def _check_one_scaling(graph: Graph, options: Options) -> None:
         raise UserError(
             f"the model has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}), of which raw "
             "bytes cannot be scaled",
-            "options input_mean and input_std",
+            f"options {setting('input_mean')} and {setting('input_std')}",
             "Leave them out, and give the inputs as float or int8",
         )
 
@@ -319,8 +320,9 @@ def _check_one_scaling(graph: Graph, options: Options) -> None:
 def _golden_inputs(inputs: np.ndarray, options: Options) -> np.ndarray | None:
     if options.self_test > len(inputs):
         raise UserError(
-            f"self_test = {options.self_test} asks for more vectors than the {len(inputs)} samples",
-            "option self_test",
+            f"{setting('self_test', options.self_test)} asks for more vectors than the "
+            f"{len(inputs)} samples",
+            f"option {setting('self_test')}",
             "Ask for fewer; two or three find a wrong build",
         )
     return inputs[: options.self_test] if options.self_test else None

@@ -9,7 +9,7 @@ import numpy as np
 from deepcompress.arith.narrow_constants import may_unfold, narrow, unfolded_bias
 from deepcompress.backend.cost_model import SHARED_CODE_BYTES, estimate
 from deepcompress.encodings import ENCODINGS, block, codebook
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Array, EncodedGraph, EncodedWeight, IntegerGraph, WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import is_narrow
@@ -87,9 +87,10 @@ def _choose(
     ]
     if not encoded:
         raise UserError(
-            f"its weights have too many different values for encoding = {encoding}",
+            f"its weights have too many different values for {setting('encoding', encoding)}",
             f"layer {node.name}",
-            f"Retrain with codebook_bits = {codebook.LARGEST_BITS} or less, or set encoding = auto",
+            f"Retrain with codebook_bits = {codebook.LARGEST_BITS} or less, or set "
+            f"{setting('encoding', 'auto')}",
         )
     output = graph.tensors[node.output].shape
 

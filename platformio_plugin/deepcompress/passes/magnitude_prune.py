@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.ir.arrays import frozen
 from deepcompress.ir.graph import Graph, Node
 
@@ -67,7 +67,7 @@ def _check_names(graph: Graph, sparsity: dict[str, float]) -> None:
         if name not in names(graph):
             raise UserError(
                 f"the model has no layer {name} with weights{did_you_mean(name, names(graph))}",
-                "option sparsity",
+                f"option {setting('sparsity')}",
                 f"Its layers are {', '.join(names(graph))}",
             )
 
