@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deepcompress.backend.memory_plan import copies_input
-from deepcompress.ir.graph import IntegerGraph, IntegerNode, Plan
+from deepcompress.backend.plan import Plan
+from deepcompress.ir.graph import IntegerGraph, IntegerNode
 from deepcompress.ops import OPERATORS
 
 Piece = tuple[str, int, int]  # the bytes [begin, end) of a tensor that a layer computes
@@ -23,11 +23,15 @@ def least_ram(plan: Plan, *, scratch: bool) -> int:
     Dynamic programming over sets of layers that have run: only the smallest peak to reach a set
     matters.
     """
-    graph = plan.encoded.integer
+    graph = plan.integer
     pieces = _pieces(graph)
     layers = [node for node in graph.nodes if not _renames(graph, node)]
     extra = {step.node.name: step.scratch_bytes if scratch else 0 for step in plan.steps}
-    eating = {node.name for node in layers if scratch and copies_input(plan.encoded, node)}
+    eating = {
+        step.node.name
+        for step in plan.steps
+        if scratch and step.selection.scratch.may_overlap_input
+    }
     least = {frozenset[str](): 0}
     for _ in layers:
         after: dict[frozenset[str], int] = {}

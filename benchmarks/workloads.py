@@ -115,10 +115,10 @@ def compiled(
         sparsity=sparsity, encoding=encoding, optimize="speed", target=Target(cpu=cpu)
     )
     pruned, planned = graph_to_plan(workload.graph, workload.calibration, options)
-    integer = planned.encoded.integer
+    integer = planned.integer
     sample = first(workload.calibration)
     inputs = integer_inputs(integer, sample)
-    encodings = [weight.encoding for weight in planned.encoded.weights.values()]
+    encodings = [weight.encoding for weight in planned.selected.weights.values()]
     return Built(
         pruned,
         integer,

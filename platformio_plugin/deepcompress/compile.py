@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from deepcompress.backend.emit_c import Provenance, emit_c
+from deepcompress.backend.plan import Plan
 from deepcompress.data.byte_scaling import byte_scaling
 from deepcompress.data.calibration import (
     Calibration,
@@ -31,7 +32,7 @@ from deepcompress.frontend.frontend import LayerCallback
 from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.batch_layout import in_chunks, shape_of
-from deepcompress.ir.graph import Graph, IntegerGraph, Plan
+from deepcompress.ir.graph import Graph, IntegerGraph
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.make_stateful import make_stateful
@@ -99,7 +100,7 @@ def compile_model(
     _check_labels(labels, graph)
     check_possible(graph, options)
     pruned, planned = graph_to_plan(graph, calibration, options, clock)
-    integer = planned.encoded.integer
+    integer = planned.integer
 
     inputs = integer_inputs(integer, calibration)
     golden = _golden_inputs(inputs[:: calibration.chunks], options)

@@ -10,14 +10,16 @@ import c_runner
 import numpy as np
 import pytest
 import strategies
+from deepcompress import target
 from deepcompress.arith.narrow_constants import may_unfold, narrow, unfolded_bias, widen
 from deepcompress.backend.emit_c import emit_c
+from deepcompress.backend.kernels.weighted import WeightedKernel
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import SelectedGraph, Selection
+from deepcompress.backend.select_kernels import kernels_for, select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import quantize_float, run
-from deepcompress.ir.graph import EncodedGraph, Graph, IntegerNode, Node, Tensor
-from deepcompress.ops import OPERATORS
+from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.passes.fuse import fuse
@@ -53,19 +55,26 @@ def test_constants_lose_common_zeros_then_width_then_repetition(
     assert (found.stored.tolist(), found.stored.dtype, found.shift) == (stored, dtype, shift)
 
 
-def unfolded(encoded: EncodedGraph) -> EncodedGraph:
+def unfolded(selected: SelectedGraph) -> SelectedGraph:
     """With the zero point left to the kernel in every layer where that may be."""
 
-    def of(node: IntegerNode) -> dict:
-        zero_point = encoded.integer.quantization[node.inputs[0]].zero_point
-        keeps = OPERATORS[node.op].keeps_bias_folded
-        if keeps or not may_unfold(node, zero_point):
-            return {}
-        return {"bias": narrow(unfolded_bias(node, zero_point)), "zero_point": zero_point}
+    def of(selection: Selection) -> Selection:
+        layer, weight, cpu = selection.layer, selection.weight, target.find(selected.cpu)
+        zero_point = layer.quantization[0].zero_point
+        if weight is None or not may_unfold(layer.node, zero_point):
+            return selection
+        kernels = [
+            kernel
+            for kernel in kernels_for(layer, weight.encoding, cpu)
+            if isinstance(kernel, WeightedKernel)
+            and kernel.accepts_bias(weight.encoding, cpu, folded=False)
+        ]
+        bias = narrow(unfolded_bias(layer.node, zero_point))
+        weight = replace(weight, bias=bias, zero_point=zero_point)
+        return replace(selection, kernel=kernels[0], weight=weight) if kernels else selection
 
-    nodes = {node.name: node for node in encoded.integer.nodes}
-    weights = {name: replace(w, **of(nodes[name])) for name, w in encoded.weights.items()}
-    return replace(encoded, weights=weights)
+    selections = {name: of(selection) for name, selection in selected.selections.items()}
+    return replace(selected, selections=selections)
 
 
 def assert_both_forms_are_the_reference(graph: Graph, seed: int, encoding: str) -> None:
@@ -74,10 +83,10 @@ def assert_both_forms_are_the_reference(graph: Graph, seed: int, encoding: str) 
     quantized = quantize_float(inputs, integer.quantization["x"])
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)
-    folded = select_encodings(integer, encoding=encoding, optimize="speed", cpu="cortex-m4")
+    folded = select_kernels(integer, encoding=encoding, optimize="speed", cpu="cortex-m4")
     for form in (folded, unfolded(folded)):
         verify.encodings_are_lossless(form)
-        texts = emit_c(plan_memory(form, cpu="cortex-m4"), provenance=NOWHERE)
+        texts = emit_c(plan_memory(form), provenance=NOWHERE)
         with tempfile.TemporaryDirectory() as folder:
             program = c_runner.build(texts, name="net", folder=Path(folder))
             found = c_runner.run(program, quantized, expected.shape[1])
@@ -116,7 +125,7 @@ def test_fewest_bytes_take_the_zero_point_off_in_the_kernel_and_most_speed_folds
     integer = quantize(graph, Calibration(np.abs(inputs_for(graph, 0))))
 
     def stored(optimize: str) -> tuple[int, int]:
-        weight = select_encodings(
+        weight = select_kernels(
             integer, encoding="delta", optimize=optimize, cpu="cortex-m4"
         ).weights["fc"]
         return weight.zero_point, weight.bias.stored.nbytes

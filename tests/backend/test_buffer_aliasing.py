@@ -6,10 +6,11 @@ import pytest
 import torch
 from chains import assert_c_equals
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
-from deepcompress.ir.graph import Graph, Plan
+from deepcompress.ir.graph import Graph
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from model_graphs import inputs_for, lowered
@@ -60,7 +61,7 @@ def test_squeeze_unsqueeze_and_reshape_are_views() -> None:
 
 def planned(graph: Graph) -> Plan:
     integer = quantize(fuse(graph), Calibration(inputs_for(graph, 0)))
-    return plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    return plan_memory(select_kernels(integer, cpu="cortex-m4"))
 
 
 def test_a_view_takes_no_step_and_no_memory() -> None:

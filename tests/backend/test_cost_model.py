@@ -7,10 +7,11 @@ from pathlib import Path
 import arm_runner
 import numpy as np
 import pytest
-from deepcompress.backend.cost_model import SHARED_CODE_BYTES
 from deepcompress.backend.emit_c import emit_c
-from deepcompress.backend.memory_plan import Plan, plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.kernels.weighted import shared_code_bytes
+from deepcompress.backend.memory_plan import plan_memory
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
@@ -127,7 +128,7 @@ def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "c
         graph = magnitude_prune(graph, sparsity=sparsity)
     inputs = Calibration(random.standard_normal((4, *shape)).astype(np.float32))
     integer = in_steps(quantize(fuse(graph), inputs), step)
-    return plan_memory(select_encodings(integer, encoding=encoding, cpu=cpu), cpu=cpu)
+    return plan_memory(select_kernels(integer, encoding=encoding, cpu=cpu))
 
 
 WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "gru", "linear", "linear_rows", "lstm")
@@ -178,4 +179,4 @@ def test_the_shared_decoder_is_estimated_within_a_third(arm_tools: None, tmp_pat
     made = planned("linear", "huffman", 0.9, 16)
     elf = arm_runner.build(emit_c(made, provenance=NOWHERE), name="net", folder=tmp_path)
     measured = profile(elf, Request(cpu="cortex-m4")).costs["dc_huffman_read"]
-    assert SHARED_CODE_BYTES["huffman"] == pytest.approx(measured.code_bytes, rel=1 / 3)
+    assert shared_code_bytes("huffman") == pytest.approx(measured.code_bytes, rel=1 / 3)

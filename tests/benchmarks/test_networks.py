@@ -11,12 +11,13 @@ import pytest
 import torch
 from chains import assert_c_equals
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.compile import Compiled, compile_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, quantize_float, quantize_inputs, run
-from deepcompress.ir.graph import Graph, Plan
+from deepcompress.ir.graph import Graph
 from deepcompress.options import Target, parse
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
@@ -116,8 +117,8 @@ def planned(name: str) -> Plan:
     module, shape = trained(name)
     graph = fuse(lowered(module, *shape))
     inputs = np.random.default_rng(0).standard_normal((8, *shape)).astype(np.float32)
-    encoded = select_encodings(quantize(graph, Calibration(inputs)), cpu="cortex-m4")
-    return plan_memory(encoded, cpu="cortex-m4")
+    encoded = select_kernels(quantize(graph, Calibration(inputs)), cpu="cortex-m4")
+    return plan_memory(encoded)
 
 
 def test_what_a_network_joins_and_adds_takes_no_memory_of_its_own() -> None:

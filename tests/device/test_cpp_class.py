@@ -12,7 +12,7 @@ import pytest
 from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, run
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, n
     scaling = ByteScaling(np.array([1 / 255]), np.array([0.0]))
     data = Calibration(scaling.real(IMAGES), byte_scaling=scaling, images=IMAGES)
     integer = quantize(Graph("tiny_net", tensors, (node,), ("x",), ("y",)), data)
-    planned = plan_memory(select_encodings(integer, cpu="host"), cpu="host")
+    planned = plan_memory(select_kernels(integer, cpu="host"))
     inputs = quantize_bytes(IMAGES, integer)
     labels = ("zero", 'one "quoted" \\', "zwei ü", "??/")
     texts = emit_c(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from chains import assert_c_equals
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.frontend.open_graph import open_graph
@@ -72,7 +72,7 @@ def test_a_chain_of_convolutions_and_pooling_is_one_step_each() -> None:
     layers = [nn.Conv1d(3, 4, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(4, 2, 3), nn.ReLU()]
     graph = lowered(nn.Sequential(*layers, nn.Flatten(), nn.Linear(10, 2)), 3, 16)
     integer = quantize(fuse(graph), Calibration(inputs_for(graph, 0)))
-    made = plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    made = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     assert [step.node.name for step in made.steps] == ["0", "3", "6"]
 
 

@@ -9,7 +9,7 @@ import torch
 from chains import assert_c_equals, noise_of_int8
 from deepcompress.arith.broadcast import broadcast, nest
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
@@ -46,7 +46,7 @@ def test_a_residual_block_is_two_convolutions_and_a_sum_with_its_activation() ->
 def test_a_sum_takes_the_memory_of_an_input_that_nobody_reads_any_more() -> None:
     graph = fuse(lowered(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Residual(4)), 1, 8, 8))
     integer = quantize(graph, Calibration(inputs_for(graph, 0)))
-    planned = plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     added = planned.steps[-1]
     assert added.node.op == "add"
     assert added.output in added.inputs

@@ -7,13 +7,13 @@ import pytest
 import torch
 from chains import assert_c_equals, noise_of_int8
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, run
 from deepcompress.frontend.fx_importer import import_graph
-from deepcompress.ir.graph import Plan
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from model_graphs import Call, inputs_for, lowered
@@ -76,7 +76,7 @@ def test_tensors_are_joined_and_split_as_torch_does(join: str) -> None:
 def planned(module: nn.Module, *shape: int) -> Plan:
     graph = fuse(lowered(module, *shape))
     integer = quantize(graph, Calibration(inputs_for(graph, 0)))
-    return plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    return plan_memory(select_kernels(integer, cpu="cortex-m4"))
 
 
 class Fire(nn.Module):

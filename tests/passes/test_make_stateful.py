@@ -11,7 +11,7 @@ import pytest
 import torch
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.compile import compile_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
@@ -86,7 +86,7 @@ def assert_pieces_equal_the_whole(
     verify.shapes_follow(streamed)
     verify.same_function(folded, streamed, inputs)
     integer = quantize(streamed, Calibration(inputs))
-    made = plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    made = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     verify.buffers_do_not_collide(made)
 
     by_name = {node.name: node for node in integer.nodes}

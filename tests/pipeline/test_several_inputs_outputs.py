@@ -11,7 +11,8 @@ import pytest
 import torch
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.compile import compile_model, prune_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
@@ -19,7 +20,7 @@ from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_inputs, run
 from deepcompress.frontend.fx_importer import import_graph
 from deepcompress.ir.batch_layout import join, shape_of, split
-from deepcompress.ir.graph import Graph, IntegerGraph, Plan
+from deepcompress.ir.graph import Graph, IntegerGraph
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
@@ -70,7 +71,7 @@ def samples(count: int) -> np.ndarray:
 
 def made(graph: Graph) -> tuple[IntegerGraph, Plan]:
     integer = quantize(fuse(graph), Calibration(samples(20)))
-    planned = plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     verify.buffers_do_not_collide(planned)
     return integer, planned
 
@@ -146,7 +147,7 @@ def test_an_output_that_is_an_input_is_copied_to_where_outputs_are() -> None:
     graph = fuse(import_graph(program, name="net"))
     inputs = np.random.default_rng(0).standard_normal((3, 2, 2)).astype(np.float32)
     integer = quantize(graph, Calibration(inputs))
-    planned = plan_memory(select_encodings(integer, cpu="cortex-m4"), cpu="cortex-m4")
+    planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     verify.buffers_do_not_collide(planned)
     roots = {planned.places[name].root for name in integer.outputs}
     assert not roots & set(integer.inputs)

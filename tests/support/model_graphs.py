@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from deepcompress.backend.c_names import input_names, output_names
 from deepcompress.backend.emit_c import Provenance, emit_c
-from deepcompress.backend.memory_plan import is_stateful, plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.memory_plan import plan_memory
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import (
@@ -27,7 +28,6 @@ from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import (
     Graph,
     IntegerGraph,
-    Plan,
     WeightedNode,
 )
 from deepcompress.passes.fuse import fuse
@@ -97,9 +97,9 @@ def through_the_stages(
     integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
     integer = in_steps(integer, step)
     verify.accumulators_fit(integer)
-    encoded = select_encodings(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
-    verify.encodings_are_lossless(encoded)
-    planned = plan_memory(encoded, cpu="cortex-m4")
+    selected = select_kernels(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
+    verify.encodings_are_lossless(selected)
+    planned = plan_memory(selected)
     verify.buffers_do_not_collide(planned)
     return planned
 
@@ -129,12 +129,12 @@ def assert_c_equals_reference(
 ) -> None:
     inputs = inputs_for(graph, seed)
     planned = through_the_stages(graph, inputs, encoding, optimize, step)
-    integer = planned.encoded.integer
+    integer = planned.integer
     quantized = quantize_inputs(inputs, integer)
     # Beyond what was calibrated: every int8 value may come.
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)
-    stateful = any(is_stateful(node) for node in integer.nodes)
+    stateful = planned.is_stateful
     texts = emit_c(planned, provenance=NOWHERE, golden_inputs=None if stateful else quantized[:1])
     main = c_runner.main_of(input_names(integer.inputs), output_names(integer.outputs))
     before = "net_reset(arena);" if stateful else ""
@@ -151,7 +151,7 @@ def assert_equal_on(
 ) -> None:
     """The firmware for a CPU, which its simulator runs, gives the scores of the reference."""
     planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1)
-    integer = planned.encoded.integer
+    integer = planned.integer
     shape = shape_of(integer, integer.inputs)
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)
     with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def simulated(
 ) -> np.ndarray:
     """What the firmware of a simulated core prints, int8."""
     texts, console = emit_c(planned, provenance=NOWHERE), io.BytesIO()
-    stateful = any(is_stateful(step.node) for step in planned.steps)
+    stateful = planned.is_stateful
     elf = arm_runner.build(
         texts,
         name="net",
@@ -172,7 +172,7 @@ def simulated(
         cpu=cpu,
         flags=flags,
         inputs=inputs,
-        outputs=output_names(planned.encoded.integer.outputs),
+        outputs=output_names(planned.integer.outputs),
         before="net_reset(&arena);" if stateful else "",
     )
     profile(elf, Request(cpu=cpu, console=console))

@@ -13,10 +13,11 @@ import strategies
 from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import SelectedGraph
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import run
-from deepcompress.ir.graph import EncodedGraph, Graph, Node, Tensor
+from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.max_pool2d import MaxPool2d
@@ -42,15 +43,13 @@ NARROW = {
 def test_narrow_sums_are_exact_in_their_instructions(
     shape: str, arm_tools: None, tmp_path: Path
 ) -> None:
-    encoded = narrow_convolution(shape)
-    integer = encoded.integer
-    assert encoded.weights["conv"].tiles == 16
+    selected = narrow_convolution(shape)
+    integer = selected.integer
+    assert selected.selections["conv"].kernel.name == "conv2d_taps_dsp16"
     (x,) = integer.inputs
     inputs = np.random.default_rng(0).integers(-128, 128, (1, *integer.tensors[x].shape))
     inputs = inputs.astype(np.int8)
-    found = simulated(
-        plan_memory(encoded, cpu="cortex-m4"), inputs, tmp_path, "cortex-m4", ("-O2",)
-    )
+    found = simulated(plan_memory(selected), inputs, tmp_path, "cortex-m4", ("-O2",))
     np.testing.assert_array_equal(found, run(integer, inputs).ravel())
 
 
@@ -70,13 +69,13 @@ def test_the_compiler_finds_registers_for_every_step(
 ) -> None:
     for shape in ("pooled", "grouped"):
         # As for size, so that the flags reach the layer.
-        encoded = replace(narrow_convolution(shape, encoding), optimize="size")
-        atomic_write(emit_c(plan_memory(encoded, cpu="cortex-m4"), provenance=NOWHERE), tmp_path)
+        selected = replace(narrow_convolution(shape, encoding), optimize="size")
+        atomic_write(emit_c(plan_memory(selected), provenance=NOWHERE), tmp_path)
         including = (f"-I{c_runner.INCLUDE}", *flags.split())
         arm_runner.archive([tmp_path / "net.c"], folder=tmp_path, cpu="cortex-m4", flags=including)
 
 
-def narrow_convolution(shape: str, encoding: str = "delta") -> EncodedGraph:
+def narrow_convolution(shape: str, encoding: str = "delta") -> SelectedGraph:
     size, conv = NARROW[shape]
     random = np.random.default_rng(0)
     weight = random.standard_normal(
@@ -89,7 +88,7 @@ def narrow_convolution(shape: str, encoding: str = "delta") -> EncodedGraph:
     tensors = {"x": Tensor("x", size), "y": Tensor("y", output)}
     graph = Graph("net", tensors, (node,), ("x",), ("y",))
     integer = quantize(graph, Calibration(inputs_for(graph, 0)), narrow=True)
-    return select_encodings(integer, encoding=encoding, optimize="speed", cpu="cortex-m4")
+    return select_kernels(integer, encoding=encoding, optimize="speed", cpu="cortex-m4")
 
 
 @pytest.mark.parametrize("cpu", CPUS)

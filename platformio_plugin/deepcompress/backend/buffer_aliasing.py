@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepcompress.ir.graph import IntegerGraph, IntegerNode, Place
+from deepcompress.backend.plan import Location
+from deepcompress.ir.graph import IntegerGraph, IntegerNode
 from deepcompress.ops import OPERATORS
 
 # Kernels may read words from where a tensor begins.
@@ -21,7 +22,7 @@ ALIGNMENT = 4
 class Overlay:
     """Every tensor's place, and the names of the nodes that these leave without work."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, Location]
     idle: frozenset[str]
 
 
@@ -39,14 +40,14 @@ class _Laying:
     def __init__(self, graph: IntegerGraph) -> None:
         self.graph = graph
         self.last_use = last_uses(graph)
-        self.places = {name: Place(name, 0) for name in graph.inputs}
+        self.places = {name: Location(name, 0) for name in graph.inputs}
         self.idle: set[str] = set()
 
     def lay(self, index: int, node: IntegerNode) -> None:
         if self._is_view(node) or self._is_assembled(node):
             self.idle.add(node.name)
         elif not self._is_in_place(index, node):
-            self.places[node.output] = Place(node.output, 0)
+            self.places[node.output] = Location(node.output, 0)
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
         return self.graph.tensors[tensor].shape
@@ -59,7 +60,7 @@ class _Laying:
         source = self.places[node.inputs[0]]
         if source.root in self.graph.inputs and node.output in self.graph.outputs:
             return False  # inputs may lie in the caller's memory, outputs are in the arena
-        self.places[node.output] = Place(source.root, source.offset + offset)
+        self.places[node.output] = Location(source.root, source.offset + offset)
         return True
 
     def _is_assembled(self, node: IntegerNode) -> bool:
@@ -72,11 +73,11 @@ class _Laying:
         movable = all(self._fills_its_root(name) for name in node.inputs)
         if not movable or len(set(roots)) < len(roots) or set(roots) & set(self.graph.inputs):
             return False
-        self.places[node.output] = Place(node.output, 0)
+        self.places[node.output] = Location(node.output, 0)
         moved = dict(zip(roots, offsets, strict=True))
         for name, place in self.places.items():
             if place.root in moved:
-                self.places[name] = Place(node.output, moved[place.root] + place.offset)
+                self.places[name] = Location(node.output, moved[place.root] + place.offset)
         return True
 
     def _fills_its_root(self, tensor: str) -> bool:

@@ -20,18 +20,11 @@ from deepcompress.backend.c_names import (
     number_lines,
     output_names,
 )
-from deepcompress.backend.memory_plan import is_stateful, scratch_words
+from deepcompress.backend.kernels.c_struct import initializers
+from deepcompress.backend.plan import Plan, Step
 from deepcompress.execute.int8_reference import run
 from deepcompress.ir.batch_layout import in_chunks
-from deepcompress.ir.graph import (
-    Array,
-    Constants,
-    IntegerNode,
-    Plan,
-    RequantizedNode,
-    Step,
-    WeightedNode,
-)
+from deepcompress.ir.graph import Array, Constants, WeightedNode
 from deepcompress.ops import OPERATORS
 
 C_TYPES = {
@@ -66,7 +59,7 @@ def emit_c(
         golden_inputs: int8 [vectors, *input shape] to keep in flash for the self test.
     """
     facts = _facts(plan, provenance, labels, golden_inputs)
-    name = plan.encoded.integer.name
+    name = plan.integer.name
     templates = {
         f"{name}.h": "model.h.j2",
         f"{name}.hpp": "model.hpp.j2",
@@ -95,7 +88,7 @@ def _environment() -> Any:
 def _facts(
     plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden_inputs: np.ndarray | None
 ) -> dict[str, Any]:
-    graph = plan.encoded.integer
+    graph = plan.integer
     return {
         "version": __version__,
         "provenance": provenance,
@@ -108,9 +101,9 @@ def _facts(
         "arena_bytes": plan.arena_bytes,
         "arena_words": -(-plan.arena_bytes // 4),
         "layers": _layers(plan),
-        "DC_LAYER": "DC_SMALL_LAYER" if plan.encoded.optimize == "size" else "DC_LAYER",
+        "DC_LAYER": "DC_SMALL_LAYER" if plan.selected.optimize == "size" else "DC_LAYER",
         "kept": _kept(plan),
-        "kernel_headers": sorted({step.node.op for step in plan.steps}),
+        "kernel_headers": sorted({step.kernel.header for step in plan.steps}),
         "labels": labels,
         "golden": _golden(plan, golden_inputs),
         "weight_bytes": sum(array.values.nbytes for array in all_arrays(plan)),
@@ -120,7 +113,7 @@ def _facts(
 def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[str, Any]]:
     """What the templates need of the network's inputs or outputs. `offset` counts the values before
     this one's, of one sample."""
-    graph, ends, offset = plan.encoded.integer, [], 0
+    graph, ends, offset = plan.integer, [], 0
     for tensor, name in zip(tensors, names, strict=True):
         by, size = graph.quantization[tensor], graph.tensors[tensor].size
         ends.append(
@@ -141,13 +134,13 @@ def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[s
     return ends
 
 
-def layer_arrays(plan: Plan, step: Step) -> list[Array]:
+def layer_arrays(step: Step) -> list[Array]:
     """All constant arrays of a layer: weights, bias, multipliers, tables."""
-    return [*_weight_arrays(plan, step), *step.node.tables]
+    return [*_weight_arrays(step), *step.node.tables]
 
 
-def _weight_arrays(plan: Plan, step: Step) -> list[Array]:
-    weight = plan.encoded.weights.get(step.node.name)
+def _weight_arrays(step: Step) -> list[Array]:
+    weight = step.weight
     if weight is None:
         return []
     bias = "without the input's zero point" if weight.zero_point else "zero point folded in"
@@ -172,8 +165,8 @@ def all_arrays(plan: Plan) -> list[Array]:
     shared = shared_weights(plan)
     arrays = []
     for step in plan.steps:
-        read = plan.encoded.weights[step.node.name].arrays if step.node.name in shared else ()
-        arrays += layer_arrays(plan, step)[len(read) :]
+        read = step.weight.arrays if step.weight and step.node.name in shared else ()
+        arrays += layer_arrays(step)[len(read) :]
     return arrays
 
 
@@ -182,7 +175,7 @@ def shared_weights(plan: Plan) -> dict[str, str]:
     first: dict[tuple, str] = {}
     shared = {}
     for step in plan.steps:
-        weight = plan.encoded.weights.get(step.node.name)
+        weight = step.weight
         if weight is not None:
             arrays = ((a.name, a.values.dtype, a.values.tobytes()) for a in weight.arrays)
             owner = first.setdefault((weight.encoding, *arrays), step.node.name)
@@ -205,25 +198,19 @@ def _layers(plan: Plan) -> list[dict[str, Any]]:
 
 def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
     """What the templates need of a layer, whose weights are under the name of `owner`."""
-    graph, node = plan.encoded.integer, step.node
-    inputs = [graph.tensors[tensor].shape for tensor in node.inputs]
-    output = graph.tensors[node.output].shape
-    scales = [graph.quantization[tensor] for tensor in node.inputs]
-    operator = OPERATORS[node.op]
-    weight = plan.encoded.weights.get(node.name)
+    graph, node, kernel = plan.integer, step.node, step.kernel
+    layer, weight = step.selection.layer, step.weight
+    parameters = kernel.parameters(layer, weight)
     weights = weight.arrays if weight else ()
-    constants = _weight_arrays(plan, step)[len(weights) :]
+    constants = _weight_arrays(step)[len(weights) :]
     return {
         "function": f"{graph.name}_{name}",
         "user_name": node.name,
-        "describe": operator.describe(node.attributes),
-        "kernel": f"{node.op}_int8",
+        "describe": OPERATORS[node.op].describe(node.attributes),
+        "kernel": kernel.function,
         "encoding": weight.encoding.upper() if weight else None,
-        "struct": {"clamp": "dc_clamp_layer"}.get(node.op, f"dc_{node.op}"),
-        "fields": operator.c_parameters(node, scales, inputs, output)
-        | dict(node.fields)
-        | _conv2d_fields(plan, node),
-        "requantize": node.requantize if isinstance(node, RequantizedNode) else None,
+        "struct": parameters.c_type,
+        "fields": initializers(parameters, lambda array: _array_name(graph.name, name, array)),
         "arrays": [
             *(_array(graph.name, owner, array, stored=owner == name) for array in weights),
             *(_array(graph.name, name, array) for array in constants),
@@ -231,67 +218,58 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
         "tables": [_array(graph.name, name, array) for array in node.tables],
         "constants": {"bias": weight.bias, "multiplier": weight.multiplier} if weight else {},
         "zero_point": weight.zero_point if weight else 0,
-        "input_shape": ", ".join(map(brackets, inputs)),
-        "output_shape": brackets(output),
-        "parameters": ["input"] if len(inputs) == 1 else [f"input{i}" for i in range(len(inputs))],
-        "takes_array": operator.takes_array,
+        "input_shape": ", ".join(map(brackets, layer.inputs)),
+        "output_shape": brackets(layer.output),
+        "parameters": _parameter_names(len(layer.inputs)),
+        "takes_array": kernel.takes_array,
         "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
-        "takes_scratch": operator.takes_scratch,
+        "takes_scratch": kernel.takes_scratch,
         "scratch": step.scratch if step.scratch_bytes else None,
-        "weights": _weights_text(plan, step),
+        "weights": _weights_text(step),
         "cycles": step.cycles,
     }
 
 
+def _parameter_names(inputs: int) -> list[str]:
+    return ["input"] if inputs == 1 else [f"input{i}" for i in range(inputs)]
+
+
 def _kept(plan: Plan) -> list[dict[str, int]]:
     """What of the arena lasts from one inference to the next, and the bytes that it starts with."""
-    graph = plan.encoded.integer
     return [
-        {
-            "address": step.scratch,
-            "bytes": step.scratch_bytes,
-            "start": OPERATORS[step.node.op].start_byte(graph.quantization[step.node.inputs[0]]),
-        }
+        {"address": step.scratch, "bytes": step.scratch_bytes, "start": start}
         for step in plan.steps
-        if is_stateful(step.node)
+        if (start := step.selection.scratch.start) is not None
     ]
 
 
 def _pointer(plan: Plan, tensor: str) -> str:
     """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
-    place = plan.places[tensor]
-    inputs = plan.encoded.integer.inputs
-    if place.root in inputs:
-        name = input_names(inputs)[inputs.index(place.root)]
-        return f"{name} + {place.offset}" if place.offset else name
+    at = plan.locations[tensor]
+    inputs = plan.integer.inputs
+    if at.root in inputs:
+        name = input_names(inputs)[inputs.index(at.root)]
+        return f"{name} + {at.offset}" if at.offset else name
     return f"at + {plan.addresses[tensor]}"
 
 
-def _conv2d_fields(plan: Plan, node: IntegerNode) -> dict[str, Any]:
-    """What a convolution's kernel is told beside its shape."""
-    if node.op != "conv2d":
-        return {}
-    tiles = {4: "DC_FOUR", 8: "DC_EIGHT", 16: "DC_SIXTEEN"}
-    return {
-        "tiles": tiles[plan.encoded.weights[node.name].tiles],
-        "scratch_words": scratch_words(plan.encoded, node),
-    }
-
-
-def _weights_text(plan: Plan, step: Step) -> str:
-    if not isinstance(step.node, WeightedNode):
+def _weights_text(step: Step) -> str:
+    if not isinstance(step.node, WeightedNode) or step.weight is None:
         return ""
     weight = step.node.weight
-    nonzero = int(np.count_nonzero(weight))
-    return f"{plan.encoded.weights[step.node.name].encoding}, {nonzero} of {weight.size} weights"
+    return f"{step.weight.encoding}, {int(np.count_nonzero(weight))} of {weight.size} weights"
+
+
+def _array_name(model: str, layer: str, array: Array) -> str:
+    return f"{model}_{layer}_{array.name}"
 
 
 def _array(model: str, layer: str, array: Array, *, stored: bool = True) -> dict[str, Any]:
     """`stored` is False where another layer has brought the array along."""
     return {
         "stored": stored,
-        "name": f"{model}_{layer}_{array.name}",
+        "name": _array_name(model, layer, array),
         "field": array.name,
         "type": C_TYPES[array.values.dtype],
         "size": array.values.size,
@@ -302,7 +280,7 @@ def _array(model: str, layer: str, array: Array, *, stored: bool = True) -> dict
 
 
 def _byte_input(plan: Plan) -> dict[str, Any] | None:
-    graph = plan.encoded.integer
+    graph = plan.integer
     by, shape = graph.byte_input, graph.tensors[graph.inputs[0]].shape
     if by is None:
         return None
@@ -319,7 +297,7 @@ def _byte_input(plan: Plan) -> dict[str, Any] | None:
 def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
     if inputs is None or len(inputs) == 0:
         return None
-    outputs = run(in_chunks(plan.encoded.integer, 1), inputs)
+    outputs = run(in_chunks(plan.integer, 1), inputs)
     return {
         "count": len(inputs),
         "input_size": inputs[0].size,

@@ -10,11 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from deepcompress.backend.buffer_aliasing import ALIGNMENT, Overlay, alias_buffers, last_uses
-from deepcompress.backend.cost_model import estimate
-from deepcompress.backend.select_encodings import stored_weights
-from deepcompress.ir.graph import EncodedGraph, IntegerNode, Plan, Step
-from deepcompress.ops import OPERATORS
-from deepcompress.ops.conv2d import column_words, copied_bytes, panel_words, tap_words
+from deepcompress.backend.plan import Plan, SelectedGraph, Selection, Step
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
@@ -64,67 +60,29 @@ class _Buffer:
         return self.first <= other.last and other.first <= self.last
 
 
-def plan_memory(encoded: EncodedGraph, *, cpu: str) -> Plan:
-    """Addresses and costs for every layer."""
-    laid = alias_buffers(encoded.integer)
-    buffers = _buffers(encoded, laid)
+def plan_memory(selected: SelectedGraph) -> Plan:
+    """Addresses for every layer."""
+    laid = alias_buffers(selected.integer)
+    buffers = _buffers(selected, laid)
     addresses = place(buffers)
     arena = _extent(addresses, buffers)
     for name, at in laid.places.items():
         addresses[name] = addresses[at.root] + at.offset
-    nodes = [node for node in encoded.integer.nodes if node.name not in laid.idle]
-    steps = tuple(_step(encoded, node, addresses, cpu) for node in nodes)
-    return Plan(encoded, cpu, steps, arena, addresses, laid.places, STACK_BYTES)
+    steps = tuple(
+        _step(selection, addresses)
+        for name, selection in selected.selections.items()
+        if name not in laid.idle
+    )
+    return Plan(selected, steps, arena, addresses, laid.places, STACK_BYTES)
 
 
-def scratch_name(node: IntegerNode) -> str:
-    return f"{node.name} scratch"
+def _scratch_name(selection: Selection) -> str:
+    return f"{selection.layer.node.name} scratch"
 
 
-def is_stateful(node: IntegerNode) -> bool:
-    """Whether its scratch lasts from one inference to the next."""
-    return node.attributes.stateful
-
-
-def scratch_words(encoded: EncodedGraph, node: IntegerNode) -> int:
-    """4-byte words of a convolution's scratch before its padded input."""
-    if node.op != "conv2d":
-        return 0
-    encoding = encoded.weights[node.name].encoding
-    if encoding == "panel":
-        return panel_words(node.weight)
-    shape = encoded.integer.tensors[node.inputs[0]].shape
-    taps = tap_words(node.attributes, node.weight, shape)
-    # Which of its ways a dense convolution takes is for the C compiler to say.
-    return max(taps, column_words(node.weight)) if encoding == "dense" else taps
-
-
-def copies_input(encoded: EncodedGraph, node: IntegerNode) -> bool:
-    """Whether a kernel begins by copying its whole input to the end of its scratch.
-
-    It does so from the front on. So the scratch may lie over the input, if it ends where the input
-    does or before: what is written never catches up with what is still to be read.
-    """
-    return node.op == "conv2d" and node.attributes.groups == 1 and _copied_bytes(encoded, node) > 0
-
-
-def _copied_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
-    """Of a convolution's scratch, the copy of its input or of that of a group."""
-    weight = encoded.weights[node.name]
-    shape = encoded.integer.tensors[node.inputs[0]].shape
-    return 0 if weight.encoding == "panel" else copied_bytes(node.attributes, shape, weight.tiles)
-
-
-def _scratch_bytes(encoded: EncodedGraph, node: IntegerNode) -> int:
-    shape = encoded.integer.tensors[node.inputs[0]].shape
-    if node.op != "conv2d":
-        return OPERATORS[node.op].scratch_bytes(node.attributes, shape)
-    return 4 * scratch_words(encoded, node) + _copied_bytes(encoded, node)
-
-
-def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
+def _buffers(selected: SelectedGraph, laid: Overlay) -> list[_Buffer]:
     """Tensors that do not lie in others, for as long as any in them is needed, and scratch."""
-    graph = encoded.integer
+    graph = selected.integer
     born = dict.fromkeys(graph.inputs, -1)
     born.update((node.output, i) for i, node in enumerate(graph.nodes))
     dies = last_uses(graph)
@@ -143,18 +101,21 @@ def _buffers(encoded: EncodedGraph, laid: Overlay) -> list[_Buffer]:
         for root, spans in within.items()
     ]
     scratch = [
-        _Buffer(
-            scratch_name(node),
-            size,
-            *((-1, len(graph.nodes)) if is_stateful(node) else (i, i)),
-            eats=node.inputs[0]
-            if copies_input(encoded, node) and dies[node.inputs[0]] == i
-            else "",
-        )
-        for i, node in enumerate(graph.nodes)
-        if (size := _scratch_bytes(encoded, node))
+        _scratch_buffer(selection, i, dies, len(graph.nodes))
+        for i, selection in enumerate(selected.selections.values())
+        if selection.scratch.bytes
     ]
     return tensors + scratch
+
+
+def _scratch_buffer(
+    selection: Selection, index: int, last_use: dict[str, int], nodes: int
+) -> _Buffer:
+    """The scratch of the layer that runs at `index`."""
+    scratch, source = selection.scratch, selection.layer.node.inputs[0]
+    first, last = (index, index) if scratch.start is None else (-1, nodes)
+    eats = source if scratch.may_overlap_input and last_use[source] == index else ""
+    return _Buffer(_scratch_name(selection), scratch.bytes, first, last, eats=eats)
 
 
 def place(buffers: list[_Buffer]) -> dict[str, int]:
@@ -237,17 +198,11 @@ def _aligned(address: int) -> int:
     return -(-address // ALIGNMENT) * ALIGNMENT
 
 
-def _step(encoded: EncodedGraph, node: IntegerNode, addresses: dict[str, int], cpu: str) -> Step:
-    weight = encoded.weights.get(node.name)
-    stored = stored_weights(node, weight.encoding) if weight else 0
-    cost = estimate(node, weight, stored, encoded.integer.tensors[node.output].shape, cpu)
+def _step(selection: Selection, addresses: dict[str, int]) -> Step:
+    node = selection.layer.node
     return Step(
-        node=node,
+        selection,
         inputs=tuple(addresses[name] for name in node.inputs),
         output=addresses[node.output],
-        scratch=addresses.get(scratch_name(node), 0),
-        scratch_bytes=_scratch_bytes(encoded, node),
-        macs=cost.macs,
-        cycles=cost.cycles,
-        code_bytes=cost.code_bytes,
+        scratch=addresses.get(_scratch_name(selection), 0),
     )

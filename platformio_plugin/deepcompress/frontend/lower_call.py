@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deepcompress.frontend.conv1d_as_2d import as_image, is_one_dimensional
 from deepcompress.frontend.unsupported_ops import advice_for
 from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
-from deepcompress.ops.adaptive_pool2d import ordinary
+from deepcompress.ops.adaptive_pool2d import as_fixed_pooling
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.recurrent import RECURRENT, split_layers
 
@@ -72,7 +72,7 @@ def _specific_name(call: AtenCall) -> AtenCall:
         return replace(call, aten=with_constant)
     if call.aten == "convolution" and call["transposed"]:
         return replace(call, aten="conv_transpose2d")
-    return ordinary(call)
+    return as_fixed_pooling(call)
 
 
 def _expand(call: AtenCall) -> AtenCall:

@@ -1,8 +1,8 @@
-"""The values that flow from stage to stage: Graph, IntegerGraph, EncodedGraph, Plan.
+"""The values that flow from stage to stage: Graph, IntegerGraph, and what they consist of.
 
-Each is frozen, and each stage hands on a new one. A stage's output type is not its input type
-where what is known has changed: a Graph is float, an IntegerGraph has scales, an EncodedGraph has
-the weights' bytes, a Plan has addresses.
+Each is frozen, and each stage returns a new one. A stage's output type is not its input type
+where what is known has changed: a Graph is float, an IntegerGraph has scales. `backend/plan.py`
+has the next ones: a SelectedGraph has kernels and the weights' bytes, a Plan has addresses.
 """
 
 from __future__ import annotations
@@ -240,7 +240,6 @@ class EncodedWeight:
         multiplier: `WeightedNode.multiplier`.
         zero_point: what the kernel subtracts from each input: 0 if the zero point is folded into
             the bias, else the input's zero point.
-        tiles: how many positions a sparse convolution computes at a time: 4, 8 or 16.
     """
 
     encoding: str
@@ -248,7 +247,6 @@ class EncodedWeight:
     bias: Constants
     multiplier: Constants
     zero_point: int
-    tiles: int = 4
 
     @property
     def weight_bytes(self) -> int:
@@ -264,64 +262,3 @@ class EncodedWeight:
     def flash_bytes(self) -> int:
         """Bytes of weights, biases and multipliers."""
         return self.weight_bytes + self.constant_bytes
-
-
-@dataclass(frozen=True)
-class EncodedGraph:
-    """An IntegerGraph and, for each node with weights, how they lie in flash.
-
-    Attributes:
-        optimize: "size", "speed" or "balanced": what they were chosen for.
-    """
-
-    integer: IntegerGraph
-    weights: Mapping[str, EncodedWeight]
-    optimize: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies: `offset` bytes behind the begin of the tensor `root`."""
-
-    root: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of a kernel: its node, and what that costs.
-
-    Attributes:
-        inputs, output: byte addresses in the arena.
-        scratch: address of `scratch_bytes` for the kernel's own use.
-        cycles: estimated.
-        code_bytes: estimated flash of the kernel's instance.
-    """
-
-    node: IntegerNode
-    inputs: tuple[int, ...]
-    output: int
-    scratch: int
-    scratch_bytes: int
-    macs: int
-    cycles: int
-    code_bytes: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that `emit` needs: what runs in which order, from where to where.
-
-    Attributes:
-        steps: of nodes whose outputs do not already lie where they should.
-        addresses: in the arena, of every tensor and scratch.
-        places: of every tensor within another, or within itself.
-    """
-
-    encoded: EncodedGraph
-    cpu: str
-    steps: tuple[Step, ...]
-    arena_bytes: int
-    addresses: Mapping[str, int]
-    places: Mapping[str, Place]
-    stack_bytes: int

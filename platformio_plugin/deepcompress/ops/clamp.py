@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `fuse` merges them into the producer."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `passes/fuse.py` fuses them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Clamp, IntegerNode, Node, Quantization
@@ -64,7 +65,7 @@ class ClampOperator(ScaleKeepingOperator[Limits]):
         self, node: IntegerNode[Limits], quantization: Sequence[Quantization], *inputs: Int8Array
     ) -> Int8Array:
         (x,) = inputs
-        return np.clip(x, *node.clamp)
+        return saturate(x, node.clamp)
 
     def c_parameters(
         self,
@@ -81,7 +82,10 @@ class ClampOperator(ScaleKeepingOperator[Limits]):
 
 
 def limit(x: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:
-    """x within [minimum, maximum], by the call that a user would write; either may be infinite."""
+    """x limited to [minimum, maximum], with the torch call that a user would write.
+
+    An infinite limit has no effect.
+    """
     if minimum == 0 and maximum == np.inf:
         return x.relu()
     low = None if minimum == -np.inf else minimum

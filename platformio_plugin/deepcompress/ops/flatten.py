@@ -1,4 +1,4 @@
-"""Flatten, and views that only change the shape. They copy nothing."""
+"""Flatten, and other changes of the shape: the bytes stay the same, so nothing is computed."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Prepends the last columns of previous inputs to the input of a causal convolution.
+"""The last columns of earlier inputs, concatenated with this input, for a causal convolution.
 
-`make_stateful` inserts it in place of the zero padding. Before the first inference, the columns are
-zero.
+`passes/make_stateful.py` inserts it instead of the convolution's padding. In the first inference
+the columns are zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,13 +30,16 @@ class History(Attributes):
     """Attributes.
 
     Attributes:
-        columns: of earlier inputs, before those of this one.
-        chunks: how many samples of a batch are consecutive pieces of one stream.
+        columns: number of columns of earlier inputs.
+        chunks: how many consecutive samples of a batch belong to one stream.
     """
 
     columns: int
     stateful: bool = True
     chunks: int = 1
+
+    def in_chunks(self, chunks: int) -> History:
+        return replace(self, chunks=chunks)
 
 
 class HistoryOperator(ScaleKeepingOperator[History]):
@@ -62,7 +65,7 @@ class HistoryOperator(ScaleKeepingOperator[History]):
         import torch.nn.functional as F
 
         columns, width = attributes.columns, x.shape[-1]
-        streams = x.unflatten(0, (-1, attributes.chunks)).movedim(1, -2).flatten(-2)
+        streams = x.reshape(-1, attributes.chunks, *x.shape[1:]).movedim(1, -2).flatten(-2)
         chunks = F.pad(streams, (columns, 0)).unfold(-1, columns + width, width)
         return chunks.movedim(-2, 1).flatten(0, 1)
 

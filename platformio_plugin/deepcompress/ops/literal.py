@@ -1,6 +1,6 @@
-"""Constant tensors that are concatenated with others, such as a class token or coordinates.
+"""Values that depend on no input, where a tensor is joined with them: a class token, coordinates.
 
-Constants in sums and products become parameters of these operators instead.
+Sums and products take constants as parameters of their own.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class LiteralOperator(Operator[Literal, IntegerNode[Literal]]):
     aten = ()
 
     def read(self, call: AtenCall) -> tuple[Literal, Parameters]:
-        raise NotImplementedError(
-            "no call is a constant: `lower` makes it for the layer that joins it"
-        )
+        raise NotImplementedError("no aten call is a literal: the importer makes it for concat")
 
     def output_shape(self, attributes: Literal, inputs: Sequence[Shape]) -> Shape:
         return attributes.shape

@@ -1,7 +1,7 @@
 """Bilinear upsampling to twice the height and width.
 
-Each value is a mean of four, weighted by 9/16, 3/16, 3/16 and 1/16. Scale and zero point do not
-change.
+Each output is a mean of four inputs, weighted by 9, 3, 3 and 1 sixteenths, so it has their scale
+and zero point.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.arith.requantize import saturate
+from deepcompress.ir.arrays import Int8Array, Int32Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
 from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UpsampleBilinear2d(Attributes):
-    """Attributes: none but the operator itself; the factor is 2."""
+    """No attributes; the factor is always 2."""
 
 
 class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
@@ -69,7 +70,7 @@ class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
         """q = (sum of weighted values + 8) >> 4."""
         (x,) = inputs
         sums = _doubled(_doubled(x.astype(np.int32), 2), 3)
-        return np.clip((sums + 8) >> 4, *node.clamp).astype(np.int8)
+        return saturate((sums + 8) >> 4, node.clamp)
 
     def c_parameters(
         self,
@@ -92,8 +93,8 @@ class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
         return 4 * prod(output)
 
 
-def _doubled(x: np.ndarray, axis: int) -> np.ndarray:
-    """Between neighbours along an axis, at a quarter and at three quarters, in quarters."""
+def _doubled(x: Int32Array, axis: int) -> Int32Array:
+    """Four times the values between neighbours along an axis, at one and three quarters."""
     size = x.shape[axis]
     before = x.take(np.maximum(np.arange(size) - 1, 0), axis)
     after = x.take(np.minimum(np.arange(size) + 1, size - 1), axis)

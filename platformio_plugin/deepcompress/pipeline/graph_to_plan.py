@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from deepcompress.backend.memory_plan import plan_memory
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.plan import Plan
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
-from deepcompress.ir.graph import Graph, Plan
+from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 from deepcompress.passes.correct_statistics import correct_statistics
 from deepcompress.passes.magnitude_prune import magnitude_prune
@@ -34,7 +35,7 @@ class Clock:
 def gains_by_narrow(options: Options) -> bool:
     """Whether coarser weights are worth it where convolutions' sums then fit int16."""
     core = find(options.target.cpu)
-    return options.optimize == "speed" and core.has_dsp
+    return options.optimize == "speed" and "dsp" in core.features
 
 
 def graph_to_plan(
@@ -50,12 +51,12 @@ def graph_to_plan(
     integer = quantize(pruned, calibration, narrow=gains_by_narrow(options))
     verify.accumulators_fit(integer)
     clock.stage("quantize")
-    encoded = select_encodings(
+    selected = select_kernels(
         integer, encoding=options.encoding, optimize=options.optimize, cpu=options.target.cpu
     )
-    verify.encodings_are_lossless(encoded)
+    verify.encodings_are_lossless(selected)
     clock.stage("encode")
-    planned = plan_memory(encoded, cpu=options.target.cpu)
+    planned = plan_memory(selected)
     verify.buffers_do_not_collide(planned)
     clock.stage("plan")
     return pruned, planned

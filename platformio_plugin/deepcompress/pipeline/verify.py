@@ -8,12 +8,12 @@ from itertools import count
 import numpy as np
 
 from deepcompress.arith.narrow_constants import folded_bias, unfolded_bias, widen
-from deepcompress.backend.memory_plan import copies_input, is_stateful
-from deepcompress.backend.select_encodings import stored_matrix
+from deepcompress.backend.kernels.weighted import WeightedKernel
+from deepcompress.backend.plan import Plan, SelectedGraph
 from deepcompress.encodings import ENCODINGS
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.ir.graph import EncodedGraph, Graph, IntegerGraph, IntegerNode, Plan, WeightedNode
+from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, WeightedNode
 from deepcompress.ops import OPERATORS
 
 
@@ -54,12 +54,13 @@ def accumulators_fit(graph: IntegerGraph) -> None:
             )
 
 
-def encodings_are_lossless(encoded: EncodedGraph) -> None:
-    for node in encoded.integer.nodes:
-        if isinstance(node, WeightedNode):
-            weight = encoded.weights[node.name]
+def encodings_are_lossless(selected: SelectedGraph) -> None:
+    for selection in selected.selections.values():
+        node, kernel, weight = selection.layer.node, selection.kernel, selection.weight
+        if weight is not None and isinstance(kernel, WeightedKernel):
+            assert isinstance(node, WeightedNode)
             decoded = ENCODINGS[weight.encoding].decode(weight.arrays, node.weight.shape)
-            if not np.array_equal(decoded, stored_matrix(node, weight.encoding)):
+            if not np.array_equal(decoded, kernel.arrange(node.weight)):
                 raise AssertionError(f"{node.name}: {weight.encoding} does not decode to itself")
             multiplier = widen(weight.multiplier, len(node.weight))
             if not (
@@ -75,7 +76,7 @@ def buffers_do_not_collide(plan: Plan) -> None:
     Shown by running the plan on an arena whose bytes are numbered: each byte that a step computes
     is a new number, and tensors that lie in others have the numbers of these.
     """
-    graph = plan.encoded.integer
+    graph = plan.integer
     steps = {step.node.name: step for step in plan.steps}
     numbers = count(1)
     arena = np.zeros(plan.arena_bytes, np.int64)
@@ -97,7 +98,7 @@ def buffers_do_not_collide(plan: Plan) -> None:
     kept = [
         slice(step.scratch, step.scratch + step.scratch_bytes)
         for step in plan.steps
-        if is_stateful(step.node)
+        if step.selection.scratch.start is not None
     ]
     for state in kept:
         arena[state] = -1
@@ -109,7 +110,8 @@ def buffers_do_not_collide(plan: Plan) -> None:
             values[node.output] = _renamed(graph, node, [values[name] for name in node.inputs])
             continue
         scratch = slice(step.scratch, step.scratch + step.scratch_bytes)
-        eaten = copies_input(plan.encoded, node) and scratch.stop <= span(node.inputs[0]).stop
+        may_overlap = step.selection.scratch.may_overlap_input
+        eaten = may_overlap and scratch.stop <= span(node.inputs[0]).stop
         written = span(node.output)
         if eaten:
             require(node.inputs[0], node.name)

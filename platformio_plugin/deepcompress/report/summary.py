@@ -29,12 +29,11 @@ import numpy as np
 
 from deepcompress import __version__
 from deepcompress.backend.c_names import c_identifier
-from deepcompress.backend.cost_model import MODEL_CODE_BYTES, SHARED_CODE_BYTES
 from deepcompress.backend.emit_c import all_arrays, shared_weights
-from deepcompress.backend.select_encodings import stored_weights
+from deepcompress.backend.plan import Plan, Step
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import draw_warnings
-from deepcompress.ir.graph import Plan, Step, WeightedNode
+from deepcompress.ir.graph import WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
 from deepcompress.report.html import duration, share
@@ -72,7 +71,7 @@ def summarize(
     parameters = sum(_parameters(step) for step in plan.steps if step.node.name not in shared)
     return {
         "schema": SCHEMA,
-        "name": plan.encoded.integer.name,
+        "name": plan.integer.name,
         "version": __version__,
         "source": source,
         "cpu": plan.cpu,
@@ -112,12 +111,7 @@ def weights_bytes(plan: Plan) -> int:
 
 def code_bytes(plan: Plan) -> int:
     """Estimated code of the layers and of what calls them."""
-    shared = {weight.encoding for weight in plan.encoded.weights.values()} & set(SHARED_CODE_BYTES)
-    return (
-        MODEL_CODE_BYTES
-        + sum(SHARED_CODE_BYTES[encoding] for encoding in shared)
-        + sum(step.code_bytes for step in plan.steps)
-    )
+    return plan.code_bytes
 
 
 def flash_bytes(plan: Plan) -> int:
@@ -132,8 +126,8 @@ def _parameters(step: Step) -> int:
 
 def _layer(plan: Plan, step: Step, *, read: bool) -> dict[str, Any]:
     """`read` are the weights of a layer before, which counts their bytes."""
-    graph, node = plan.encoded.integer, step.node
-    weight = plan.encoded.weights.get(node.name)
+    graph, node = plan.integer, step.node
+    weight = step.weight
     weight_bytes = weight.weight_bytes if weight and not read else 0
     constant_bytes = weight.constant_bytes if weight else 0
     output = graph.tensors[node.output].shape
@@ -146,7 +140,7 @@ def _layer(plan: Plan, step: Step, *, read: bool) -> dict[str, Any]:
         "input_shape": list(graph.tensors[node.inputs[0]].shape),
         "output_shape": list(output),
         "weights": size,
-        "nonzeros": stored_weights(node, "delta") if weight else 0,
+        "nonzeros": int(np.count_nonzero(node.weight)) if weight else 0,
         "encoding": weight.encoding if weight else None,
         "flash_bytes": weight_bytes + constant_bytes + tables,
         "weight_bytes": weight_bytes,

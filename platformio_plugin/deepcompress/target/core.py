@@ -45,25 +45,48 @@ class BlockCost:
 class Timing(Protocol):
     """The cycle model of a core at zero wait states."""
 
-    source: str  # where the numbers are from
-    limits: str  # what the model does not know, as a sentence
-    splits_words: bool  # whether a word that is not aligned takes a cycle for each further piece
+    @property
+    def source(self) -> str:
+        """Where the numbers are from."""
+
+    @property
+    def limits(self) -> str:
+        """What the model does not know, as a sentence."""
+
+    @property
+    def splits_words(self) -> bool:
+        """Whether an unaligned word takes a cycle for each further part."""
 
     def cost(self, block: Sequence[Instruction]) -> BlockCost: ...
 
 
+# What kernels may require of a core. An optional unit (the FPU of an M4, the DSP extension of an
+# M33) counts as present.
+FEATURES = {
+    "dsp": "the DSP extension: two 16-bit products per instruction",
+    "mve": "the M-profile vector extension (Helium)",
+    "fpu": "a floating-point unit for single precision",
+    "unaligned": "loads of words from any address",
+}
+
+
 @dataclass(frozen=True)
 class Cpu:
-    """A core: `name` is what gcc's -mcpu calls it, `timing` is None where none is modelled.
+    """One core.
 
-    An optional unit (the FPU of an M4, the DSP extension of an M33) counts as present.
+    Attributes:
+        name: as gcc's -mcpu spells it.
+        family: cores that run the same code in about the same cycles.
+        features: keys of `FEATURES`.
+        cycle_factor: cycles of portable code relative to Cortex-M4 at zero wait states; for the
+            cost model.
+        timing: None if no cycle model of the core exists.
     """
 
     name: str
     family: str
-    has_dsp: bool = False
-    has_mve: bool = False
-    has_fpu: bool = False
+    features: frozenset[str] = frozenset()
+    cycle_factor: float = 1.0
     timing: Timing | None = None
 
 

@@ -36,9 +36,12 @@ def _m0plus(multiply: int) -> InOrder:
     )
 
 
-CPUS = (
-    Cpu("cortex-m0", "m0", timing=_m0(1)),
-    Cpu("cortex-m0.small-multiply", "m0", timing=_m0(_SMALL_MULTIPLY)),
-    Cpu("cortex-m0plus", "m0", timing=_m0plus(1)),
-    Cpu("cortex-m0plus.small-multiply", "m0", timing=_m0plus(_SMALL_MULTIPLY)),
+CPUS = tuple(
+    Cpu(name, "m0", cycle_factor=1.7, timing=timing)
+    for name, timing in {
+        "cortex-m0": _m0(1),
+        "cortex-m0.small-multiply": _m0(_SMALL_MULTIPLY),
+        "cortex-m0plus": _m0plus(1),
+        "cortex-m0plus.small-multiply": _m0plus(_SMALL_MULTIPLY),
+    }.items()
 )

@@ -28,4 +28,4 @@ TIMING = InOrder(
     splits_words=True,
 )
 
-CPUS = (Cpu("cortex-m3", "m3", timing=TIMING),)
+CPUS = (Cpu("cortex-m3", "m3", frozenset({"unaligned"}), cycle_factor=1.2, timing=TIMING),)

@@ -9,7 +9,7 @@ count: read its cycles as an upper estimate.
 from __future__ import annotations
 
 from deepcompress.target.core import Cpu, InOrder
-from deepcompress.target.cortex_m4 import TABLE
+from deepcompress.target.cortex_m4 import FEATURES, TABLE
 
 TIMING = InOrder(
     source="the Cortex-M4's table, as LLVM schedules this core; Arm publishes none",
@@ -20,4 +20,4 @@ TIMING = InOrder(
     pipelined=True,
 )
 
-CPUS = (Cpu("cortex-m33", "m33", has_dsp=True, has_fpu=True, timing=TIMING),)
+CPUS = (Cpu("cortex-m33", "m33", FEATURES, cycle_factor=0.9, timing=TIMING),)

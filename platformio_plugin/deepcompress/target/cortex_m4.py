@@ -31,4 +31,6 @@ TIMING = InOrder(
     splits_words=True,
 )
 
-CPUS = (Cpu("cortex-m4", "m4", has_dsp=True, has_fpu=True, timing=TIMING),)
+FEATURES = frozenset({"dsp", "fpu", "unaligned"})
+
+CPUS = (Cpu("cortex-m4", "m4", FEATURES, timing=TIMING),)

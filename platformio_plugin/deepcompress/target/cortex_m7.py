@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deepcompress.target.core import MULTIPLE, BlockCost, Cpu, Instruction
+from deepcompress.target.cortex_m4 import FEATURES
 
 # How many instructions of a kind may start in one cycle.
 _UNITS = {"load": 2, "store": 1, "alu": 2, "shift": 1, "simd": 1, "mac": 1, "fpu": 1, "branch": 1}
@@ -118,4 +119,4 @@ TIMING = DualIssue(
     taken=1,
 )
 
-CPUS = (Cpu("cortex-m7", "m7", has_dsp=True, has_fpu=True, timing=TIMING),)
+CPUS = (Cpu("cortex-m7", "m7", FEATURES, cycle_factor=0.6, timing=TIMING),)

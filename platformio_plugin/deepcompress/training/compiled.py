@@ -69,9 +69,7 @@ def compile_candidate(graph: Graph, calibration: Calibration, options: Options) 
             layers[step.node.name] = CompiledLayer(step.cycles, nonzeros, len(weight))
         else:
             without_weights += step.cycles
-    return Compiled(
-        plan.encoded.integer, layers, without_weights, weights_bytes(plan), flash_bytes(plan)
-    )
+    return Compiled(plan.integer, layers, without_weights, weights_bytes(plan), flash_bytes(plan))
 
 
 def assess(graph: Graph, data: Samples, calibration: Calibration, options: Options) -> Outcome:

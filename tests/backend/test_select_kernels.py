@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import strategies
-from deepcompress.backend.select_encodings import select_encodings
+from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.encodings import (
     ENCODINGS,
     Encoding,
@@ -138,10 +138,9 @@ def test_zeros_are_symbols_where_few_weights_are_zero() -> None:
 def test_too_many_values_for_a_codebook_say_what_to_do() -> None:
     graph = linear_graph(np.arange(1, 66).reshape(5, 13).astype(np.int8))
     with pytest.raises(UserError, match=r"layer fc: .*Retrain with codebook_bits = 6 or less"):
-        select_encodings(graph, encoding="codebook", cpu="cortex-m4")
+        select_kernels(graph, encoding="codebook", cpu="cortex-m4")
     assert (
-        select_encodings(graph, encoding="auto", cpu="cortex-m4").weights["fc"].encoding
-        != "codebook"
+        select_kernels(graph, encoding="auto", cpu="cortex-m4").weights["fc"].encoding != "codebook"
     )
 
 
@@ -180,7 +179,7 @@ def test_auto_takes_the_cheapest_encoding(
 ) -> None:
     random = np.random.default_rng(0)
     weight = random.integers(1, values + 1, (20, 200)) * (random.random((20, 200)) < density)
-    encoded = select_encodings(
+    encoded = select_kernels(
         linear_graph(weight.astype(np.int8)), optimize=optimize, cpu="cortex-m4"
     )
     assert encoded.weights["fc"].encoding == expected
@@ -189,5 +188,5 @@ def test_auto_takes_the_cheapest_encoding(
 @pytest.mark.parametrize("optimize", ["balanced", "speed"])
 def test_vectors_want_dense_weights_in_rows(optimize: str) -> None:
     weight = np.random.default_rng(0).integers(1, 128, (20, 200)).astype(np.int8)
-    encoded = select_encodings(linear_graph(weight), optimize=optimize, cpu="cortex-m55")
+    encoded = select_kernels(linear_graph(weight), optimize=optimize, cpu="cortex-m55")
     assert encoded.weights["fc"].encoding == "dense"
