@@ -33,7 +33,7 @@ from deepcompress.frontend.open_graph import open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import Graph, IntegerGraph
-from deepcompress.options import Options
+from deepcompress.options import Options, header_lines
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.make_stateful import make_stateful
 from deepcompress.pipeline import verify
@@ -335,29 +335,9 @@ def _golden_bytes(integer: IntegerGraph, golden: np.ndarray | None) -> int:
     return golden.nbytes + len(golden) * prod(shape_of(integer, integer.outputs))
 
 
-def _goals(options: Options) -> dict[str, Any]:
-    """What retraining was asked for beside a sparsity."""
-    if not options.retrain:
-        return {}
-    budgets = ("parameter_budget", "flash_budget", "cycle_budget")
-    names = ("max_accuracy_drop", *budgets, "method", "epochs", "seed")
-    return {"retrain": "yes"} | {name: getattr(options, name) for name in names}
-
-
 def _provenance(path: Path, options: Options) -> Provenance:
-    stated = {
-        "sparsity": options.sparsity,
-        "prune": options.prune
-        if isinstance(options.sparsity, float) and not options.retrain
-        else None,
-        **_goals(options),
-        "stateful": "yes" if options.stateful else None,
-        "encoding": options.encoding,
-        "optimize": options.optimize,
-        "cpu": options.target.cpu,
-    }
     return Provenance(
         source=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
-        options=tuple(f"{key} = {value}" for key, value in stated.items() if value is not None),
+        options=(*header_lines(options), f"cpu = {options.target.cpu}"),
     )
