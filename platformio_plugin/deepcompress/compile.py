@@ -18,7 +18,7 @@ from deepcompress.data.calibration import Calibration, read_calibration
 from deepcompress.data.calibration_of_graph import calibration_of_graph
 from deepcompress.data.labels import check_labels, index_labels, read_labels
 from deepcompress.data.training_data import Samples, check_samples, read_samples
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
 from deepcompress.frontend.open_graph import open_graph
@@ -253,7 +253,7 @@ def _compress(
     if opened.samples is None:
         raise UserError(
             "retraining needs data to train on",
-            "option data",
+            f"option {setting('data')}",
             "Name an .npz with inputs and labels, or file.py:function",
         )
     return compress_with_data(
@@ -287,8 +287,9 @@ def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> Int8Array
 def _golden_inputs(inputs: Int8Array, options: Options) -> Int8Array | None:
     if options.self_test > len(inputs):
         raise UserError(
-            f"self_test = {options.self_test} asks for more vectors than the {len(inputs)} samples",
-            "option self_test",
+            f"{setting('self_test', options.self_test)} asks for more vectors than the "
+            f"{len(inputs)} samples",
+            f"option {setting('self_test')}",
             "Ask for fewer; two or three find a wrong build",
         )
     return inputs[: options.self_test] if options.self_test else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from deepcompress.options import Options
+from deepcompress.options import Options, header_lines
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,8 @@ class Provenance:
 
 def provenance_of(path: Path, options: Options) -> Provenance:
     """The provenance of what a model file and options are compiled to."""
-    pruned_once = isinstance(options.sparsity, float) and not options.retrain
-    stated = {
-        "sparsity": options.sparsity,
-        "prune": options.prune if pruned_once else None,
-        **_goals(options),
-        "stateful": "yes" if options.stateful else None,
-        "encoding": options.encoding,
-        "optimize": options.optimize,
-        "cpu": options.target.cpu,
-    }
     return Provenance(
         source=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
-        options=tuple(f"{key} = {value}" for key, value in stated.items() if value is not None),
+        options=(*header_lines(options), f"cpu = {options.target.cpu}"),
     )
-
-
-def _goals(options: Options) -> dict[str, Any]:
-    """Goals and settings of retraining, except sparsity."""
-    if not options.retrain:
-        return {}
-    budgets = ("parameter_budget", "flash_budget", "cycle_budget")
-    names = ("max_accuracy_drop", *budgets, "method", "epochs", "seed")
-    return {"retrain": "yes"} | {name: getattr(options, name) for name in names}

@@ -42,9 +42,10 @@ def byte_scaling(options: Options) -> ByteScaling | None:
         return None
     where = f"options {setting('input_mean')} and {setting('input_std')}"
     if options.input_mean is None or options.input_std is None:
-        present, missing = ("mean", "std") if options.input_std is None else ("std", "mean")
+        names = ("input_mean", "input_std")
+        present, missing = names if options.input_std is None else names[::-1]
         raise UserError(
-            f"{setting(f'input_{present}')} is set, {setting(f'input_{missing}')} is not",
+            f"{setting(present)} is set, {setting(missing)} is not",
             where,
             "Set both to what the training subtracted and divided by; where it did not, "
             f"say {setting('input_mean', 0)} or {setting('input_std', 1)}",

@@ -12,7 +12,7 @@ from deepcompress.data.calibration import (
     split_streams,
 )
 from deepcompress.data.synthetic_inputs import synthetic_calibration
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.batch_layout import shape_of
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
@@ -47,6 +47,6 @@ def _check_byte_inputs(graph: Graph, options: Options) -> None:
         raise UserError(
             f"the model has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}), of which raw "
             "bytes cannot be scaled",
-            "options input_mean and input_std",
+            f"options {setting('input_mean')} and {setting('input_std')}",
             "Leave them out, and give the inputs as float or int8",
         )

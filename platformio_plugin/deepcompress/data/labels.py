@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from pathlib import Path
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 
@@ -28,7 +28,8 @@ def read_labels(options: Options) -> tuple[str, ...]:
         raise UserError(
             f"it cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})",
             f"labels file {path}",
-            "Name a text file with one label per line, or list them: labels = cat, dog",
+            "Name a text file with one label per line, or list them: "
+            + setting("labels", "cat, dog"),
         ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
@@ -39,7 +40,7 @@ def check_labels(labels: tuple[str, ...], graph: Graph) -> None:
     if labels and len(labels) not in (prod(shape), shape[0]):
         raise UserError(
             f"it has {len(labels)} names, the model has {prod(shape)} outputs",
-            "option labels",
+            f"option {setting('labels')}",
             "Give each output its name, in the order of the outputs",
         )
 
