@@ -513,7 +513,8 @@ def processes() -> multiprocessing.context.BaseContext:
     if not hasattr(signal, "SIGKILL"):
         pytest.skip("this system cannot kill")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna.storages.journal", "deepcompress.training.trial_store"])
+    slow = ["optuna.storages.journal", "deepcompress.training.trial_store"]
+    context.set_forkserver_preload([*slow, "numpy.ma", "numpy.random"])
     return context
 
 

@@ -37,8 +37,8 @@ def module_of_weights(content: Any, path: Path, architecture: str | None) -> tor
             f"it holds weights ({', '.join(list(weights)[:3])}, ...) but not how they are "
             "connected",
             where(path),
-            f"Name the class that builds the network: {setting('architecture', 'file.py:Class')}. "
-            f"Or {EXPORT_HINT}",
+            "Name the class that builds the network: "
+            f"{setting('architecture', 'file.py:Class')}. Or {EXPORT_HINT}",
         )
     module = _build(architecture)
     _load_weights(module, weights, path, architecture)

@@ -43,6 +43,6 @@ UNSUPPORTED_FORMATS = (
         rb".{8}\{",
         f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
         "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
-        + setting("architecture", "file.py:Class"),
+        f"{setting('architecture', 'file.py:Class')}",
     ),
 )

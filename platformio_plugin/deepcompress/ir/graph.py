@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import Generic
 
 import numpy as np
@@ -27,7 +29,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of values, which is the number of bytes as int8."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,24 @@ class Graph:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
-        """The node that computes a tensor; None for the network's inputs."""
-        return next((node for node in self.nodes if node.output == tensor), None)
+        """The node that computes a tensor; None for an input of the network."""
+        return self._producers.get(tensor)
 
     def consumers(self, tensor: str) -> list[Node]:
         """The nodes that read a tensor."""
-        return [node for node in self.nodes if tensor in node.inputs]
+        return self._consumers.get(tensor, [])
+
+    @cached_property
+    def _producers(self) -> Mapping[str, Node]:
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
+    def _consumers(self) -> Mapping[str, list[Node]]:
+        consumers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in dict.fromkeys(node.inputs):
+                consumers.setdefault(tensor, []).append(node)
+        return consumers
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ def check_fits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> None:
 
 def misfits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> Iterator[UserError]:
     """What `check_fits` would raise, flash and RAM."""
-    remedies = {"flash": lambda: _flash_remedy(facts, flash_at), "ram": lambda: _ram_remedy(facts)}
+    remedies: dict[str, Callable[[], str]] = {
+        "flash": lambda: _flash_remedy(facts, flash_at),
+        "ram": lambda: _ram_remedy(facts),
+    }
     for memory, remedy in remedies.items():
         total, limit = facts[memory]["total_bytes"], facts[memory]["limit_bytes"]
         if limit is not None and total > limit:
