@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_reported_for_flash_and_ram_with_remedies(
     text = " ".join(" ".join(lines).split())
     assert code == 1
     assert text.count("DOES NOT FIT") == 2
-    assert re.search(r"\(1\) model net: it needs [\d,]+ bytes of flash, .* sparsity = 0\.\d+", text)
+    assert re.search(r"\(1\) model net: it needs [\d,]+ bytes of flash, .* --sparsity 0\.\d+", text)
     assert re.search(r"\(2\) model net: it needs [\d,]+ bytes of RAM, .* smaller input", text)
 
 
