@@ -47,6 +47,7 @@ class Add(Attributes):
 
 class AddOperator(Operator[Add, IntegerNode[Add]]):
     aten = ("add", "sub", "rsub")
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Add, Parameters]:
@@ -124,8 +125,12 @@ def broadcast_shapes(call: AtenCall) -> tuple[Shape, Shape]:
     """The shapes of the two tensors of an elementwise call.
 
     Raises:
-        UserError: their broadcasting needs more than three nested loops.
+        UserError: one operand is a constant, or the broadcasting needs more than three loops.
     """
+    if len(call.input_shapes) != 2:
+        raise call.unsupported(
+            "one of its operands is a constant", "Use two tensors that depend on the input"
+        )
     first, second = call.input_shapes
     if len(nest([first, second])) > len(LOOPS):
         shapes = " and ".join(str(list(shape)) for shape in call.input_shapes)

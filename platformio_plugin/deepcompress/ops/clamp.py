@@ -32,6 +32,7 @@ class Limits(Attributes):
 class ClampOperator(ScaleKeepingOperator[Limits]):
     aten = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
     channelwise = True
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Limits, Parameters]:

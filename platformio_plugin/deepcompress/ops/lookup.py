@@ -108,6 +108,7 @@ class Lookup(Attributes):
 
 class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
     aten = tuple(FUNCTIONS)
+    elementwise = True
     in_place = True
     channelwise = True
 

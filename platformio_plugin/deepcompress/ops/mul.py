@@ -41,6 +41,7 @@ class Mul(Attributes):
 
 class MulOperator(Operator[Mul, IntegerNode[Mul]]):
     aten = ("mul", "div")
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Mul, Parameters]:

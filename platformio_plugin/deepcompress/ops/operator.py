@@ -36,11 +36,10 @@ class Operator(ABC, Generic[A, N]):
     """
 
     aten: ClassVar[tuple[str, ...]] = ()
-    """Names of the aten operators, without overload, that `read` understands."""
+    """Names of the aten operators, without overload, that `read` understands.
 
-    is_binary: ClassVar[bool] = False
-    """It combines two tensors elementwise. With a constant as one of them, the importer reads the
-    aten name with the suffix "_constant" instead."""
+    With the suffix "_constant", it reads the calls in which one of two operands is a constant.
+    """
 
     elementwise: ClassVar[bool] = False
     """Each output value depends on the input values at the same position alone."""

@@ -50,7 +50,7 @@ class Rearrange(Attributes):
     loops: Loops
     shape: tuple[int, ...]
 
-    def places(self) -> Int64Array:
+    def source_indices(self) -> Int64Array:
         """The flat index in the input of each output value, int64 [values of the output]."""
         indices = np.array([self.offset])
         for size, step in self.loops:
@@ -252,7 +252,7 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
     ) -> Int8Array:
         (x,) = inputs
         a = node.attributes
-        return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
+        return x.reshape(len(x), -1)[:, a.source_indices()].reshape(len(x), *a.shape)
 
     def c_parameters(
         self,
