@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from deepcompress.arith.broadcast import LOOPS, broadcast, c_loops, nest
+from deepcompress.arith.broadcast import LOOPS, broadcast, nest
 from deepcompress.arith.qparams import Range, affine, clamp_int8
 from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import AnyArray, Int8Array
@@ -106,16 +106,6 @@ class AddOperator(Operator[Add, IntegerNode[Add]]):
         first, second = (x.astype(np.int32) for x in align(node.attributes.shapes, a, b))
         sums = first * by["first"] + second * by["second"] + by["offset"]
         return saturate(sums >> by["shift"], node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Add],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_add in include/deepcompress/kernels/add.h."""
-        return c_loops(inputs)
 
     def macs(self, attributes: Add, weights: int, output: Shape) -> int:
         return prod(output)

@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `passes/fuse.py` fuses them."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on values. Operator fusion merges them into their producer."""
 
 from __future__ import annotations
 
@@ -67,19 +67,6 @@ class ClampOperator(ScaleKeepingOperator[Limits]):
     ) -> Int8Array:
         (x,) = inputs
         return saturate(x, node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Limits],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_clamp_layer in include/deepcompress/kernels/clamp.h."""
-        return {"size": int(np.prod(output)), "minimum": node.clamp[0], "maximum": node.clamp[1]}
-
-    def macs(self, attributes: Limits, weights: int, output: Shape) -> int:
-        return 0
 
 
 def limit(x: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:

@@ -253,20 +253,3 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
         (x,) = inputs
         a = node.attributes
         return x.reshape(len(x), -1)[:, a.source_indices()].reshape(len(x), *a.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Rearrange],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
-        a = node.attributes
-        loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
-        sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
-        steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
-        return {"offset": a.offset, **sizes, **steps}
-
-    def macs(self, attributes: Rearrange, weights: int, output: Shape) -> int:
-        return 0
