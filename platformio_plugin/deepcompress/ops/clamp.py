@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on values. Operator fusion merges them into their producer."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on values, merged into the producer by fusion."""
 
 from __future__ import annotations
 
