@@ -1,8 +1,8 @@
-"""PlatformIO's face: the models named in platformio.ini become an archive the firmware links.
+"""Compiles the models named in platformio.ini into an archive that the firmware links.
 
-SCons runs this once for every library folder in which it finds DeepCompress, also for a project
-that uses none of it, and when an IDE indexes. It must then do nothing, or nothing twice, quickly.
-It writes nothing into the library's own folder: an IDE would index that again, and again.
+SCons runs this once per library folder in which it finds DeepCompress, also for a project that does
+not use it, and when an IDE indexes the project. It must be quick then, and compile nothing twice.
+It writes nothing into the library's own folder: that would make an IDE index it again.
 """
 
 import functools
@@ -25,8 +25,9 @@ if complaint:
     Return()  # ends this script; the imports below would fail
 
 from deepcompress.build.cache import mirror
-from deepcompress.build.ini import PREFIX, misspelt_prefixes, read_models
+from deepcompress.build.ini import misspelt_prefixes, read_models
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
+from deepcompress.options import INI_PREFIX
 from deepcompress.target.boards import flags, target_of
 from SCons.Script import DefaultEnvironment
 
@@ -48,9 +49,9 @@ def main():
 
 
 def build_models():
-    """What to link: an archive; nothing where an IDE indexes broken models; None for no models.
+    """The libraries to link: one archive; [] if an IDE indexes broken models; None for no models.
 
-    An error is shown and ends the build. It does not end indexing.
+    An error is shown and ends the build, but not an IDE's indexing.
     """
     if pio_lib_builder.name in env.GetProjectOption("lib_ignore", []):
         return None
@@ -66,14 +67,18 @@ def build_models():
             mirror(generated.sources, GENERATED)
             if mirror(generated.reports, REPORTS):
                 for model in models:
-                    project.say(f"report    {REPORTS / model.name}.html")
+                    project.progress(f"report    {REPORTS / model.name}.html")
         add_profile_target(models, project)
         return [build_archive(models)]
     except FAILURES as error:
-        sys.stderr.write(f"\n{explain(error)}\n\n")
+        sys.stderr.write(f"\n{explain(error, 'ini')}\n\n")
         if not env.IsIntegrationDump():
             env.Exit(1)
         return []
+
+
+def show(complaint):
+    sys.stderr.write(f"\n{complaint}\n\n")
 
 
 def describe_project():
@@ -84,8 +89,8 @@ def describe_project():
         target=target_flags(),
         python=env.subst("$PYTHONEXE"),
         verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
-        say=functools.partial(print, flush=True),
-        prefix=PREFIX,
+        progress=functools.partial(print, flush=True),
+        spelling="ini",
     )
 
 
@@ -95,14 +100,14 @@ def target_flags():
 
 
 def our_options():
-    """The options custom_deepcompress_... of this environment, with variables put in."""
+    """The options custom_deepcompress_... of this environment, with variables expanded."""
     options = dict(env.GetProjectOptions())
-    return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(PREFIX)}
+    return {key: env.subst(str(options[key]), 1) for key in options if key.startswith(INI_PREFIX)}
 
 
 def add_profile_target(models, project):
-    """`pio run -t profile`: a virtual board's firmware is run; of a real board's, which would wait
-    for its peripherals, the inferences are called."""
+    """Adds `pio run -t profile`. It runs the firmware of a virtual board; for a real board, whose
+    firmware would wait for peripherals, it calls the inferences only."""
 
     def run(target, source, env):
         try:
@@ -116,7 +121,7 @@ def add_profile_target(models, project):
                 arguments=env.get("PROGRAM_ARGS", []),
             )
         except FAILURES as error:
-            sys.stderr.write(f"\n{explain(error)}\n\n")
+            sys.stderr.write(f"\n{explain(error, 'ini')}\n\n")
             return 1
 
     DefaultEnvironment().AddCustomTarget(
@@ -129,7 +134,7 @@ def add_profile_target(models, project):
 
 
 def build_archive(models):
-    """The generated sources as an archive of their own, optimised whatever the framework does."""
+    """Builds the generated sources as an archive, optimised whatever the framework does."""
     kernels = env.Clone()
     for variable in ("CCFLAGS", "CFLAGS"):
         inherited = kernels.get(variable, [])

@@ -1,4 +1,4 @@
-"""What tests share: this checkout's PlatformIO, and the Arm tools."""
+"""Shared by all tests: the slow ones, this checkout's PlatformIO, and the Arm tools."""
 
 from __future__ import annotations
 
@@ -21,6 +21,49 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 collect_ignore = ["firmware"]  # PlatformIO's tests, not pytest's
+
+
+# Left out of `make test-fast`, which must take less than two minutes on two cores: they compile
+# hundreds of programs, run PlatformIO, or train.
+SLOW = (
+    *("benchmarks", "device", "examples", "golden", "pipeline", "profiler", "training"),
+    "arith/test_narrow_constants.py",
+    "backend/test_cost_model.py",
+    "build/test_builds.py",
+    "build/test_errors_of_builds.py",
+    "build/test_library.py",
+    "build/test_on_device.py",
+    "build/test_profile_target.py",
+    "build/test_zephyr.py",
+    "cli/test_check.py",
+    "cli/test_prune.py",
+    "frontend/test_conv1d_as_2d.py",
+    "frontend/test_save_program.py",
+    "ops/test_conv_transpose2d.py",
+    "ops/test_linear_rows.py",
+    "ops/test_operators.py",
+    "ops/test_recurrent.py",
+    "packaging/test_arduino.py",
+    "packaging/test_first_network.py",
+    "packaging/test_real_boards.py",
+    "packaging/test_virtual_platform.py",
+    "passes/test_make_stateful.py",
+    "target/test_cores.py",
+    *("test_compile.py", "test_diff_c.py", "test_golden.py"),
+)
+
+
+def pytest_configure() -> None:
+    tests = ROOT / "tests"
+    if missing := [name for name in SLOW if not (tests / name).exists()]:
+        raise pytest.UsageError(f"tests/conftest.py: SLOW names {missing}, which do not exist")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = [ROOT / "tests" / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_sessionfinish() -> None:

@@ -38,7 +38,7 @@ def complaint(subject: str) -> str | None:
 
 
 def main() -> int:
-    """0; 1 after a sentence that says what is wrong."""
+    """Returns 0, or 1 after printing what is wrong."""
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
     wrong = complaint(lines[0].rstrip() if lines else "")
     if wrong:

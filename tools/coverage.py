@@ -1,4 +1,4 @@
-"""Prints what the tests cover, and fails if it is less than .ci/coverage.json says.
+"""Prints the line coverage of the tests, and fails if it is below the floor in .ci/coverage.json.
 
     python tools/coverage.py             # after `make test` has measured
     python tools/coverage.py --update    # make coverage-floor: today's figures become the floors
@@ -27,7 +27,7 @@ Lines = Mapping[str, Mapping[int, int]]
 
 
 def main() -> int:
-    """0; 1 if a figure is below its floor, or was not measured."""
+    """Returns 0, or 1 if a figure is below its floor or was not measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true", help="write the floors")
     parsed = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Writes src/**/*.h, by which the Arduino IDE, which looks only there, finds the library's headers.
+"""Writes src/**/*.h: the Arduino IDE looks for headers only there.
 
     python tools/forward.py     # make docs
 
-One line each, for the headers that sketches and generated code include.
+Each has one line, and includes a header that sketches or generated code use.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prepares a checkout: Debian packages, the Python environment, an isolated PlatformIO core folder.
 
-Standard library only. Does nothing, and needs no network, where all is there already.
+Standard library only. If everything is installed, it does nothing and needs no network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PYTHON = VENV / "bin" / "python"
 TOOLS = ROOT / ".tools"
 STAMP = TOOLS / "setup.stamp"
 
-# What is looked for -> the Debian package that brings it.
+# Command -> the Debian package that contains it.
 COMMANDS = {
     "cc": "gcc",
     "c++": "g++",
@@ -45,7 +45,7 @@ SERVERS = ("http://deb.debian.org/debian", "http://archive.debian.org/debian")
 
 
 def main() -> int:
-    """Each step in order. 0, or 1 after a paragraph that says what to do."""
+    """Runs each step in order. Returns 0, or 1 after printing what to do."""
     if sys.version_info < (3, 10):  # noqa: UP036 - the python3 found may be any
         complain(f"Python 3.10 or newer is needed; python3 here is {sys.version.split()[0]}.")
         return 1
@@ -56,11 +56,11 @@ def main() -> int:
         return 1
     install_oldest_python()
     STAMP.write_text(fingerprint())
-    tell("done")
+    show("done")
     return 0
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     print(f"setup: {text}", flush=True)
 
 
@@ -69,26 +69,26 @@ def complain(text: str) -> None:
 
 
 def fingerprint() -> str:
-    """Changes when pip has work to do: .venv links to this folder, so also after a move."""
+    """Changes if pip has work to do, also after this folder has moved: .venv links to it."""
     files = (ROOT / "pyproject.toml", Path(__file__))
     content = b"".join(file.read_bytes() for file in files) + os.fsencode(ROOT)
     return hashlib.sha256(content).hexdigest()
 
 
 def install_debian_packages() -> None:
-    """By apt where this is root on Debian; else one paragraph, and on with what is there."""
+    """Installs what is missing by apt if this is root on Debian; otherwise prints how to."""
     missing = missing_packages()
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        tell(
+        show(
             f"not found: {', '.join(missing)}. On Debian or Ubuntu: sudo apt-get install "
             f"{' '.join(missing)}; elsewhere, the same tools by their names there. The virtual "
             "boards need an Arm compiler with newlib, and QEMU; the board virtual_native needs a "
-            "C and C++ compiler. Going on with what is there."
+            "C and C++ compiler. Continuing without."
         )
         return
-    tell(f"apt-get install {' '.join(missing)}")
+    show(f"apt-get install {' '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
     for command in (["apt-get", "update", "-qq"], install):
@@ -96,7 +96,7 @@ def install_debian_packages() -> None:
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
     if missing := missing_packages():
-        complain(f"apt-get did not bring {', '.join(missing)}; going on with what is there.")
+        complain(f"apt-get did not install {', '.join(missing)}; continuing without.")
 
 
 def missing_packages() -> list[str]:
@@ -112,12 +112,12 @@ def has_arm_library(name: str) -> bool:
         return False
     command = ["arm-none-eabi-gcc", f"-print-file-name={name}"]
     answer = subprocess.run(command, capture_output=True, text=True).stdout
-    return Path(answer.strip()).is_absolute()  # gcc answers the bare name for what it lacks
+    return Path(answer.strip()).is_absolute()  # gcc prints the bare name of what it lacks
 
 
 def install_python_packages() -> bool:
-    """This project and its development packages into .venv; False after a complaint."""
-    tell("Python packages into .venv (torch is large: a few minutes)")
+    """Installs this project and its development packages into .venv; False after an error."""
+    show("Python packages into .venv (torch is large: a few minutes)")
     venv = [sys.executable, "-m", "venv", str(VENV)]
     if subprocess.run(venv, stdin=subprocess.DEVNULL).returncode:
         complain("python3 -m venv failed. On Debian: sudo apt-get install python3-venv")
@@ -131,15 +131,15 @@ def install_python_packages() -> bool:
     )
     for line in install.stdout or ():
         if line.lstrip().startswith(("Downloading ", "Installing collected")):
-            tell(line.strip()[:100])
+            show(line.strip()[:100])
     if install.wait():
-        complain("pip could not install the packages that pyproject.toml names; it says why above.")
+        complain("pip could not install the packages of pyproject.toml; its own error is above.")
         return False
     return True
 
 
 def install_platformio_core() -> bool:
-    """PlatformIO's package tool-scons, made of PyPI's SCons, so that no registry is asked."""
+    """Makes PlatformIO's package tool-scons from PyPI's SCons, so that no registry is needed."""
     question = "from platformio import dependencies as d; print(d.get_core_dependencies()['{}'])"
     name = "tool-scons"
     asked = subprocess.run(
@@ -149,14 +149,14 @@ def install_platformio_core() -> bool:
         complain(f"PlatformIO in .venv does not start: {asked.stderr.strip()}")
         return False
     facts = {"name": name, "version": asked.stdout.strip().lstrip("~^=")}
-    tell(f"PlatformIO core folder .tools/platformio with {name} {facts['version']}")
+    show(f"PlatformIO core folder .tools/platformio with {name} {facts['version']}")
     spec = {"owner": "platformio", "id": None, "name": name, "requirements": None, "uri": None}
     package = TOOLS / "platformio" / "packages" / name
     package.mkdir(parents=True, exist_ok=True)
     (package / "scons.py").write_text("from SCons.Script import main\n\nmain()\n")
     (package / "package.json").write_text(json.dumps({**facts, "system": "*"}))
     (package / ".piopm").write_text(json.dumps({**facts, "type": "tool", "spec": spec}))
-    # PlatformIO's very first start prints a page of greetings: let that be now, and unseen.
+    # PlatformIO's first start prints a long greeting: start it now, and discard the output.
     subprocess.run([ROOT / "tools" / "pio", "settings", "get"], capture_output=True)
     return True
 
@@ -164,20 +164,20 @@ def install_platformio_core() -> bool:
 def install_oldest_python() -> bool:
     """Unpacks the oldest supported Python from an older Debian into .tools; nothing is installed.
 
-    False, after a line that says why, where that cannot be done: one group of tests is skipped.
+    Returns False after printing why it could not: one group of tests is then skipped.
     """
     python = f"python{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"
     folder = TOOLS / python
     if runs(python) or (folder / "usr" / "bin" / python).exists():
         return True
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        tell(f"{python} not found: the tests of the oldest supported Python are skipped")
+        show(f"{python} not found: the tests of the oldest supported Python are skipped")
         return False
-    tell(f"{python} of Debian {OLDEST_SUITE} into .tools/{python}, for tests")
+    show(f"{python} of Debian {OLDEST_SUITE} into .tools/{python}, for tests")
     packages = [f"{python}-minimal", f"lib{python}-minimal", f"lib{python}-stdlib"]
     with tempfile.TemporaryDirectory() as temporary:
         if not any(download_debian(packages, server, Path(temporary)) for server in SERVERS):
-            tell(f"{python} could not be downloaded: its tests are skipped")
+            show(f"{python} could not be downloaded: its tests are skipped")
             return False
         for package in Path(temporary).glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, folder], check=True)

@@ -5,8 +5,8 @@
 #
 #     deepcompress_model(app MODEL models/lenet5.pt CALIBRATION data/calibration.npz SPARSITY 0.8)
 #
-# Paths are relative to the application. The network is compiled when something that it depends on
-# has changed, its .pt, data, options, or the compiler; results are kept across pristine builds.
+# Paths are relative to the application. The network is compiled again if its .pt, its data, its
+# options or the compiler have changed; results are kept across pristine builds.
 
 include_guard(GLOBAL)
 
@@ -16,7 +16,7 @@ cmake_policy(SET CMP0116 NEW) # paths in a depfile are relative to the folder of
 
 function(deepcompress_model target)
   if(DEFINED PIO_PACKAGES_DIR)
-    return() # PlatformIO runs no command of CMake's; the library's extra script compiles the model.
+    return() # PlatformIO runs no CMake command; the library's extra script compiles the model.
   endif()
   if(NOT CONFIG_DEEPCOMPRESS)
     message(FATAL_ERROR "deepcompress_model() needs CONFIG_DEEPCOMPRESS=y in prj.conf")
@@ -53,7 +53,7 @@ function(deepcompress_model target)
     COMMENT "deepcompress: ${arg_NAME}"
     USES_TERMINAL VERBATIM)
 
-  # Optimised whatever the application is.
+  # Optimised whatever the optimisation of the application.
   if("optimize=size" IN_LIST options)
     set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS -Os)
   else()
@@ -63,7 +63,7 @@ function(deepcompress_model target)
   target_include_directories(deepcompress_${arg_NAME} PUBLIC ${folder})
   target_link_libraries(deepcompress_${arg_NAME} PUBLIC zephyr_interface)
   if(CMAKE_C_COMPILER_ID STREQUAL GNU)
-    # Zephyr links this library behind libgcc, of which float numbers need more without an FPU.
+    # Zephyr links this library after libgcc, whose float functions it needs without an FPU.
     target_link_libraries(deepcompress_${arg_NAME} PUBLIC gcc)
   endif()
   target_link_libraries(${target} PRIVATE deepcompress_${arg_NAME})

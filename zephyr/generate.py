@@ -29,7 +29,7 @@ FUNCTION = "deepcompress_model()"
 
 
 def main() -> int:
-    """0; 1 after a paragraph that says what is wrong."""
+    """Returns 0, or 1 after printing an error."""
     given = parser().parse_args()
     texts = dict(text.split("=", 1) for text in given.options)
     model = Model(given.name, given.model, texts)
@@ -39,20 +39,20 @@ def main() -> int:
         mirror(sources(model, project), given.output)
         depend(given.output, inputs(model, project.folder))
     except FAILURES as error:
-        sys.stderr.write(f"\n{explain(error)}\n\n")
+        sys.stderr.write(f"\n{explain(error, project.spelling)}\n\n")
         return 1
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(description=__doc__)
-    command.add_argument("--folder", type=Path, required=True, help="the application's")
+    command.add_argument("--folder", type=Path, required=True, help="folder of the application")
     command.add_argument("--output", type=Path, required=True, help="folder for the C files")
-    command.add_argument("--store", type=Path, required=True, help="folder of finished results")
-    command.add_argument("--cpu", required=True, help="as gcc calls it")
+    command.add_argument("--store", type=Path, required=True, help="folder of the cache")
+    command.add_argument("--cpu", required=True, help="gcc's name of the CPU")
     command.add_argument("--flash-limit", metavar="BYTES")
     command.add_argument("--ram-limit", metavar="BYTES")
-    command.add_argument("name", help="the model's, in C")
+    command.add_argument("name", help="the model's name in C")
     command.add_argument("model", help="the .pt file, relative to the folder")
     command.add_argument("options", nargs="*", metavar="OPTION=VALUE")
     return command
@@ -68,12 +68,13 @@ def describe_project(given: argparse.Namespace) -> Project:
         target=("--cpu", given.cpu if given.cpu in CPUS else "generic", *known),
         python=sys.executable,
         verbose=False,
-        say=functools.partial(print, flush=True),
+        progress=functools.partial(print, flush=True),
+        spelling="cmake",
     )
 
 
 def depend(folder: Path, files: list[Path]) -> None:
-    """The depfile beside the folder: each of its files is made of all of these."""
+    """Writes the depfile next to the folder: each generated file depends on all of these."""
     left = " ".join(escape(path) for path in sorted(folder.iterdir()))
     right = " \\\n  ".join(escape(path.resolve()) for path in files)
     folder.with_name(folder.name + ".d").write_text(f"{left}: {right}\n", encoding="utf-8")

@@ -1,44 +1,60 @@
-"""The one exception for mistakes of the user, and how it is shown.
+"""`UserError`, the exception for mistakes of the user, and how it is shown.
 
-Every face (ini, command line, CMake) prints a `UserError` as one paragraph and exits with 1.
-Anything else that is raised is a defect of ours.
+PlatformIO, the command line and CMake show a `UserError` as one paragraph and exit with 1. Each of
+them writes options differently, so an error's text marks them by `setting`, and whoever shows the
+text chooses a `Spelling`. Any other exception is a defect of DeepCompress.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 
+# (an option's name, its value or None) -> how the user writes it
+Spelling = Callable[[str, "str | None"], str]
+
+_OPEN, _CLOSE = "\x02", "\x03"
+_MARK = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
+
+
+def setting(name: str, value: object = None) -> str:
+    """Marks an option, or an option set to a value, in the text of a `UserError`."""
+    return f"{_OPEN}{name}{_CLOSE}" if value is None else f"{_OPEN}{name}={value}{_CLOSE}"
+
+
+def plain(name: str, value: str | None) -> str:
+    """The spelling `name` or `name = value`."""
+    return name if value is None else f"{name} = {value}"
+
 
 class UserError(Exception):
-    """A mistake of the user, told in three parts.
+    """A mistake of the user, in three parts. Options in their texts are marked by `setting`.
 
     Args:
         what: what is wrong, as a sentence without its full stop.
-        where: the file, option or layer that it is about.
-        do: what to do about it, as a sentence without its full stop.
+        where: the file, option or layer that is wrong.
+        do: what to do, as a sentence without its full stop.
     """
 
     def __init__(self, what: str, where: str, do: str) -> None:
         super().__init__(what, where, do)
         self.what, self.where, self.do = what, where, do
 
-    def paragraph(self) -> str:
+    def paragraph(self, spelling: Spelling = plain) -> str:
         """The error as one paragraph on one line: where, what, what to do."""
-        return " ".join(f"{self.where}: {self.what}. {self.do}.".split())
+        text = " ".join(f"{self.where}: {self.what}. {self.do}.".split())
+        return _MARK.sub(lambda mark: spelling(mark[1], mark[2]), text)
 
     def __str__(self) -> str:
         return self.paragraph()
 
 
-def draw(error: UserError, width: int = 90, spell: Callable[[str], str] = str) -> str:
-    """The paragraph as the terminal shows it, wrapped; paths and words are never broken.
-
-    `spell` writes the options that it names as this face has them.
-    """
+def draw(error: UserError, width: int = 90, *, spelling: Spelling = plain) -> str:
+    """The paragraph as the terminal shows it, wrapped; paths and words are never broken."""
     return textwrap.fill(
-        f"deepcompress: error: {spell(error.paragraph())}",
+        f"deepcompress: error: {error.paragraph(spelling)}",
         width,
         break_long_words=False,
         break_on_hyphens=False,
@@ -47,7 +63,7 @@ def draw(error: UserError, width: int = 90, spell: Callable[[str], str] = str) -
 
 
 def draw_warnings(warnings: Iterable[str]) -> list[str]:
-    """Each warning of a report as the terminal shows it, wrapped."""
+    """A report's warnings as the terminal shows them, wrapped."""
     return [
         textwrap.fill(f"warning   {warning}", 100, subsequent_indent=" " * 10)
         for warning in warnings
@@ -55,6 +71,6 @@ def draw_warnings(warnings: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """' (did you mean ...?)' for the nearest known word, or an empty text."""
+    """' (did you mean ...?)' with the nearest known word, or an empty text."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import Spelling, UserError, did_you_mean, plain, setting
 
 
 class Header(Enum):
@@ -51,7 +51,7 @@ class Option:
 
 
 def option(kind: str, default: Any, meaning: str, example: str, **facts: Any) -> Any:
-    """A field of `Options` with what `Option` says about it; `facts` are Option's other fields."""
+    """A field of `Options`; the arguments are the fields of its `Option`."""
     return field(
         default=default,
         metadata={"kind": kind, "meaning": meaning, "example": example, **facts},
@@ -242,6 +242,14 @@ class Options:
         "goal, 3 if flash_budget is, otherwise 1",
         "20",
     )
+    early_stop: str = option(
+        "choice",
+        "none",
+        "rule by which the search ends a training early if it is worse than earlier ones: "
+        "median or hyperband, as Optuna defines them; none trains all to the end",
+        "median",
+        choices=("none", "median", "hyperband"),
+    )
     seed: int = option(
         "count",
         0,
@@ -355,33 +363,34 @@ def parse_one(option: Option, text: str, *, where: str) -> Any:
         return _PARSERS[option.kind](option, text)
     except ValueError as error:
         raise UserError(
-            f"{option.name} = {text!r} {error}",
+            f"{setting(option.name, repr(text))} {error}",
             where,
-            f"Write for example {option.name} = {option.example}",
+            f"Write for example {setting(option.name, option.example)}",
         ) from None
 
 
-def spelled(text: str, *, prefix: str | None = None) -> str:
-    """A sentence's options, `name = value`, `option name` or a name in two words, as they are set.
-
-    Args:
-        prefix: of the keys of an ini; without one, options are the flags of a command line.
-    """
-    return _NAMED.sub(lambda found: _as_set(found[1] or found[2], bool(found[1]), prefix), text)
+INI_PREFIX = "custom_deepcompress_"
 
 
-def _as_set(name: str, to_a_value: bool, prefix: str | None) -> str:
-    if prefix is not None:
-        return f"{prefix}{name}{' = ' if to_a_value else ''}"
-    return f"--{name.replace('_', '-')}{' ' if to_a_value else ''}"
+def _as_flag(name: str, value: str | None) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value is None else f"{flag} {value}"
 
 
-# A name of one word is a word as well: an option only before " = " or behind "option ".
-_ANY = "|".join(BY_NAME)
-_LONG = "|".join(name for name in BY_NAME if "_" in name)
-_NAMED = re.compile(
-    rf"(?<![\w./-])(?:({_ANY}) = |((?:{_LONG})|(?<=option )(?:{_ANY}))(?![\w/]|\.\w))"
-)
+def _as_ini_key(name: str, value: str | None) -> str:
+    return plain(INI_PREFIX + name, value)
+
+
+def _as_cmake_argument(name: str, value: str | None) -> str:
+    return name.upper() if value is None else f"{name.upper()} {value}"
+
+
+# How users write options: on the command line, in platformio.ini, in deepcompress_model().
+SPELLINGS: dict[str, Spelling] = {
+    "flags": _as_flag,
+    "ini": _as_ini_key,
+    "cmake": _as_cmake_argument,
+}
 
 
 def _shape(_: Option, text: str) -> tuple[int, ...]:
@@ -449,12 +458,12 @@ def _points(_: Option, text: str) -> float:
 
 
 def _bytes(_: Option, text: str) -> int:
-    """Bytes, or with K or M behind them 1024 or 1024 * 1024 as many."""
+    """Bytes; a suffix K or M multiplies by 1024 or 1024 * 1024."""
     return _amount(text, 1024)
 
 
 def _cycles(_: Option, text: str) -> int:
-    """Cycles, or with K or M behind them thousands or millions."""
+    """Cycles; a suffix K or M multiplies by a thousand or a million."""
     return _amount(text, 1000)
 
 
@@ -462,12 +471,12 @@ def _amount(text: str, kilo: int) -> int:
     factor = {"k": kilo, "m": kilo * kilo}.get(text[-1].lower(), 1)
     value = _number(text if factor == 1 else text[:-1])
     if not 0 < value * factor < 2**32:
-        raise ValueError("is out of range: it must be more than nothing and fit 32 bits")
+        raise ValueError("is out of range: it must be above 0 and fit 32 bits")
     return int(value * factor)
 
 
 def _labels(_: Option, text: str) -> tuple[str, ...] | str:
-    """A path stays a text, to be read by `compile`; a list becomes a tuple."""
+    """A path stays a text, which `compile` reads; a list becomes a tuple."""
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
     return tuple(part for part in parts if part) if len(parts) > 1 else text
 

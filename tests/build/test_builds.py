@@ -1,4 +1,4 @@
-"""What `pio run` does with the models named in platformio.ini, with a fake compiler behind it."""
+"""What `pio run` does with the models named in platformio.ini, with a fake compiler."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_file_that_an_option_names_is_part_of_the_key(project, option, file):
     assert len(project.calls()) == 2
 
 
-def test_what_retraining_tried_is_kept_beside_the_cache_and_where_does_not_count(project):
+def test_what_retraining_tried_is_kept_next_to_the_cache_and_where_does_not_count(project):
     retrain = f"{MODEL}\ncustom_deepcompress_retrain = yes"
     project.configure(retrain)
     project.build()
@@ -250,7 +250,7 @@ def test_the_boards_numbers_reach_the_compiler(project, arm_tools):
     )
     project.build("-t", "idedata")
     call = project.calls()[0]
-    board = dict(zip(call[6::2], call[7::2], strict=True))
+    board = dict(zip(call[8::2], call[9::2], strict=True))
     assert board["--cpu"] == "cortex-m4"
     assert int(board["--flash-limit"]) == int(board["--ram-limit"]) == 4 << 20
     assert board["--clock-hz"] == "84000000"
@@ -258,7 +258,7 @@ def test_the_boards_numbers_reach_the_compiler(project, arm_tools):
 
 def test_the_pc_has_no_limits(project):
     project.build()
-    assert project.calls()[0][6:] == ["--cpu", "host"]
+    assert project.calls()[0][8:] == ["--cpu", "host"]
 
 
 @pytest.mark.parametrize("target", ["idedata", "compiledb"])

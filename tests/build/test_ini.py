@@ -38,27 +38,27 @@ def test_without_a_model_there_is_nothing():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"modle": "x.pt"}, "no option custom_deepcompress_modle (did you mean model?)"),
-        ({"model": "a = x.pt\na = y.pt"}, "the models a and a differ too little in name"),
-        ({"model": "net_a = x.pt\nNetA = y.pt"}, "net_a and NetA differ too little"),
-        ({"model": "a = x.pt\na_weights = y.pt"}, "a and a_weights differ too little"),
+        ({"model": "a = x.pt\na = y.pt"}, "the models a and a have too similar names"),
+        ({"model": "net_a = x.pt\nNetA = y.pt"}, "net_a and NetA have too similar"),
+        ({"model": "a = x.pt\na_weights = y.pt"}, "a and a_weights have too similar"),
         ({"model": "x.pt\ny.pt"}, "'x.pt' cannot be the name of a model"),
         ({"model": "a-b = x.pt"}, "'a-b' cannot be the name of a model"),
         (
             {"model": "a = x.pt\nb = y.pt", "labels": "a = one.txt\nbb = two.txt"},
-            "labels names 'bb', which is no model (did you mean b?)",
+            "labels names 'bb', which is not a model (did you mean b?)",
         ),
     ],
 )
-def test_mistakes_are_told(options, told):
+def test_mistakes_are_reported(options, message):
     with pytest.raises(UserError) as error:
         read(**options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_misspelt_prefix_is_told_and_other_custom_options_are_not() -> None:
+def test_a_misspelt_prefix_is_reported_and_other_custom_options_are_not() -> None:
     ours, near = "custom_deepcompress_model", "custom_deepcompres_model"
     keys = ["custom_deepsleep_time", "custom_deep_compress_model", near, ours, "board"]
     warnings = misspelt_prefixes(keys, where="ini")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from c_runner import ROOT
 from deepcompress.cli.docs import operators_markdown, options_markdown
 from deepcompress.encodings import ENCODINGS
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, plain, setting
 from deepcompress.options import (
     BY_NAME,
     OPTIONS,
+    SPELLINGS,
     Options,
     header_lines,
     parse,
     parse_one,
-    spelled,
     training_facts,
 )
 
@@ -129,24 +132,54 @@ def test_the_page_of_operators_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "flags", "keys"),
+    ("spelling", "text"),
     [
-        ("Set input_shape (such as 1,8)", "Set --input-shape (such as 1,8)", "Set X_input_shape ("),
-        (
-            "you made it: trust_pickle = yes.",
-            "it: --trust-pickle yes.",
-            "it: X_trust_pickle = yes.",
-        ),
-        ("the option data and retrain = yes", "option --data and --retrain yes", "option X_data"),
-        ("options input_mean and input_std.", "--input-mean and --input-std.", "X_input_std."),
-        ("data of labels in a/input_mean.npz", "data of labels in a/input_mean.npz", "data of lab"),
+        (None, "set input_shape, or retrain = yes"),
+        ("flags", "set --input-shape, or --retrain yes"),
+        ("ini", "set custom_deepcompress_input_shape, or custom_deepcompress_retrain = yes"),
+        ("cmake", "set INPUT_SHAPE, or RETRAIN yes"),
     ],
 )
-def test_options_in_a_sentence_are_written_as_they_are_set(
-    told: str, flags: str, keys: str
+def test_options_in_an_error_are_written_as_the_user_sets_them(
+    spelling: str | None, text: str
 ) -> None:
-    assert flags in spelled(told)
-    assert keys in spelled(told, prefix="X_")
+    do = f"set {setting('input_shape')}, or {setting('retrain', 'yes')}"
+    error = UserError("it is {odd}", "net.pt", do)
+    assert error.paragraph(SPELLINGS[spelling] if spelling else plain) == (
+        f"net.pt: it is {{odd}}. {text}."
+    )
+
+
+OPTION = re.compile(
+    r"(?<![\w./-])(?:(?:{any}) = |(?:(?:{long})|(?<=option )(?:{any}))(?![\w/]|\.\w))".format(
+        any="|".join(BY_NAME), long="|".join(name for name in BY_NAME if "_" in name)
+    )
+)
+
+
+def unmarked_options(file: Path) -> list[str]:
+    """The texts in calls of UserError that name an option without `setting`."""
+    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+    errors = [call for call in calls if getattr(call.func, "id", "") == "UserError"]
+    marks = {
+        id(argument)
+        for error in errors
+        for call in ast.walk(error)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "setting"
+        for argument in call.args
+    }
+    texts = (
+        text
+        for error in errors
+        for text in ast.walk(error)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+    )
+    return [t.value for t in texts if id(t) not in marks and OPTION.search(t.value)]
+
+
+def test_errors_mark_the_options_that_they_name() -> None:
+    files = (ROOT / "platformio_plugin" / "deepcompress").rglob("*.py")
+    assert {file.name: found for file in files if (found := unmarked_options(file))} == {}
 
 
 def test_the_command_line_imports_no_package_before_it_knows_the_command() -> None:

@@ -20,19 +20,27 @@ from deepcompress.errors import UserError
 from deepcompress.options import Options, parse
 from deepcompress.passes.magnitude_prune import magnitude_prune
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
-from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
-from deepcompress.training.compress_with_data import Shrunk, summary
+from deepcompress.pipeline.graph_to_plan import graph_to_plan
+from deepcompress.pipeline.reporter import SilentReporter
+from deepcompress.training.compress_with_data import CompressionResult, summary
 from deepcompress.training.config import Goal, Outcome, Recipe
-from deepcompress.training.latency_per_weight import dense_cycles, measure_pace
-from deepcompress.training.masks import estimate_cycles, producers, without_wasted
-from deepcompress.training.search import Found
+from deepcompress.training.latency_per_weight import dense_cycles, measure_latency
+from deepcompress.training.masks import estimate_cycles, producers, remove_unused
+from deepcompress.training.search import SearchResult
 
 SIDE, CLASSES = 8, 4
 
 
+class Lines(SilentReporter):
+    """Keeps the lines of progress."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.progress = lines.append
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """net.pt, trained, and data.npz: where in an image of bytes a bright square lies."""
+    """net.pt, trained, and data.npz: the position of a bright square in an image of bytes."""
     folder = tmp_path_factory.mktemp("prune")
     generator = np.random.default_rng(0)
     labels = generator.integers(0, CLASSES, 600)
@@ -105,7 +113,7 @@ def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
         (
             1288,
             4,
-            r"; all 1,288 weights are left: nothing was pruned, values are shared \(16 a layer",
+            r"; all 1,288 weights are left: nothing was pruned, values are shared \(16 per layer",
         ),
         (1288, 0, r"; all 1,288 weights are left: nothing was pruned\n"),
     ],
@@ -114,11 +122,13 @@ def test_what_is_left_is_counted_in_weights(
     nonzeros: int, bits: int, said: str, folder: Path, tmp_path: Path
 ) -> None:
     given = Options(calibration=str(folder / "data.npz"), input_mean=(0.0,), input_std=(1.0,))
-    graph = open_model(folder / "net.pt", name="net", options=given, clock=Clock()).graph
+    graph = open_model(folder / "net.pt", name="net", options=given).graph
     outcome = Outcome(99.0, 700, 900, 1000, nonzeros)
     recipe = Recipe(codebook_bits=bits)
-    found = Found(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
-    assert re.search(said, summary(Shrunk(graph, graph, found, baseline=99.0, samples=60)))
+    found = SearchResult(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
+    assert re.search(
+        said, summary(CompressionResult(graph, graph, found, baseline=99.0, samples=60))
+    )
 
 
 def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
@@ -130,7 +140,7 @@ def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
     assert main(command(folder, small, **goal)) == 0
     cycles = compiled_cycles(small, folder, optimize="speed")
     assert 0.8 * budget < cycles <= budget
-    assert f"cycles      about {cycles:,} an inference" in capsys.readouterr().out
+    assert f"cycles      about {cycles:,} per inference" in capsys.readouterr().out
 
 
 def compiled_cycles(model: Path, folder: Path, **changes: str) -> int:
@@ -138,35 +148,35 @@ def compiled_cycles(model: Path, folder: Path, **changes: str) -> int:
     return compile_model(model, name="net", options=parse(texts, where="test")).report["cycles"]
 
 
-def test_cycles_that_cannot_be_reached_are_told_with_the_nearest(
+def test_cycles_that_cannot_be_reached_are_reported_with_the_nearest(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     goal = {"cycle_budget": "50", "optimize": "speed", "epochs": "4"}
     assert main(command(folder, tmp_path / "small.pt", **goal)) == 1
-    told = " ".join(capsys.readouterr().err.split())
+    message = " ".join(capsys.readouterr().err.split())
     assert re.search(
         r"50 cycles was not reached in 1 trial: the nearest is ([\d,]+) cycles; allow \1 cycles",
-        told,
+        message,
     )
 
 
 @pytest.mark.parametrize("optimize", ["size", "speed"])
-def test_a_pace_tells_what_other_sparsities_compile_to(folder: Path, optimize: str) -> None:
+def test_the_latency_model_predicts_other_sparsities(folder: Path, optimize: str) -> None:
     texts = options(folder, calibration=str(folder / "data.npz"), optimize=optimize)
     parsed = parse(texts, where="test")
-    opened = open_model(folder / "net.pt", name="net", options=parsed, clock=Clock())
-    pace = measure_pace(opened.graph, opened.calibration, parsed)
+    opened = open_model(folder / "net.pt", name="net", options=parsed)
+    latency = measure_latency(opened.graph, opened.calibration, parsed)
     pruned = magnitude_prune(opened.graph, sparsity=0.9, scope="layer")
     masks = {
         node.name: torch.tensor(node.parameters["weight"] != 0).float()
         for node in pruned.nodes
         if "weight" in node.parameters
     }
-    masks = without_wasted(masks, producers(pruned))
+    masks = remove_unused(masks, producers(pruned))
     _, plan = graph_to_plan(remove_dead_channels(pruned), opened.calibration, parsed)
     cycles = sum(step.cycles for step in plan.steps)
-    assert estimate_cycles(masks, pace) == pytest.approx(cycles, rel=0.1)
-    assert dense_cycles(opened.graph, pace) > cycles
+    assert estimate_cycles(masks, latency) == pytest.approx(cycles, rel=0.1)
+    assert dense_cycles(opened.graph, latency) > cycles
 
 
 @pytest.mark.parametrize(("optimize", "size"), [("size", "[\\d,]+ B"), ("speed", "[\\d,]+ cycles")])
@@ -180,7 +190,7 @@ def test_a_tolerated_loss_is_searched_for_in_bytes_or_for_speed_in_cycles(
     assert re.search(rf"^trial 1 of 3: {size}, \w+ scores", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_goal_out_of_reach_is_told_with_the_nearest_which_is_written(
+def test_a_goal_out_of_reach_is_reported_with_the_nearest_which_is_written(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     small = tmp_path / "small.pt"
@@ -212,10 +222,10 @@ def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_pat
         ({"sparsity": "0.5", "method": "leval"}, "did you mean level?"),
         ({"max_accuracy_drop": "-1"}, "is out of range"),
         ({"cycle_budget": "fast"}, "is not a number"),
-        ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs is none"),
+        ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs trains nothing"),
     ],
 )
-def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
+def test_a_wrong_request_is_reported_in_a_paragraph_before_the_training(
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -231,7 +241,7 @@ def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
     assert not (tmp_path / "small.pt").exists()
 
 
-def test_a_result_that_cannot_be_written_is_told_before_the_training(
+def test_a_result_that_cannot_be_written_is_reported_before_the_training(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -282,12 +292,12 @@ def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> 
     texts = options(folder, retrain="yes", parameter_budget="400", study=str(tmp_path / "study"))
     said: list[str] = []
     parsed = parse(texts, where="test")
-    compiled = compile_model(folder / "net.pt", name="net", options=parsed, tell=said.append)
+    compiled = compile_model(folder / "net.pt", name="net", options=parsed, reporter=Lines(said))
     assert compiled.report["flash"]["weights_bytes"] <= 400
     assert any("epoch" in line for line in said)
     assert "parameter_budget = 400" in compiled.texts["net.c"] + compiled.texts["net.h"]
     again: list[str] = []
-    compile_model(folder / "net.pt", name="net", options=parsed, tell=again.append)
+    compile_model(folder / "net.pt", name="net", options=parsed, reporter=Lines(again))
     assert not any("trial 1 of 1: 400 B" in line for line in again)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deepcompress.data.calibration import ByteScaling
+from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError
 from deepcompress.ir.graph import Graph, Tensor
@@ -130,7 +130,9 @@ def test_a_function_does_not_disturb_the_random_numbers_of_others(tmp_path: Path
         ),
     ],
 )
-def test_a_wrong_file_is_told_in_a_paragraph(tmp_path: Path, changes: dict, complaint: str) -> None:
+def test_a_wrong_file_is_reported_in_a_paragraph(
+    tmp_path: Path, changes: dict, complaint: str
+) -> None:
     path = save(tmp_path / "d.npz", **changes)
     with pytest.raises(UserError) as error:
         read_samples(str(path), None)
@@ -146,7 +148,7 @@ def test_a_wrong_file_is_told_in_a_paragraph(tmp_path: Path, changes: dict, comp
         ("1 / 0", "failed (ZeroDivisionError: division by zero, data.py:2)"),
         ("def batches(part): raise OSError('no disk')", "OSError: no disk, data.py:2"),
         ("def batches(part): return np.load('gone.npz')", "'gone.npz', data.py:2)"),
-        ("def batches(part): return None", "'NoneType' object is not iterable). Mend"),
+        ("def batches(part): return None", "'NoneType' object is not iterable). Fix"),
         ("def batches(part):\n  yield np.zeros((2, 3)), np.zeros(2, int)\n  boom", "NameError"),
         ("def batches(part): return []", "batches('validation') yielded nothing"),
         ("def batches(part): yield np.zeros((2, 3))", "yielded a ndarray"),
@@ -172,7 +174,9 @@ def test_a_wrong_file_is_told_in_a_paragraph(tmp_path: Path, changes: dict, comp
         ),
     ],
 )
-def test_a_wrong_function_is_told_in_a_paragraph(tmp_path: Path, body: str, complaint: str) -> None:
+def test_a_wrong_function_is_reported_in_a_paragraph(
+    tmp_path: Path, body: str, complaint: str
+) -> None:
     with pytest.raises(UserError) as error:
         read_samples(function(tmp_path, body), None)
     assert complaint in error.value.paragraph()
@@ -180,9 +184,14 @@ def test_a_wrong_function_is_told_in_a_paragraph(tmp_path: Path, body: str, comp
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("data.py", "it does not say what of the file"), ("dta.py:f", "did you mean data.py?")],
+    [
+        ("data.py", "it does not name a function or class of the file"),
+        ("dta.py:f", "did you mean data.py?"),
+    ],
 )
-def test_a_function_that_is_not_there_is_told(tmp_path: Path, name: str, complaint: str) -> None:
+def test_a_function_that_is_not_there_is_reported(
+    tmp_path: Path, name: str, complaint: str
+) -> None:
     function(tmp_path, GOOD)
     with pytest.raises(UserError) as error:
         read_samples(str(tmp_path / name), None)
@@ -202,7 +211,7 @@ def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None
         ((3, 2), 4, "its samples have the shape 2x3, the model's input is 3x2"),
     ],
 )
-def test_samples_that_are_not_the_networks_are_told(
+def test_samples_that_are_not_the_networks_are_reported(
     tmp_path: Path, inputs: tuple[int, ...], outputs: int, complaint: str
 ) -> None:
     samples = read_samples(str(save(tmp_path / "d.npz")), None)

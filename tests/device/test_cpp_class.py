@@ -13,7 +13,8 @@ from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.backend.memory_plan import plan_memory
 from deepcompress.backend.select_kernels import select_kernels
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, run
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops.linear import Linear

@@ -53,18 +53,18 @@ def convolutions(draw: st.DrawFn, channels: int, length: int) -> nn.Conv1d:
     data=st.data(),
     channels=st.integers(1, 6),
     length=st.integers(4, 30),
-    behind=st.sampled_from([nn.Identity(), nn.ReLU(), nn.SiLU()]),
+    after=st.sampled_from([nn.Identity(), nn.ReLU(), nn.SiLU()]),
     seed=st.integers(0, 99),
 )
 def test_convolutions_and_pooling_equal_the_reference(
-    data: st.DataObject, channels: int, length: int, behind: nn.Module, seed: int
+    data: st.DataObject, channels: int, length: int, after: nn.Module, seed: int
 ) -> None:
     torch.manual_seed(seed)
     conv = data.draw(convolutions(channels, length))
     pool = data.draw(st.sampled_from(POOLS))
     encoding = data.draw(st.sampled_from(["auto", "dense", "delta"]))
     assert_c_equals(
-        nn.Sequential(conv, behind, pool), channels, length, seed=seed, encoding=encoding
+        nn.Sequential(conv, after, pool), channels, length, seed=seed, encoding=encoding
     )
 
 

@@ -97,7 +97,7 @@ def name_node_as_code(path: Path, evidence: Path) -> None:
 
 
 def hide_code_in_a_size(path: Path, evidence: Path) -> None:
-    """In octal no word of it is seen, but sympy evaluates the text that it means."""
+    """Written in octal, so that no word of it is visible; sympy evaluates the decoded text."""
     code = "".join(f"\\{byte:03o}" for byte in f"open({str(evidence)!r}, 'w')".encode())
 
     def change(program: dict) -> None:
@@ -123,7 +123,7 @@ def name_a_module_in_the_input_structure(path: Path, evidence: Path) -> None:
 
 
 def call_another_function(path: Path, evidence: Path) -> None:
-    """torch finds a call's function by following its dotted name from torch on."""
+    """torch finds a call's function by its dotted name, attribute by attribute from torch on."""
 
     def change(program: dict) -> None:
         program["graph_module"]["graph"]["nodes"][0]["target"] = "torch.os.mkdir"

@@ -63,12 +63,12 @@ def test_attributes_are_read(layer: nn.Module) -> None:
     lowered(nn.Sequential(layer, nn.ReLU()), 4, 9, 9)
 
 
-def test_what_does_nothing_in_inference_vanishes() -> None:
+def test_calls_without_effect_in_inference_are_removed() -> None:
     layers = (nn.Dropout2d(), nn.Identity(), nn.AlphaDropout(), nn.Dropout(), nn.ReLU())
     assert [node.op for node in lowered(nn.Sequential(*layers), 4, 3, 3).nodes] == ["clamp"]
 
 
-def test_a_dynamic_batch_is_no_obstacle() -> None:
+def test_a_program_with_a_dynamic_batch_is_imported() -> None:
     module = Functional().eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(
@@ -96,7 +96,7 @@ def test_what_is_refused_names_the_layer_the_operator_and_what_to_do(case: str) 
         lowered(module, 1, 8, 8)
 
 
-def test_the_line_of_the_users_model_is_told() -> None:
+def test_the_line_of_the_users_model_is_reported() -> None:
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cumsum(x, 1)
@@ -105,7 +105,7 @@ def test_the_line_of_the_users_model_is_told() -> None:
         lowered(Odd(), 1, 8, 8)
 
 
-def test_places_that_are_looked_up_in_a_table_are_a_constant() -> None:
+def test_an_embedding_of_fixed_indices_is_a_constant() -> None:
     class Placed(nn.Module):
         def __init__(self) -> None:
             super().__init__()

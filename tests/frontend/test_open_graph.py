@@ -37,7 +37,7 @@ def test_every_kind_is_the_same_network_with_the_users_layer_names(
 
 
 class ChannelsLast(nn.Module):
-    """Weights and activations as vector units want them."""
+    """Weights and activations in the order that vector units prefer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def write_zip(path: Path) -> None:
 
 
 def without_a_directory(path: Path) -> None:
-    """Still ends as a zip does, but what it lists is not to be found."""
+    """The file ends like a zip archive, but its table of contents is damaged."""
     torch.save({"a": torch.zeros(9)}, path)
     path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK??"))
 

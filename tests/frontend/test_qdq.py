@@ -1,4 +1,4 @@
-"""Programs whose file states scales, as PT2E makes them: these are kept, and not measured anew.
+"""Q/DQ nodes, as PT2E writes them: their scales and zero points are kept, and not measured.
 
 The fixtures call the operators that torchao's prepare_pt2e and convert_pt2e leave in a program, in
 the order in which they do, so that no torchao is needed.
@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.ao.quantization.fx._decomposed
 from deepcompress.compile import compile_model
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.int8_reference import dequantize, quantize_inputs, run
 from deepcompress.frontend.open_graph import open_graph
 from deepcompress.ir.graph import Graph, IntegerGraph, Quantization
@@ -36,7 +37,7 @@ def through(x: torch.Tensor, by: tuple[float, int]) -> torch.Tensor:
 
 
 class Weights(nn.Module):
-    """int8 weights of a scale each channel, as they are stored."""
+    """int8 weights with one scale per channel, as they are stored."""
 
     def __init__(self, *shape: int, least: int = -127) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ def converted() -> Converted:
 
 
 def scores(integer: IntegerGraph, given: Calibration) -> np.ndarray:
-    """What the integer network says of the samples, in real units."""
+    """The outputs of the integer network for the samples, in real units."""
     by = integer.quantization[integer.outputs[0]]
     return dequantize(run(integer, quantize_inputs(given.inputs, integer)), by)
 
@@ -170,7 +171,7 @@ class Unsigned(nn.Module):
         return nn.functional.linear(x, self.fc(), self.fc.bias)
 
 
-def test_unsigned_zero_points_are_shifted_and_what_is_not_stated_is_measured(
+def test_unsigned_zero_points_are_shifted_and_ranges_without_qdq_nodes_are_measured(
     tmp_path: Path,
 ) -> None:
     integer = quantize(graph_of(Unsigned(), tmp_path, shape=(8,)), samples((8,)))

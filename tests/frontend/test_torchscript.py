@@ -52,7 +52,7 @@ def test_frozen_scripts_keep_their_weights_as_constants(net: nn.Module, tmp_path
 
 
 class Flattens(nn.Module):
-    """Scripted, it is one member of code that is easily replaced."""
+    """Scripted, it has one member of code, which a test can replace."""
 
     def forward(self, x: torch.Tensor, start: int = 1) -> torch.Tensor:
         return torch.flatten(x, start)

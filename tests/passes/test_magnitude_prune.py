@@ -7,7 +7,7 @@ import pytest
 from deepcompress.errors import UserError
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops.linear import Linear
-from deepcompress.passes.magnitude_prune import graph_weight, magnitude_prune
+from deepcompress.passes.magnitude_prune import magnitude_prune, weighted_nodes
 
 
 def graph(**weights: list) -> Graph:
@@ -19,7 +19,8 @@ def graph(**weights: list) -> Graph:
 
 
 def zeros(pruned: Graph, name: str) -> list[int]:
-    return np.flatnonzero(graph_weight(pruned, name)[0] == 0).tolist()
+    weights = {node.name: node.parameters["weight"] for node in weighted_nodes(pruned)}
+    return np.flatnonzero(weights[name][0] == 0).tolist()
 
 
 NET = graph(a=[1, -2, 3, -4], b=[0.1, 0.2, -0.3, 9])

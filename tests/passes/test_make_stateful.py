@@ -187,7 +187,7 @@ def test_a_network_that_remembers_nothing_is_refused() -> None:
 
 def test_pieces_that_a_stride_does_not_divide_are_refused() -> None:
     layer = causal(1, 3, 2, 1, np.random.default_rng(0))
-    with pytest.raises(UserError, match=r"a piece of 5 samples gives 3 outputs at a stride of 2"):
+    with pytest.raises(UserError, match=r"a chunk of 5 samples gives 3 outputs at a stride of 2"):
         make_stateful(chain((1, 1, 5), [layer]))
 
 

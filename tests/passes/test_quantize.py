@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from deepcompress.arith.narrow_constants import narrow
 from deepcompress.arith.qparams import find_grid, narrow_scale
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, quantize_float, run
 from deepcompress.ir.graph import Clamp, Graph, Node, Quantization, Tensor

@@ -1,7 +1,7 @@
 """Stands in for a Python with torch: notes how it is called, and "compiles" a .pt that is a number.
 
 The model `name` gets the C function `name_value()`, which returns the number. The file `mood`
-beside this one makes it fail in some way.
+next to this one makes it fail in some way.
 """
 
 import json
@@ -44,7 +44,8 @@ def compile_model(arguments):
     if mood == "mistaken":
         sys.exit("a warning of torch\ndeepcompress: error: net.pt: it is not\n  a network.")
     if mood == "naming an option":
-        sys.exit(f"deepcompress: error: set {os.environ['DEEPCOMPRESS_OPTION_PREFIX']}sparsity.")
+        spelling = arguments[arguments.index("--spell-options") + 1]
+        sys.exit(f"deepcompress: error: options are spelled as in {spelling}.")
     if mood == "crashing":
         raise RuntimeError("no such thing")
     (folder / f"{name}.hpp").write_text(f'#include "{name}.h"\n')

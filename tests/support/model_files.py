@@ -62,7 +62,7 @@ def prefixed(net: nn.Module) -> dict:
 
 
 def wrapped(net: nn.Module, prefix: str) -> dict:
-    """As a training framework saves the network inside its own module, beside what else it has."""
+    """A checkpoint of a training framework, which has the network inside its own module."""
     tensors = {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
     return {"state_dict": {**tensors, "loss.weight": torch.ones(3)}, "epoch": 3}
 
@@ -93,7 +93,7 @@ def add_member(path: Path, name: str, content: bytes) -> None:
 
 
 def save_from_gpu(content: object, path: Path) -> None:
-    """A file as torch.save writes it where the tensors are on a GPU, which needs none."""
+    """A file as torch.save writes it if the tensors are on a GPU; made without one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
         torch.save(content, path)

@@ -1,4 +1,4 @@
-"""The picture of a search."""
+"""The plot of a search."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from deepcompress.errors import UserError
-from deepcompress.training.config import Goal, Outcome, Recipe
+from deepcompress.training.config import FinishedTrial, Goal, Outcome, Recipe
 from deepcompress.training.pareto_plot import draw_curve, plot_curve
-from deepcompress.training.search import Found
-from deepcompress.training.trial_store import Trial
+from deepcompress.training.search import SearchResult
 
 BASELINE = 98.95
 TYPICAL = ((10_050, 99.02), (3_900, 98.93), (2_600, 98.7), (2_950, 98.77), (1_234, 71.5))
 
 
-def found(points: tuple[tuple[int, float], ...], goal: Goal, *, chosen: int = 0) -> Found:
+def result(points: tuple[tuple[int, float], ...], goal: Goal, *, chosen: int = 0) -> SearchResult:
     trials = tuple(
-        Trial(
+        FinishedTrial(
             number,
             Recipe(parameter_bytes=size),
             Outcome(accuracy, size, size + 3_000, 60 * size, size),
@@ -30,12 +29,12 @@ def found(points: tuple[tuple[int, float], ...], goal: Goal, *, chosen: int = 0)
     )
     best = trials[chosen]
     met = not goal.excess(best.outcome, baseline=BASELINE)
-    return Found(goal, best.recipe, best.outcome, Path("trial"), met, "", trials)
+    return SearchResult(goal, best.recipe, best.outcome, Path("trial"), met, "", trials)
 
 
 def test_the_picture_is_a_png_of_900_by_600(tmp_path):
     path = tmp_path / "pictures" / "lenet5.png"
-    draw_curve(found(TYPICAL, Goal(max_accuracy_drop=0.2), chosen=3), BASELINE, path)
+    draw_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2), chosen=3), BASELINE, path)
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG")
     assert struct.unpack(">II", content[16:24]) == (900, 600)
@@ -45,7 +44,7 @@ def test_the_picture_is_a_png_of_900_by_600(tmp_path):
 def test_the_same_search_is_drawn_in_the_same_bytes(tmp_path):
     paths = (tmp_path / "a.png", tmp_path / "b.png")
     for path in paths:
-        draw_curve(found(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE, path)
+        draw_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE, path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -60,7 +59,7 @@ def test_the_same_search_is_drawn_in_the_same_bytes(tmp_path):
     ],
 )
 def test_all_that_is_drawn_lies_within_the_axes_which_have_numbers(points, goal):
-    (axes,) = plot_curve(found(points, goal), BASELINE).axes
+    (axes,) = plot_curve(result(points, goal), BASELINE).axes
     sizes, accuracies = zip(*points, strict=True)
     shown = [BASELINE, *accuracies]
     if goal.max_accuracy_drop is not None:
@@ -75,23 +74,23 @@ def test_all_that_is_drawn_lies_within_the_axes_which_have_numbers(points, goal)
 
 
 def test_bytes_are_written_out():
-    (axes,) = plot_curve(found(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE).axes
+    (axes,) = plot_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE).axes
     assert "10,000" in [label.get_text() for label in axes.get_xticklabels()]
 
 
 def test_a_search_for_few_cycles_is_drawn_against_cycles():
-    picture = plot_curve(found(TYPICAL, Goal(cycle_budget=180_000), chosen=3), BASELINE)
+    picture = plot_curve(result(TYPICAL, Goal(cycle_budget=180_000), chosen=3), BASELINE)
     (axes,) = picture.axes
     left, right = axes.get_xlim()
     assert left < 60 * 1_234 and right > 60 * 10_050
-    assert axes.get_xlabel() == "cycles of an inference, estimated"
+    assert axes.get_xlabel() == "cycles per inference, estimated"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert "budget: 180,000 cycles" in labels
     assert "chosen: 177,000 cycles, 98.77%" in labels
 
 
 def test_what_misses_the_goal_is_hollow_and_the_choice_is_named():
-    picture = plot_curve(found(TYPICAL, Goal(max_accuracy_drop=0.2), chosen=3), BASELINE)
+    picture = plot_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2), chosen=3), BASELINE)
     (axes,) = picture.axes
     met, unmet, chosen = axes.collections
     assert met.get_offsets().tolist() == [[10_050, 99.02], [3_900, 98.93], [2_950, 98.77]]
@@ -103,4 +102,4 @@ def test_what_misses_the_goal_is_hollow_and_the_choice_is_named():
 def test_without_matplotlib_the_user_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
-        draw_curve(found(TYPICAL, Goal(sparsity=0.9)), BASELINE, tmp_path / "a.png")
+        draw_curve(result(TYPICAL, Goal(sparsity=0.9)), BASELINE, tmp_path / "a.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -16,10 +17,15 @@ import pytest
 
 pytest.importorskip("optuna")
 
+import optuna
 from deepcompress.errors import UserError
 from deepcompress.training import search as search_module
-from deepcompress.training.config import Goal, Outcome, Recipe
-from deepcompress.training.search import Found, level_search, search
+from deepcompress.training.config import Goal, Outcome, Recipe, SearchRequest, StudyLocation
+from deepcompress.training.search import Report, SearchResult, search
+from optuna.distributions import IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 BASELINE = 99.0
 SIZES = (1_000, 64_000)
@@ -47,7 +53,7 @@ def reach(recipe: Recipe, *, noise: float = 0.05) -> Outcome:
     return Outcome(accuracy, size, size + KERNELS, cycles, min(left, size))
 
 
-def train(recipe: Recipe, folder: Path) -> Outcome:
+def train(recipe: Recipe, folder: Path, report: Report) -> Outcome:
     """Three epochs, each with a checkpoint. Refuses a folder in which another recipe was begun."""
     begun = folder / "recipe"
     if begun.is_file():
@@ -56,6 +62,8 @@ def train(recipe: Recipe, folder: Path) -> Outcome:
         replace(begun, repr(recipe))
     checkpoint = folder / "epoch"
     for epoch in range(int(checkpoint.read_text()) if checkpoint.is_file() else 0, recipe.epochs):
+        if epoch + 1 < recipe.epochs:
+            report(epoch, reach(recipe))
         replace(checkpoint, str(epoch + 1))
     return reach(recipe)
 
@@ -70,28 +78,21 @@ def find(
     goal: Goal,
     study: Path | str,
     *,
-    run: Callable[[Recipe, Path], Outcome] = train,
-    seek: Callable[..., Found] = search,
+    run: Callable[[Recipe, Path, Report], Outcome] = train,
     trials: int = 8,
     base: Recipe = BASE,
     fingerprint: str = "lenet5",
     sizes: tuple[int, int] = SIZES,
+    work: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+    measured: int = 3,
     **others,
-) -> Found:
-    return seek(
-        goal,
-        study=study,
-        run=run,
-        baseline=BASELINE,
-        sizes=sizes,
-        base=base,
-        trials=trials,
-        fingerprint=fingerprint,
-        **others,
-    )
+) -> SearchResult:
+    request = SearchRequest(goal, BASELINE, sizes, base, trials, measured_epochs=measured, **others)
+    return search(request, StudyLocation(study, fingerprint, work), run, progress=progress)
 
 
-def facts(found: Found) -> tuple:
+def facts(found: SearchResult) -> tuple:
     """All of what was found, but for where the study is."""
     return found.trials, found.recipe, found.outcome, found.folder.name, found.met, found.shortfall
 
@@ -242,7 +243,7 @@ def test_a_finished_search_trains_nothing_when_called_again(tmp_path):
 
 
 def test_an_interrupted_trial_is_continued_with_its_recipe_in_its_folder(tmp_path):
-    def interrupt(recipe: Recipe, folder: Path) -> Outcome:
+    def interrupt(recipe: Recipe, folder: Path, report: Report) -> Outcome:
         begun.append((recipe, folder))
         raise KeyboardInterrupt
 
@@ -255,7 +256,7 @@ def test_an_interrupted_trial_is_continued_with_its_recipe_in_its_folder(tmp_pat
 
 def test_each_trial_says_a_line_before_and_one_after(tmp_path):
     lines: list[str] = []
-    find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2, say=lines.append)
+    find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2, progress=lines.append)
     assert lines[0] == ("trial 1 of 2: 8,000 B, lamp scores, 4-bit codebook, learning rate 0.002")
     assert lines[1].startswith("trial 1 of 2: 8,000 B, 330,000 cycles, 99.")
     assert "meets the goal; best so far is trial 1; about" in lines[1]
@@ -311,8 +312,8 @@ def test_level_search_halves_its_way_to_the_highest_sparsity(tmp_path):
     found = find(
         Goal(max_accuracy_drop=0.5),
         tmp_path,
-        run=lambda recipe, folder: reach(recipe, noise=0.0),
-        seek=level_search,
+        run=lambda recipe, folder, report: reach(recipe, noise=0.0),
+        method="level",
     )
     # (1 - s) * 60,000 + 200 bytes, each worth 0.6 * 0.8, lose 0.5 points
     highest = 1 - (NEEDED / (0.6 * 0.8) * math.sqrt(0.2 / 0.5) - 200) / WEIGHTS
@@ -322,13 +323,147 @@ def test_level_search_halves_its_way_to_the_highest_sparsity(tmp_path):
 
 
 def test_level_search_trains_a_sparsity_that_is_asked_for_once(tmp_path):
-    found = find(Goal(sparsity=0.9), tmp_path, seek=level_search)
+    found = find(Goal(sparsity=0.9), tmp_path, method="level")
     assert [trial.recipe.sparsity for trial in found.trials] == [0.9]
 
 
 def test_level_search_needs_a_loss_or_a_sparsity(tmp_path):
     with pytest.raises(UserError, match="a loss that it may approach"):
-        find(Goal(parameter_budget=2_000), tmp_path, seek=level_search)
+        find(Goal(parameter_budget=2_000), tmp_path, method="level")
+
+
+# Optuna's interface.
+
+
+def opened(folder: Path) -> optuna.Study:
+    """The study as Optuna's own tools see it."""
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    return optuna.load_study(study_name=None, storage=storage)
+
+
+def test_objective_and_constraints_lead_optuna_to_the_same_best_trial(tmp_path):
+    goal = Goal(max_accuracy_drop=0.2, flash_budget=30_000)
+    found = find(goal, tmp_path)
+    best = opened(tmp_path).best_trial
+    assert tmp_path / "trials" / f"{best.number:04}" == found.folder
+    assert best.value == best.user_attrs["parameter_bytes"] == found.outcome.parameter_bytes
+    for trial, frozen in zip(found.trials, opened(tmp_path).trials, strict=True):
+        drop, flash = frozen.system_attrs["constraints"]
+        assert (drop <= 0) == (BASELINE - trial.outcome.accuracy <= 0.2)
+        assert (flash <= 0) == (trial.outcome.flash_bytes <= 30_000)
+        assert frozen.params["learning_rate"] == trial.recipe.learning_rate
+        assert frozen.user_attrs["accuracy"] == trial.outcome.accuracy
+        assert list(frozen.intermediate_values) == [0, 1]
+
+
+def test_a_budget_alone_has_the_accuracy_as_its_objective(tmp_path):
+    found = find(Goal(parameter_budget=2_500), tmp_path, trials=3)
+    study = opened(tmp_path)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.best_value == found.outcome.accuracy
+
+
+def slow_to_learn(recipe: Recipe, folder: Path, report: Report) -> Outcome:
+    """Trains ten epochs, of which each is reported. Trial 4 is much worse than its size says."""
+    epochs = folder / "epochs"
+    for epoch in range(int(epochs.read_text()) if epochs.is_file() else 0, 9):
+        outcome = reach(recipe)
+        if folder.name == "0004":
+            outcome = dataclasses.replace(outcome, accuracy=50.0)
+        report(epoch, outcome)
+        replace(epochs, str(epoch + 1))
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("goal", "early_stop"),
+    [
+        (Goal(max_accuracy_drop=0.2), "median"),
+        (Goal(parameter_budget=2_500), "median"),
+        (Goal(parameter_budget=2_500), "hyperband"),
+    ],
+)
+def test_a_hopeless_trial_is_stopped_early_and_is_not_chosen(tmp_path, goal, early_stop):
+    lines: list[str] = []
+    found = find(
+        goal,
+        tmp_path,
+        run=slow_to_learn,
+        trials=6,
+        progress=lines.append,
+        early_stop=early_stop,
+        measured=9,
+    )
+    assert len(found.trials) == 6
+    assert found.trials[4].stopped
+    assert found.trials[4].outcome.accuracy == 50.0
+    assert not next(t for t in found.trials if t.recipe == found.recipe).stopped
+    frozen = opened(tmp_path).trials[4]
+    assert frozen.state == TrialState.PRUNED
+    assert len(frozen.intermediate_values) < 9
+    assert frozen.system_attrs["constraints"]
+    stopped = "trial 5 of 6: stopped early, because other trials were better at this point"
+    assert stopped in lines
+    assert find(goal, tmp_path, run=pytest.fail, trials=6, early_stop=early_stop) == found
+
+
+def test_without_early_stop_all_trials_are_trained_to_the_end(tmp_path):
+    found = find(Goal(parameter_budget=2_500), tmp_path, run=slow_to_learn, trials=6)
+    assert not any(trial.stopped for trial in found.trials)
+
+
+def test_level_search_refuses_to_stop_trials_early(tmp_path):
+    with pytest.raises(UserError, match="no training may end early"):
+        find(Goal(max_accuracy_drop=0.2), tmp_path, method="level", early_stop="median")
+
+
+def test_a_trial_that_the_user_enqueues_is_run_next(tmp_path):
+    goal = Goal(max_accuracy_drop=0.2)
+    find(goal, tmp_path, trials=1)
+    opened(tmp_path).enqueue_trial({"parameter_bytes": 5_000, "score": "bytes"})
+    found = find(goal, tmp_path, trials=3)
+    assert found.trials[1].recipe.parameter_bytes == 5_000
+    assert found.trials[1].recipe.score == "bytes"
+    assert len(found.trials) == 3
+
+
+def test_a_trial_that_the_user_marks_as_failed_is_replaced(tmp_path):
+    def interrupt(recipe: Recipe, folder: Path, report: Report) -> Outcome:
+        raise KeyboardInterrupt
+
+    goal = Goal(max_accuracy_drop=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        find(goal, tmp_path, run=interrupt)
+    assert opened(tmp_path).trials[0].state == TrialState.RUNNING
+    opened(tmp_path).tell(0, state=TrialState.FAIL)
+    found = find(goal, tmp_path, trials=2)
+    assert [trial.number for trial in found.trials] == [1, 2]
+
+
+def test_optunas_random_sampler_can_draw_from_the_search_space(tmp_path):
+    """So that a user can compare samplers on a copy of a study."""
+    find(Goal(max_accuracy_drop=0.2), tmp_path, trials=3)
+    study = opened(tmp_path)
+    study.sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=1)
+    trial = study.ask(study.trials[0].distributions)
+    assert trial.params.keys() == study.trials[0].params.keys()
+
+
+def test_a_study_of_an_earlier_version_is_refused(tmp_path):
+    """It had five objectives, and recipes as an attribute."""
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.create_study(
+        study_name="deepcompress-lenet5",
+        storage=storage,
+        directions=["maximize", "minimize", "minimize", "minimize", "minimize"],
+    )
+    trial = study.ask({"parameter_bytes": IntDistribution(8_000, 8_000)})
+    trial.set_user_attr("recipe", dataclasses.asdict(BASE))
+    study.tell(trial, [99.0, 8_000, 11_000, 330_000, 8_000])
+    (tmp_path / "fingerprint").write_text("lenet5")
+    with pytest.raises(UserError, match="another version of deepcompress wrote it") as refused:
+        find(Goal(max_accuracy_drop=0.2), tmp_path)
+    assert refused.value.do == "Delete it to search again, or choose another folder"
 
 
 # Processes of their own.
@@ -346,25 +481,27 @@ def die_after(calls: int) -> None:
     sys.setprofile(count)
 
 
-def search_and_die(seek: Callable[..., Found], folder: Path, calls: int) -> None:
+def search_and_die(method: str, early_stop: str, folder: Path, calls: int) -> None:
     die_after(calls)
-    found = find(Goal(max_accuracy_drop=0.2), folder / "study", seek=seek)
+    found = find(
+        Goal(max_accuracy_drop=0.2), folder / "study", method=method, early_stop=early_stop
+    )
     sys.setprofile(None)
     (folder / "found").write_bytes(pickle.dumps(found))
 
 
 def search_together(folder: Path, name: str, barrier) -> None:
-    search_module.SECONDS_BETWEEN_LOOKS = 0.01
+    search_module.POLL_SECONDS = 0.01
     waited = False
 
-    def run(recipe: Recipe, trial: Path) -> Outcome:
+    def run(recipe: Recipe, trial: Path, report: Report) -> Outcome:
         nonlocal waited
         if not waited:  # until the other has a trial of its own
             barrier.wait()
             waited = True
         with (trial / "worker").open("x") as file:  # fails where another has been
             file.write(name)
-        return train(recipe, trial)
+        return train(recipe, trial, report)
 
     found = find(Goal(max_accuracy_drop=0.2), folder / "study", run=run)
     (folder / name).write_bytes(pickle.dumps(found))
@@ -376,15 +513,20 @@ def processes() -> multiprocessing.context.BaseContext:
     if not hasattr(signal, "SIGKILL"):
         pytest.skip("this system cannot kill")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optuna.storages.journal", "deepcompress.training.search"])
+    slow = ["optuna.storages.journal", "deepcompress.training.trial_store"]
+    context.set_forkserver_preload([*slow, "numpy.ma", "numpy.random"])
     return context
 
 
-@pytest.mark.parametrize("seek", [search, level_search])
+@pytest.mark.parametrize(
+    ("method", "early_stop"), [("gradual", "none"), ("gradual", "median"), ("level", "none")]
+)
 def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
-    processes, tmp_path, seek
+    processes, tmp_path, method, early_stop
 ):
-    undisturbed = find(Goal(max_accuracy_drop=0.2), tmp_path / "undisturbed", seek=seek)
+    undisturbed = find(
+        Goal(max_accuracy_drop=0.2), tmp_path / "undisturbed", method=method, early_stop=early_stop
+    )
     killed = 0
     for seed in range(4):
         chance = random.Random(seed)
@@ -392,7 +534,9 @@ def test_a_search_killed_at_random_moments_finds_what_an_undisturbed_one_does(
         folder.mkdir()
         while not (folder / "found").is_file():
             calls = int(10 ** chance.uniform(3, 4.9))
-            process = processes.Process(target=search_and_die, args=(seek, folder, calls))
+            process = processes.Process(
+                target=search_and_die, args=(method, early_stop, folder, calls)
+            )
             process.start()
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL)

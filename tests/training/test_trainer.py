@@ -14,7 +14,7 @@ from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops.linear import Linear
 from deepcompress.training import weight_sharing
 from deepcompress.training.config import Outcome, Recipe
-from deepcompress.training.latency_per_weight import Pace
+from deepcompress.training.latency_per_weight import LatencyModel
 from deepcompress.training.masks import (
     Masks,
     estimate_bytes,
@@ -22,10 +22,11 @@ from deepcompress.training.masks import (
     keep_fitting,
     producers,
     rank_all,
-    without_wasted,
+    remove_unused,
 )
 from deepcompress.training.saliency import SCORES, loss_shares, score_weights
-from deepcompress.training.trainer import Epoch, Retrained, retrain
+from deepcompress.training.state import Epoch
+from deepcompress.training.trainer import Retrained, Task, retrain
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -78,8 +79,8 @@ class Blobs:
             yield torch.from_numpy(self.inputs[chosen]), torch.from_numpy(self.labels[chosen])
 
 
-# What is told of cycles, and what they are: the kernels of `assess` are a fifth slower.
-PACE = Pace({"first": 10.0, "second": 2.5}, {"first": 5.0, "second": 5.0}, rest=50.0)
+# The latency model of the training. Networks that `assess` compiles are a fifth slower.
+LATENCY = LatencyModel({"first": 10.0, "second": 2.5}, {"first": 5.0, "second": 5.0}, constant=50.0)
 SLOWER = 1.2
 
 
@@ -90,7 +91,7 @@ def assess(graph: Graph) -> Outcome:
     nonzeros = sum(int(np.count_nonzero(node.parameters["weight"])) for node in graph.nodes)
     channels = sum(int(node.parameters["weight"].any(1).sum()) for node in graph.nodes)
     size = nonzeros + channels + 20 * len(graph.nodes)
-    cycles = round(SLOWER * estimate_cycles(masks_of(graph), PACE))
+    cycles = round(SLOWER * estimate_cycles(masks_of(graph), LATENCY))
     return Outcome(100 * float(right.mean()), size, size, cycles, nonzeros)
 
 
@@ -100,18 +101,13 @@ def masks_of(graph: Graph) -> dict[str, torch.Tensor]:
 
 
 def train(
-    folder: Path, recipe: Recipe, tell: Callable[[Epoch], None] = lambda epoch: None
+    folder: Path,
+    recipe: Recipe,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    progress: Callable[[str], None] = pytest.fail,
 ) -> Retrained:
-    return retrain(
-        two_layers(),
-        Blobs(),
-        recipe,
-        folder,
-        observed=Blobs().inputs,
-        pace=PACE,
-        assess=assess,
-        tell=tell,
-    )
+    task = Task(two_layers(), Blobs(), Blobs().inputs, LATENCY, assess)
+    return retrain(task, recipe, folder, on_epoch=on_epoch, progress=progress)
 
 
 def test_a_budget_in_bytes_is_met_and_the_network_still_answers(tmp_path: Path) -> None:
@@ -193,7 +189,7 @@ def test_a_training_that_was_killed_ends_as_an_undisturbed_one(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", recipe, tell=kill)
+        train(tmp_path / "killed", recipe, on_epoch=kill)
     resumed = train(tmp_path / "killed", recipe)
     assert resumed.history == whole.history
     for one, other in zip(resumed.graph.nodes, whole.graph.nodes, strict=True):
@@ -213,7 +209,7 @@ def score_of(
     weights: dict[str, torch.Tensor],
     score: str,
     bits: dict[str, float],
-    cycles: dict[str, float] = PACE.weights,
+    cycles: dict[str, float] = LATENCY.per_weight,
 ) -> dict[str, torch.Tensor]:
     """Scores where all weights have the same gradient."""
     saliency = {name: weight.square() for name, weight in weights.items()}
@@ -281,7 +277,7 @@ def test_no_weight_is_left_that_is_read_or_written_by_nobody(
 ) -> None:
     graph = graph_of(torch.nn.Linear(FEATURES, HIDDEN), torch.nn.Linear(HIDDEN, CLASSES))
     given_masks = {"first": torch.tensor(masks[0]), "second": torch.tensor(masks[1])}
-    left = without_wasted(given_masks, producers(graph))
+    left = remove_unused(given_masks, producers(graph))
     written, read = left["first"].any(1), left["second"].any(0)
     assert torch.equal(written, read)
     # Nothing else is lost: a weight stays if its channel is both written and read.
@@ -302,7 +298,7 @@ def test_as_many_weights_are_kept_as_fit(budget: float) -> None:
     kept = int(sum(mask.sum() for mask in masks.values()))
     assert fits(masks)
     assert estimate_bytes(masks, inputs, 3) > 0.9 * budget
-    assert not fits(without_wasted(best(scores, kept + 40), inputs))
+    assert not fits(remove_unused(best(scores, kept + 40), inputs))
     fewer = keep_fitting(scores, inputs, 20, fits=fits)
     assert sum(mask.sum() for mask in fewer.values()) <= 20
 

@@ -1,11 +1,12 @@
-"""Two tensors of different shapes, value by value, as at most three nested loops.
+"""Broadcasting of two tensors in an elementwise operator, as at most three nested loops.
 
-Shapes are aligned at their last axes; an axis of one position, or none, is read again and again.
-Neighbouring axes that both tensors walk through alike become one loop.
+Shapes are aligned at their last axes. Along an axis of size 1, or one that is missing, the same
+values are read again. Neighbouring axes along which both tensors are read alike become one loop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from math import prod
 
@@ -14,8 +15,12 @@ LOOPS = ("outer", "middle", "inner")
 Shape = tuple[int, ...]
 
 
-def broadcast(shapes: list[Shape]) -> Shape:
-    """The shape of the result; ValueError where there is none."""
+def broadcast(shapes: Sequence[Shape]) -> Shape:
+    """The shape of the result.
+
+    Raises:
+        ValueError: the shapes cannot be broadcast.
+    """
     axes = zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
     result = []
     for sizes in axes:
@@ -26,8 +31,8 @@ def broadcast(shapes: list[Shape]) -> Shape:
     return tuple(reversed(result))
 
 
-def nest(shapes: list[Shape]) -> list[tuple[int, list[int]]]:
-    """Loops from the outermost to the innermost: size, and the step of each tensor in bytes."""
+def nest(shapes: Sequence[Shape]) -> list[tuple[int, list[int]]]:
+    """The loops from the outermost to the innermost: size, and the step in bytes per tensor."""
     result = broadcast(shapes)
     padded = [(1,) * (len(result) - len(shape)) + shape for shape in shapes]
     loops: list[tuple[int, list[int]]] = []
@@ -40,14 +45,3 @@ def nest(shapes: list[Shape]) -> list[tuple[int, list[int]]]:
         else:
             loops.insert(0, (size, steps))
     return loops
-
-
-def c_loops(shapes: list[Shape]) -> dict[str, int]:
-    """Fields of dc_broadcast in include/deepcompress/kernels/broadcast.h."""
-    loops = nest(shapes)
-    loops = [(1, [0] * len(shapes))] * (len(LOOPS) - len(loops)) + loops
-    fields = {f"loops.{name}": size for name, (size, _) in zip(LOOPS, loops, strict=True)}
-    for i, operand in enumerate(("first", "second")):
-        for name, (_, steps) in zip(LOOPS, loops, strict=True):
-            fields[f"loops.{operand}_{name}"] = steps[i]
-    return fields

@@ -40,14 +40,23 @@ class _Laying:
     def __init__(self, graph: IntegerGraph) -> None:
         self.graph = graph
         self.last_use = last_uses(graph)
-        self.places = {name: Location(name, 0) for name in graph.inputs}
+        self.places: dict[str, Location] = {}
+        self.within: dict[str, list[str]] = {}  # tensors by their root
+        self.alive: dict[str, list[str]] = {}  # of these, those that may be read again
         self.idle: set[str] = set()
+        for name in graph.inputs:
+            self._put(name, Location(name, 0))
+
+    def _put(self, tensor: str, place: Location) -> None:
+        self.places[tensor] = place
+        self.within.setdefault(place.root, []).append(tensor)
+        self.alive.setdefault(place.root, []).append(tensor)
 
     def lay(self, index: int, node: IntegerNode) -> None:
         if self._is_view(node) or self._is_assembled(node):
             self.idle.add(node.name)
         elif not self._is_in_place(index, node):
-            self.places[node.output] = Location(node.output, 0)
+            self._put(node.output, Location(node.output, 0))
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
         return self.graph.tensors[tensor].shape
@@ -60,7 +69,7 @@ class _Laying:
         source = self.places[node.inputs[0]]
         if source.root in self.graph.inputs and node.output in self.graph.outputs:
             return False  # inputs may lie in the caller's memory, outputs are in the arena
-        self.places[node.output] = Location(source.root, source.offset + offset)
+        self._put(node.output, Location(source.root, source.offset + offset))
         return True
 
     def _is_assembled(self, node: IntegerNode) -> bool:
@@ -73,11 +82,10 @@ class _Laying:
         movable = all(self._fills_its_root(name) for name in node.inputs)
         if not movable or len(set(roots)) < len(roots) or set(roots) & set(self.graph.inputs):
             return False
-        self.places[node.output] = Location(node.output, 0)
-        moved = dict(zip(roots, offsets, strict=True))
-        for name, place in self.places.items():
-            if place.root in moved:
-                self.places[name] = Location(node.output, moved[place.root] + place.offset)
+        self._put(node.output, Location(node.output, 0))
+        for root, offset in zip(roots, offsets, strict=True):
+            for name in self.within.pop(root):
+                self._put(name, Location(node.output, offset + self.places[name].offset))
         return True
 
     def _fills_its_root(self, tensor: str) -> bool:
@@ -91,7 +99,7 @@ class _Laying:
         size = self.graph.tensors[node.output].size
         for name in node.inputs:
             if self.graph.tensors[name].size == size and self._may_overwrite(name, index):
-                self.places[node.output] = self.places[name]
+                self._put(node.output, self.places[name])
                 return True
         return False
 
@@ -100,11 +108,14 @@ class _Laying:
         here, size = self.places[tensor], self.graph.tensors[tensor].size
         if here.root in self.graph.inputs:
             return False
-        for name, place in self.places.items():
+        alive = [name for name in self.alive[here.root] if self.last_use[name] >= index]
+        self.alive[here.root] = alive
+        for name in alive:
+            place = self.places[name]
             begin, end = place.offset, place.offset + self.graph.tensors[name].size
-            apart = place.root != here.root or end <= here.offset or here.offset + size <= begin
+            overlaps = begin < here.offset + size and here.offset < end
             in_step = place == here and end - begin == size
-            if not apart and self.last_use[name] >= index + in_step:
+            if overlaps and self.last_use[name] >= index + in_step:
                 return False
         return True
 

@@ -6,7 +6,10 @@ ping-pong of two buffers (Unlu, arXiv 2007.01348), of the size of the largest ne
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 from deepcompress.backend.buffer_aliasing import ALIGNMENT, Overlay, alias_buffers, last_uses
@@ -56,8 +59,24 @@ class _Buffer:
     def spans(self) -> tuple[_Span, ...]:
         return self.parts or (_Span(0, self.size, self.first, self.last, eats=self.eats),)
 
+    @cached_property
+    def spans_by_step(self) -> Mapping[int, Sequence[_Span]]:
+        """What is needed at each step; not of inputs before the first step, -1."""
+        needed: dict[int, list[_Span]] = {}
+        for span in self.spans:
+            for step in range(max(span.first, 0), span.last + 1):
+                needed.setdefault(step, []).append(span)
+        return needed
+
     def meets(self, other: _Buffer) -> bool:
         return self.first <= other.last and other.first <= self.last
+
+    def spans_during(self, other: _Buffer) -> Iterable[_Span]:
+        """At least the spans that are needed while the other buffer is; few of many."""
+        steps = range(max(0, self.first, other.first), min(self.last, other.last) + 1)
+        if len(self.spans) <= len(steps) or other.first < 0:
+            return self.spans
+        return {span: None for step in steps for span in self.spans_by_step.get(step, ())}
 
 
 def plan_memory(selected: SelectedGraph) -> Plan:
@@ -126,7 +145,8 @@ def place(buffers: list[_Buffer]) -> dict[str, int]:
     and bytes may be left to gain. What is tried is the same each time.
     """
     order = sorted(buffers, key=lambda b: (-b.size, b.first))
-    best = _place_in_order(order)
+    conflicts = _conflicts(buffers)
+    best = _place_in_order(order, conflicts)
     least, chance = _least(buffers), Random(0)
     for _ in range(min(_ATTEMPTS, _PAIRS // max(1, len(order)) ** 2)):
         if _extent(best, buffers) < least + ALIGNMENT:
@@ -134,7 +154,7 @@ def place(buffers: list[_Buffer]) -> dict[str, int]:
         one, other = (chance.randrange(len(order)) for _ in range(2))
         changed = order.copy()
         changed[one], changed[other] = order[other], order[one]
-        addresses = _place_in_order(changed)
+        addresses = _place_in_order(changed, conflicts)
         if _extent(addresses, buffers) <= _extent(best, buffers):
             order, best = changed, addresses
     return best
@@ -142,14 +162,16 @@ def place(buffers: list[_Buffer]) -> dict[str, int]:
 
 def _least(buffers: list[_Buffer]) -> int:
     """The most bytes that are needed at one step: no placement takes less."""
-    steps = range(max((b.last for b in buffers), default=0) + 1)
-    return max((sum(_needed(b, step, buffers) for b in buffers) for step in steps), default=0)
+    eaten = {(buffer.first, buffer.eats) for buffer in buffers if buffer.eats}
+    total: Counter[int] = Counter()
+    for buffer in buffers:
+        for step, spans in buffer.spans_by_step.items():
+            total[step] += _covered([s for s in spans if (step, s.tensor) not in eaten])
+    return max(total.values(), default=0)
 
 
-def _needed(buffer: _Buffer, step: int, buffers: list[_Buffer]) -> int:
-    """Bytes of a buffer in which something lies at a step, but for what is eaten there."""
-    eaten = {b.eats for b in buffers if b.eats and b.first == step}
-    spans = [s for s in buffer.spans if s.first <= step <= s.last and s.tensor not in eaten]
+def _covered(spans: list[_Span]) -> int:
+    """Bytes of a buffer that are in at least one of these spans."""
     reached = total = 0
     for span in sorted(spans, key=lambda s: s.offset):
         end = span.offset + span.size
@@ -162,36 +184,52 @@ def _extent(addresses: dict[str, int], buffers: list[_Buffer]) -> int:
     return max((addresses[b.name] + b.size for b in buffers), default=0)
 
 
-def _place_in_order(order: list[_Buffer]) -> dict[str, int]:
+# By two buffers: ranges (a, b) of the first one's address minus the second's. At a < difference < b
+# they would share bytes that both need at the same time.
+_Conflicts = Mapping[str, Mapping[str, Sequence[tuple[int, int]]]]
+
+
+def _conflicts(buffers: list[_Buffer]) -> _Conflicts:
+    conflicts: dict[str, dict[str, list[tuple[int, int]]]] = {b.name: {} for b in buffers}
+    alive: list[_Buffer] = []
+    for buffer in sorted(buffers, key=lambda b: b.first):
+        alive = [other for other in alive if other.meets(buffer)]
+        for other in alive:
+            conflicts[buffer.name][other.name] = _forbidden(buffer, other)
+            conflicts[other.name][buffer.name] = _forbidden(other, buffer)
+        alive.append(buffer)
+    return conflicts
+
+
+def _forbidden(buffer: _Buffer, other: _Buffer) -> list[tuple[int, int]]:
+    """Ranges of a buffer's address relative to another's; see `_Conflicts`."""
+    ranges = []
+    for taken in other.spans_during(buffer):
+        begin, end = taken.offset, taken.offset + taken.size
+        for span in buffer.spans_during(other):
+            if span.first <= taken.last and taken.first <= span.last:
+                before = end if span.eats and span.eats == taken.tensor else begin
+                after = end - span.size if taken.eats and taken.eats == span.tensor else end
+                ranges.append((before - span.offset - span.size, after - span.offset))
+    return ranges
+
+
+def _place_in_order(order: list[_Buffer], conflicts: _Conflicts) -> dict[str, int]:
     addresses: dict[str, int] = {}
-    placed: list[_Buffer] = []
     for buffer in order:
-        ranges = _forbidden(buffer, [b for b in placed if b.meets(buffer)], addresses)
+        forbidden = [
+            (addresses[other] + start, addresses[other] + end)
+            for other, ranges in conflicts[buffer.name].items()
+            if other in addresses
+            for start, end in ranges
+        ]
         address = 0
-        for start, end in sorted(ranges):
+        for start, end in sorted(forbidden):
             if address <= start:
                 break
             address = max(address, _aligned(end))
         addresses[buffer.name] = address
-        placed.append(buffer)
     return addresses
-
-
-def _forbidden(
-    buffer: _Buffer, others: list[_Buffer], addresses: dict[str, int]
-) -> list[tuple[int, int]]:
-    """Ranges (a, b): at a < address < b, bytes would be shared that are needed at the same time."""
-    ranges = []
-    for other in others:
-        for taken in other.spans:
-            begin = addresses[other.name] + taken.offset
-            end = begin + taken.size
-            for span in buffer.spans:
-                if span.first <= taken.last and taken.first <= span.last:
-                    before = end if span.eats and span.eats == taken.tensor else begin
-                    after = end - span.size if taken.eats and taken.eats == span.tensor else end
-                    ranges.append((before - span.offset - span.size, after - span.offset))
-    return ranges
 
 
 def _aligned(address: int) -> int:

@@ -1,6 +1,6 @@
-"""Finished results by content: what was compiled once from the same bytes is not compiled again.
+"""A cache of compiled models: the same inputs are compiled once.
 
-A cache is a folder of folders, each named by the key of what it was made from.
+A cache is a folder of folders, each named by the key of its inputs.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 from deepcompress.file_lock import locked
 
-# More than a project has environments times models, or each build would sweep what the next needs.
+# More than environments times models of a project: otherwise each build evicts what the next needs.
 KEPT = 32
 _TEMPORARY = "making-"
 
 
 def key_of(files: Iterable[Path], facts: Any) -> str:
-    """A name for a result: 32 hexadecimal digits of the files' contents and the facts.
+    """The name of a result: 32 hexadecimal digits of a hash of the files' contents and the facts.
 
     Args:
-        files: in any order; their contents and names count, their places and times do not.
-        facts: whatever else the result depends on, as JSON can say it.
+        files: in any order; their contents and names count, their folders and times do not.
+        facts: everything else the result depends on, as a JSON value.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, content in sorted((path.name, _digest(path)) for path in files):
@@ -43,10 +43,10 @@ def _digest(path: Path) -> bytes:
 
 
 def fetch(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder of a key, made now if it is not there; other processes wait for it.
+    """The folder of a key. If it does not exist it is made, while other processes wait.
 
     Args:
-        make: fills a new, empty folder. If it raises or is killed, the cache stays as it was.
+        make: writes into a new, empty folder. If it raises or is killed, the cache is unchanged.
     """
     finished = folder / key
     if not finished.is_dir():
@@ -55,7 +55,7 @@ def fetch(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
             if not finished.is_dir():
                 sweep(folder)
                 _make(finished, make)
-    os.utime(str(finished))  # used now: swept last
+    os.utime(str(finished))  # last use: the oldest is swept first
     return finished
 
 
@@ -71,18 +71,18 @@ def _make(finished: Path, make: Callable[[Path], None]) -> None:
 
 
 def sweep(folder: Path, *, kept: int = KEPT) -> None:
-    """Removes what killed builds left, and all but the results used last. Needs the lock."""
+    """Removes leftovers of killed builds, and the least recently used results. Needs the lock."""
     finished = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(_TEMPORARY)]
     finished.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for old in finished[kept:]:
-        # Renamed first, so that a sweep that is killed leaves no half of a result under its key.
+        # Renamed first: a sweep that is killed must not leave a partial result under its key.
         old.rename(folder / (_TEMPORARY + old.name))
     for leftover in folder.glob(_TEMPORARY + "*"):
         shutil.rmtree(str(leftover), ignore_errors=True)
 
 
 def mirror(contents: Mapping[str, bytes], folder: Path) -> bool:
-    """Makes a folder hold just these files; those that are right already are not touched.
+    """Makes a folder contain exactly these files, without touching those that are unchanged.
 
     Returns whether anything changed.
     """

@@ -8,36 +8,36 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 
 NEEDED = ("torch", "numpy", "jinja2")
 _PROBE = (
     "import importlib.util as u, sys; sys.version_info >= (3, 10) or sys.exit(1); "
     "print([m for m in sys.argv[1:] if not u.find_spec(m)])"
 )
-# These would make one interpreter look for its modules in another's folders.
+# These make an interpreter look for modules in the folders of another one.
 _LEAKS = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXEPATH", "__PYVENV_LAUNCHER__")
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for another interpreter."""
+    """The environment without variables that are meant for this interpreter."""
     return {key: value for key, value in environment.items() if key not in _LEAKS}
 
 
 def find_python(
     named: str | None, *, project: Path, own: str, environment: Mapping[str, str]
 ) -> str:
-    """The first interpreter that has what the compiler needs.
+    """The first interpreter that has the compiler's packages.
 
     Args:
-        named: by the option `python`, which is then the only one tried.
-        own: PlatformIO's interpreter.
+        named: the value of the option `python`; if set, no other one is tried.
+        own: the build tool's interpreter.
 
     Raises:
-        UserError: there is none; says what to type.
+        UserError: there is none; the text has the command that makes one.
     """
     if named:
-        return _checked(named, "option python")
+        return _checked(named, f"option {setting('python')}")
     if environment.get("DEEPCOMPRESS_PYTHON"):
         return _checked(environment["DEEPCOMPRESS_PYTHON"], "variable DEEPCOMPRESS_PYTHON")
     tried = _candidates(project, own, environment)
@@ -48,8 +48,8 @@ def find_python(
         f"no Python with torch was found; tried {', '.join(tried)}",
         "the model's compiler",
         "In the project's folder: python3 -m venv .venv && .venv/bin/pip install torch numpy "
-        "jinja2 (or name a Python that has them in the option python). A build whose model has "
-        "not changed needs none",
+        f"jinja2 (or name a Python that has them in the option {setting('python')}). A build whose "
+        "model has not changed needs none",
     )
 
 
@@ -67,7 +67,7 @@ def _checked(python: str, where: str) -> str:
     lacking = missing(python)
     if lacking is None:
         raise UserError(
-            f"{python} is not a Python of version 3.10 or newer that starts",
+            f"{python} does not start as a Python of version 3.10 or newer",
             where,
             "Name the executable of one that has torch",
         )
@@ -81,7 +81,7 @@ def _checked(python: str, where: str) -> str:
 
 
 def missing(python: str) -> list[str] | None:
-    """What an interpreter lacks; None where it does not start."""
+    """The packages an interpreter lacks; None if it does not start."""
     command = [python, "-c", _PROBE, *NEEDED]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What platformio.ini says of the models: the keys `custom_deepcompress_...` of one environment.
+"""Reads the models of one environment in platformio.ini: its keys `custom_deepcompress_...`.
 
 custom_deepcompress_model = models/lenet5.pt          one model, named after its file
 
@@ -18,9 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
-from deepcompress.options import BY_NAME, parse
-
-PREFIX = "custom_deepcompress_"
+from deepcompress.options import BY_NAME, INI_PREFIX, parse
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,19 @@ class Model:
 
 
 def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
-    """The models of an environment; none where none is named.
+    """The models of an environment; an empty list if it names none.
 
     Args:
         section: the environment's options, key -> text.
         where: how to name it in an error, such as "platformio.ini [env:nucleo]".
 
     Raises:
-        UserError: an unknown key, a name that cannot stand in C, a text that does not parse.
+        UserError: an unknown key, a name that is no C identifier, a text that does not parse.
     """
-    ours = {key[len(PREFIX) :]: text for key, text in section.items() if key.startswith(PREFIX)}
-    _check_keys(ours, where)  # also where no model is named: `model` may be the one misspelt
+    ours = {
+        key[len(INI_PREFIX) :]: text for key, text in section.items() if key.startswith(INI_PREFIX)
+    }
+    _check_keys(ours, where)  # also if no model is named: `model` itself may be misspelt
     named = ours.pop("model", "").strip()
     if not named:
         return []
@@ -58,18 +58,18 @@ def read_models(section: Mapping[str, str], *, where: str) -> list[Model]:
 
 
 def misspelt_prefixes(keys: Iterable[str], *, where: str) -> list[str]:
-    """A warning for each key that is none of ours but begins nearly as ours do."""
+    """A warning for each key that is not ours but begins similarly."""
     return [
-        f"{where}: {key} is no option of DeepCompress: did you mean {PREFIX}...?"
+        f"{where}: {key} is no option of DeepCompress: did you mean {INI_PREFIX}...?"
         for key in keys
-        if key.startswith("custom_") and not key.startswith(PREFIX) and _begins_nearly(key)
+        if key.startswith("custom_") and not key.startswith(INI_PREFIX) and _begins_nearly(key)
     ]
 
 
 def _begins_nearly(key: str) -> bool:
     words = key.split("_")
     begins = ["_".join(words[:count]) + "_" for count in (2, 3)]
-    return bool(get_close_matches(PREFIX, begins, cutoff=0.85))
+    return bool(get_close_matches(INI_PREFIX, begins, cutoff=0.85))
 
 
 def _check_keys(ours: Mapping[str, str], where: str) -> None:
@@ -77,7 +77,7 @@ def _check_keys(ours: Mapping[str, str], where: str) -> None:
     for key in ours:
         if key not in known:
             raise UserError(
-                f"there is no option {PREFIX}{key}{did_you_mean(key, known)}",
+                f"there is no option {INI_PREFIX}{key}{did_you_mean(key, known)}",
                 where,
                 "The options are " + ", ".join(sorted(known)),
             )
@@ -100,22 +100,22 @@ def _model_files(text: str, where: str) -> dict[str, str]:
 
 
 def _check_distinct(names: list[str], where: str) -> None:
-    """Names become names of files, also name_weights.h, and of C++ classes, without underscores."""
-    taken: dict[str, str] = {}
+    """Names become file names, such as name_weights.h, and C++ classes without underscores."""
+    owners: dict[str, str] = {}
     for name in names:
         folded = name.replace("_", "").lower()
         for word in (folded, folded + "weights"):
-            if word in taken:
+            if word in owners:
                 raise UserError(
-                    f"the models {taken[word]} and {name} differ too little in name",
+                    f"the models {owners[word]} and {name} have too similar names",
                     where,
                     "Give each a name that differs in more than case, underscores and _weights",
                 )
-            taken[word] = name
+            owners[word] = name
 
 
 def _for_model(key: str, text: str, name: str, files: Mapping[str, str], where: str) -> str:
-    """An option's text for one model: its own line `name = text`, or what is said for all."""
+    """An option's text for one model: its own line `name = text`, or the text for all models."""
     pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
     lines = {model.strip(): value.strip() for model, _, value in pairs}
     if not any(model in files for model in lines):
@@ -123,7 +123,7 @@ def _for_model(key: str, text: str, name: str, files: Mapping[str, str], where: 
     for model in lines:
         if model not in files:
             raise UserError(
-                f"{key} names {model!r}, which is no model{did_you_mean(model, files)}",
+                f"{key} names {model!r}, which is not a model{did_you_mean(model, files)}",
                 where,
                 f"The models are {', '.join(files)}",
             )

@@ -1,6 +1,6 @@
-"""The C sources of a project's models: out of the cache, or compiled in a Python that has torch.
+"""Gets the C sources of a project's models: from the cache, or by running the compiler.
 
-What a build tool does with the compiler, without knowing which build tool.
+Shared by all build tools. The compiler runs in another process, in a Python that has torch.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
-from deepcompress.options import BY_NAME, OPTIONS
+from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
 
 _COMPILER = Path(__file__).parents[1]
-# Tells the compiler how the user writes options, where not as flags.
-PREFIX_VARIABLE = "DEEPCOMPRESS_OPTION_PREFIX"
-# What the compiler writes for people and tools, beside the sources.
+# Files that the compiler writes in addition to the sources.
 _REPORTS = ("report.json", "report.html")
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where models are compiled, and for what.
+    """Where models are compiled, and for which board.
 
-    `where` names its settings in errors; `store` is the cache; `target` the board as flags of the
-    command line; `python` the build tool's own interpreter; `say` shows a line of progress;
-    `prefix` is what options have before their names.
+    Attributes:
+        where: names the project's settings in errors.
+        store: the folder of the cache.
+        target: the board, as flags of the command line.
+        python: the build tool's own interpreter.
+        progress: shows a line of progress.
+        spelling: how the project's files write options: a key of `options.SPELLINGS`.
     """
 
     folder: Path
@@ -45,49 +47,51 @@ class Project:
     target: tuple[str, ...]
     python: str
     verbose: bool
-    say: Callable[[str], None]
-    prefix: str = ""
+    progress: Callable[[str], None]
+    spelling: str = "flags"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """File name -> content: what is compiled, and what tells of it, such as lenet5.html."""
+    """File name -> content of the C sources and of the reports, such as lenet5.html."""
 
     sources: dict[str, bytes]
     reports: dict[str, bytes]
 
 
 class CompilerFailed(Exception):
-    """The compiler ended with an error; the text is what it said of it."""
+    """The compiler ended with an error; the text is its error message."""
 
 
 FAILURES = (UserError, CompilerFailed, OSError)
 
 
-def explain(error: Exception) -> str:
-    """One of `FAILURES`, as a build tool shows it."""
+def explain(error: Exception, spelling: str) -> str:
+    """The text of one of `FAILURES`; `spelling` is a key of `SPELLINGS`."""
     if isinstance(error, OSError):
         what = f"it cannot be read or written ({error.strerror or error})"
         place = str(error.filename or "the build folder")
-        error = UserError(what, place, "Make room, or mend its permissions")
-    return draw(error) if isinstance(error, UserError) else str(error)
+        error = UserError(what, place, "Free disk space, or fix the folder's permissions")
+    if isinstance(error, UserError):
+        return draw(error, spelling=SPELLINGS[spelling])
+    return str(error)
 
 
 def generate(models: Iterable[Model], project: Project) -> Generated:
     """Each model's sources and reports, and DeepCompressModels.h, which names all models.
 
     Raises:
-        UserError: there is no such model file, or no Python that has torch.
-        CompilerFailed: the compiler said what is wrong.
-        OSError: a file cannot be read, or the cache not be written.
+        UserError: the model file does not exist, or no Python has torch.
+        CompilerFailed: the compiler ended with an error.
+        OSError: a file cannot be read, or the cache cannot be written.
     """
     generated = Generated({"DeepCompressModels.h": _umbrella(models)}, {})
     for model in models:
         folder = _compiled(model, project)
         generated.sources.update(_sources(folder))
         for name in _REPORTS:
-            told = (folder / name).read_bytes()
-            generated.reports[name.replace("report", model.name)] = told
+            report = (folder / name).read_bytes()
+            generated.reports[name.replace("report", model.name)] = report
     return generated
 
 
@@ -98,7 +102,7 @@ def _umbrella(models: Iterable[Model]) -> bytes:
 
 
 def sources(model: Model, project: Project) -> dict[str, bytes]:
-    """File name -> content of one model's sources; raises what `generate` does."""
+    """File name -> content of one model's sources. Raises the errors of `generate`."""
     return _sources(_compiled(model, project))
 
 
@@ -118,15 +122,17 @@ def _compiled(model: Model, project: Project) -> Path:
         _compile(model, project, folder)
         made.append(folder)
 
-    with timed(f"{model.name}: compile, or take from the cache", project):
+    with timed(f"{model.name}: compile, or read from the cache", project):
         folder = fetch(project.store, key, make)
     if not made:
-        project.say(unchanged(json.loads((folder / "report.json").read_text(encoding="utf-8"))))
+        project.progress(
+            unchanged(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        )
     return folder
 
 
 def unchanged(facts: dict[str, Any]) -> str:
-    """A report that was told before, in a line, and its warnings again."""
+    """One line for a model that has not changed, and the warnings of its report."""
     accuracy = facts["accuracy"] or {}
     right, same = accuracy.get("int8_percent"), accuracy.get("agreement_percent")
     parts = [
@@ -142,15 +148,15 @@ def unchanged(facts: dict[str, Any]) -> str:
 
 @contextmanager
 def timed(step: str, project: Project) -> Iterator[None]:
-    """Says what a step cost where the project is verbose."""
+    """Prints the time of a step if the project is verbose."""
     started = time.perf_counter()
     yield
     if project.verbose:
-        project.say(f"deepcompress: {step}: {1e3 * (time.perf_counter() - started):.0f} ms")
+        project.progress(f"deepcompress: {step}: {1e3 * (time.perf_counter() - started):.0f} ms")
 
 
 def _check_model_file(model: Model, project: Project) -> None:
-    """Said before a Python with torch is looked for."""
+    """Raises UserError if the model file does not exist."""
     if (project.folder / model.path).is_file():
         return
     found = (path.relative_to(project.folder) for path in project.folder.glob("**/*.pt*"))
@@ -170,7 +176,7 @@ def _texts(model: Model) -> dict[str, str]:
 
 
 def inputs(model: Model, project: Path) -> list[Path]:
-    """The files that decide the result: the model, those its options name, the compiler's own."""
+    """The files that decide the result: the model, those its options name, and the compiler."""
     texts = _texts(model)
     files = [project / model.path]
     for option in OPTIONS:
@@ -179,50 +185,51 @@ def inputs(model: Model, project: Path) -> list[Path]:
         python = bool(colon) and file.endswith(".py")
         path = project / (file if python else text)
         if text and path.is_file():
-            # A Python file may import its neighbours.
+            # A Python file may import others from its folder.
             files += path.parent.glob("*.py") if python else [path]
     return files + [path for path in _COMPILER.rglob("*") if path.suffix in (".py", ".j2")]
 
 
 def _compile(model: Model, project: Project, folder: Path) -> None:
-    """Fills the folder. The compiler's progress appears line by line."""
+    """Runs the compiler, which writes into the folder; shows its progress line by line."""
     command = [_python(model, project), "-u", "-m", "deepcompress", "compile", model.path]
-    command += ["-o", str(folder), "--name", model.name, "--no-runtime", *project.target]
+    command += ["-o", str(folder), "--name", model.name, "--no-runtime"]
+    command += ["--spell-options", project.spelling, *project.target]
     command += ["--verbose"] if project.verbose else []
     command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
     command += _study_flag(model, project)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         with subprocess.Popen(
             command,
             cwd=str(project.folder),
-            env={**_environment(), PREFIX_VARIABLE: project.prefix},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr,
             encoding="utf-8",
             errors="replace",
         ) as process:
             for line in process.stdout or ():
-                project.say(line.rstrip())
+                project.progress(line.rstrip())
         if process.returncode:
-            complaints.seek(0)
-            raise CompilerFailed(_complaint(complaints.read(), process.returncode, project))
+            stderr.seek(0)
+            raise CompilerFailed(_error_of(stderr.read(), process.returncode, project))
 
 
 def _study_flag(model: Model, project: Project) -> list[str]:
-    """Where retraining keeps what it has tried: outside the cache, which drops half a result."""
+    """The folder of retraining's trials: outside the cache, which deletes unfinished results."""
     if "retrain" not in model.texts:
         return []
-    beside = project.store.parent / f"deepcompress-{model.name}.study"
-    study = model.texts.get("study", "").strip() or beside
+    default = project.store.parent / f"deepcompress-{model.name}.study"
+    study = model.texts.get("study", "").strip() or default
     return [f"--study={study}"]
 
 
 def _python(model: Model, project: Project) -> str:
     named = model.texts.get("python", "").strip()
-    beside = project.folder / Path(named).expanduser()
+    in_project = project.folder / Path(named).expanduser()
     return find_python(
-        str(beside) if beside.is_file() else named,
+        str(in_project) if in_project.is_file() else named,
         project=project.folder,
         own=project.python,
         environment=os.environ,
@@ -248,16 +255,16 @@ def profile_models(
     alone: bool,
     arguments: Iterable[str] = (),
 ) -> int:
-    """Profiles each model in the linked firmware; 0, or the first exit code that is not.
+    """Profiles each model in the linked firmware. Returns 0, or the first other exit code.
 
     Args:
-        reports: folder of what `generate` told.
-        output: folder for the same in HTML, with what is measured.
-        alone: call the inferences by themselves, not from the sketch: for hardware not modelled.
-        arguments: more of `deepcompress profile`'s.
+        reports: folder of the reports that `generate` returned.
+        output: folder for HTML reports with the measured cycles.
+        alone: call the inferences without the sketch: for hardware that is not modelled.
+        arguments: further arguments of `deepcompress profile`.
 
     Raises:
-        UserError: there is no Python that has torch.
+        UserError: no Python has torch.
     """
     for model in models:
         html = output / f"{model.name}.html"
@@ -268,20 +275,20 @@ def profile_models(
         code = subprocess.run(command, cwd=str(project.folder), env=_environment()).returncode
         if code:
             return code
-        project.say(f"report    {html}")
+        project.progress(f"report    {html}")
     return 0
 
 
 def _cpu_flag(project: Project) -> list[str]:
-    """The board's CPU: an ELF does not tell a Cortex-M0 from an M0+."""
+    """The board's CPU, as the ELF of a Cortex-M0 looks like that of an M0+."""
     cpu = project.target[project.target.index("--cpu") + 1]
     return [] if cpu in ("host", "generic") else ["--cpu", cpu]
 
 
-def _complaint(said: str, code: int, project: Project) -> str:
-    """The compiler's own paragraph; with all that came before it where that may help."""
-    start = said.rfind("deepcompress: ")
+def _error_of(stderr: str, code: int, project: Project) -> str:
+    """The compiler's error paragraph; all of its stderr if verbose or if it has no paragraph."""
+    start = stderr.rfind("deepcompress: ")
     if start < 0:
         memory = "; is there enough memory?" if code == -9 else "."
-        return f"{said}\ndeepcompress: error: the compiler ended with code {code}{memory}".strip()
-    return (said if project.verbose else said[start:]).strip()
+        return f"{stderr}\ndeepcompress: error: the compiler ended with code {code}{memory}".strip()
+    return (stderr if project.verbose else stderr[start:]).strip()

@@ -39,13 +39,14 @@ def options_markdown() -> str:
     lines = [
         "# Options",
         "",
-        "Written by `python -m deepcompress options --markdown`. In `platformio.ini` each is",
-        "`custom_deepcompress_<name>`, on the command line `--<name>` with dashes.",
+        "Written by `python -m deepcompress options --markdown`. In `platformio.ini`, write",
+        "`custom_deepcompress_<name>`; on the command line, `--<name>` with dashes.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",
-        "| `model` |  | the .pt file, relative to the project; or several, each named. On the "
-        "command line it has no flag. | `models/lenet5.pt`, or lines `digits = models/lenet5.pt` |",
+        "| `model` |  | the .pt file, relative to the project; or several, each with a name. On "
+        "the command line, the file is an argument without a flag. | `models/lenet5.pt`, or lines "
+        "`digits = models/lenet5.pt` |",
     ]
     for o in OPTIONS:
         default = "" if o.default is None else "no" if o.default is False else str(o.default)

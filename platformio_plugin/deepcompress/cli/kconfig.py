@@ -12,20 +12,20 @@ HEAD = """\
 menuconfig DEEPCOMPRESS
     bool "DeepCompress: PyTorch networks as C"
     help
-      Networks that the build compresses and compiles. Name one below, or any number with
-      deepcompress_model() in CMakeLists.txt, which has these options as its arguments.
+      Networks that the build compresses and compiles. Name one below, or any number by
+      deepcompress_model() in CMakeLists.txt, whose arguments are the same options.
 
 if DEEPCOMPRESS
 
 config DEEPCOMPRESS_MODEL
-    string "model's file"
+    string "model file"
     help
-      The .pt file, relative to the application. Empty where deepcompress_model() names it.
+      The .pt file, relative to the application. Empty if deepcompress_model() names it.
 
 config DEEPCOMPRESS_NAME
-    string "model's name in C"
+    string "model name in C"
     help
-      Empty: that of its file.
+      If empty, the name of its file.
 """
 
 
@@ -35,7 +35,7 @@ def kconfig() -> str:
 
 
 def _symbol(option: Option) -> str:
-    """A bool, a number with its default, or a string that is empty where nothing is asked."""
+    """A bool, a number with its default, or a string whose default is empty."""
     counted = option.kind == "count" and option.default is not None
     kind = "bool" if option.kind == "flag" else "int" if counted else "string"
     lines = [f"config DEEPCOMPRESS_{option.name.upper()}", f'    {kind} "{_prompt(option)}"']

@@ -10,14 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from deepcompress import __version__
-from deepcompress.build.project import PREFIX_VARIABLE
 from deepcompress.cli import check, compile, docs, profile, prune
 from deepcompress.errors import UserError, did_you_mean, draw
-from deepcompress.options import spelled
+from deepcompress.options import SPELLINGS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(parsed.run(parsed))
     except UserError as error:
-        prefix = os.environ.get(PREFIX_VARIABLE)
-        print(draw(error, spell=partial(spelled, prefix=prefix)), file=sys.stderr)
+        spelling = SPELLINGS[getattr(parsed, "spell_options", "flags")]
+        print(draw(error, spelling=spelling), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("deepcompress: interrupted; nothing was written", file=sys.stderr)

@@ -1,12 +1,13 @@
-"""Whether a model will run and fit, told without compiling it: `deepcompress check`.
+"""Finds out whether a model will run and fit, without compiling it: `deepcompress check`.
 
-The stages are those of `compile`, up to the plan and its report. Where a layer is not supported, or
-the network is far too large, there is no plan; then sizes are told from the layers alone.
+The stages are those of `compile`, up to the plan and its report. If a layer is not supported, or
+the network is far too large, there is no plan; sizes are then estimated from the layers alone.
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,29 @@ from typing import Any
 from deepcompress.compile import as_stream, flash_at, open_model
 from deepcompress.errors import UserError
 from deepcompress.frontend.frontend import ImportedLayer
-from deepcompress.options import Options, Target
-from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.options import SPELLINGS, Options, Target
+from deepcompress.pipeline.graph_to_plan import graph_to_plan
+from deepcompress.pipeline.reporter import SilentReporter
+from deepcompress.pipeline.runner import Instrument
 from deepcompress.report.board_fit import check_possible, misfits
 from deepcompress.report.html import duration, share
 from deepcompress.report.summary import summarize
 from deepcompress.report.text_table import columns
 
-# Weights that are not encoded just to tell their size: it would take longer than a minute.
+# More weights than this are not encoded for their size: it would take longer than a minute.
 _MANY = 8_000_000
 _WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What `survey` found.
+    """The result of `survey`.
 
     Attributes:
-        layers: all of the network's, supported or not.
-        facts: the report that compiling it would give, or None where there is no plan.
-        problems: why it cannot be compiled for its board; none where it can.
-        stand_in: whether random inputs stood in for calibration data.
+        layers: all layers of the network, supported or not.
+        facts: the report that compiling it would give, or None if there is no plan.
+        problems: why it cannot be compiled for its board; empty if it can.
+        stand_in: whether random inputs were used instead of calibration data.
     """
 
     layers: tuple[ImportedLayer, ...]
@@ -43,20 +46,33 @@ class Survey:
     stand_in: bool = False
 
 
-def survey(path: Path, *, options: Options) -> Survey:
-    """All that can be said of a model file for a board, each layer that is not supported included.
+class _Layers(SilentReporter):
+    """Keeps the layers that an import reports."""
+
+    def __init__(self) -> None:
+        self.layers: list[ImportedLayer] = []
+
+    def layer(self, layer: ImportedLayer) -> None:
+        self.layers.append(layer)
+
+
+def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = ()) -> Survey:
+    """Lists the layers of a model file, its needs on a board, and all problems at once.
 
     Raises:
-        UserError: it is no model, its options are wrong, or torch cannot follow it.
+        UserError: it is not a model, its options are wrong, or torch cannot export it.
     """
-    layers: list[ImportedLayer] = []
+    imported = _Layers()
+    layers = imported.layers
     try:
-        opened = open_model(path, name=path.stem, options=options, clock=Clock(), see=layers.append)
+        opened = open_model(
+            path, name=path.stem, options=options, reporter=imported, instruments=instruments
+        )
         graph = as_stream(opened.graph, opened.calibration, options)
         check_possible(graph, options)
         if sum(layer.parameters for layer in layers) > _MANY:
             return Survey(tuple(layers), None, ())
-        _, planned = graph_to_plan(graph, opened.calibration, options)
+        _, planned = graph_to_plan(graph, opened.calibration, options, instruments)
     except UserError as problem:
         if not layers:
             raise
@@ -69,7 +85,7 @@ def survey(path: Path, *, options: Options) -> Survey:
 
 
 def _unsupported(layers: list[ImportedLayer]) -> tuple[UserError, ...]:
-    """The layers' problems; where several have the same, the first that has it."""
+    """The layers' problems; one per reason, for the first layer that has it."""
     alike: dict[tuple[str, str], list[UserError]] = {}
     for problem in (layer.problem for layer in layers if layer.problem):
         alike.setdefault(_reason(problem), []).append(problem)
@@ -84,7 +100,7 @@ def _reason(problem: UserError) -> tuple[str, str]:
 
 
 def draw_survey(found: Survey, target: Target) -> str:
-    """The survey as a person reads it."""
+    """The survey as text."""
     numbers = {_reason(problem): i for i, problem in enumerate(found.problems, start=1)}
     sizes = {layer["name"]: layer["flash_bytes"] for layer in (found.facts or {}).get("layers", ())}
     rows = [
@@ -102,7 +118,7 @@ def draw_survey(found: Survey, target: Target) -> str:
     lines = [*columns([heads, *rows], right=(3, 4)), ""]
     lines += _estimates(found, target)
     for i, problem in enumerate(found.problems, start=1):
-        lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph()))
+        lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph(SPELLINGS["flags"])))
     return "\n".join(lines)
 
 

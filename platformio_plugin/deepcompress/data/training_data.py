@@ -1,10 +1,10 @@
-"""Labelled samples to train on, and those held out to decide on."""
+"""Labelled samples: those to train on, and those that are held out to measure accuracy."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,49 +12,56 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from deepcompress.data.calibration import ByteScaling, open_arrays, read_arrays, real_inputs
+from deepcompress.data.byte_scaling import ByteScaling, real_inputs
+from deepcompress.data.npz import Arrays, open_arrays, read_arrays
 from deepcompress.data.user_code import attempt, load_callable
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
+from deepcompress.ir.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from deepcompress.ir.graph import Graph
 
 if TYPE_CHECKING:
     import torch
 
-Pair = tuple[np.ndarray, np.ndarray]
+    Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
-HELD_OUT = 10  # one sample of so many
+Pair = tuple[Float32Array, Int64Array]
+
+HELD_OUT = 10  # one of this many samples
 FEWEST = 20
 _SPLIT_SEED = 0
-_END = object()  # of what a user's function yields
+_END = object()  # returned by next() after the last batch of the user's function
 
 
 class Samples(Protocol):
-    """Where training gets its data.
+    """The data of the option `data`.
 
     Attributes:
         validation: float32 inputs [samples, *input shape] and int64 labels [samples].
-        largest_label: of the validation and, as far as it is known before, of the training.
-        fingerprint: changes with the data.
+        largest_label: of the validation and, as far as it is known before training, of the rest.
+        fingerprint: a text that changes with the data.
     """
 
-    validation: Pair
-    largest_label: int
-    fingerprint: str
+    @property
+    def validation(self) -> Pair: ...
 
-    def epoch(
-        self, index: int, *, seed: int, batch: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of one epoch; for the same index and seed the same again."""
+    @property
+    def largest_label(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def epoch(self, index: int, *, seed: int, batch: int) -> Batches:
+        """Batches of one epoch: inputs and labels. The same index and seed give the same ones."""
 
 
 def read_samples(data: str, scaling: ByteScaling | None) -> Samples:
-    """The samples that the option `data` names: an .npz, or file.py:function.
+    """The samples of the option `data`: an .npz, or file.py:function, which is run.
 
     Args:
         scaling: how uint8 inputs become the network's.
 
     Raises:
-        UserError: they cannot be had, or are not what training needs. A file.py is run.
+        UserError: they cannot be read, or are not what training needs.
     """
     if data.endswith(".py") or data.rpartition(":")[0].endswith(".py"):
         return _FromFunction(data)
@@ -64,27 +71,25 @@ def read_samples(data: str, scaling: ByteScaling | None) -> Samples:
 def _from_arrays(path: Path, scaling: ByteScaling | None) -> Samples:
     where = f"data file {path}"
     arrays = open_arrays(path, "data")
-    training = _pair(arrays, "", scaling, path)
+    inputs, labels = _pair(arrays, "", scaling, path)
     if "validation_inputs" in arrays:
         validation = _pair(arrays, "validation_", scaling, path)
-        _check_shapes(training[0], validation[0], where)
-        return _FromArrays(training, validation, _digest(*training, *validation))
-    held_out = _held_out(training[1])
+        _check_shapes(inputs, validation[0], where)
+        return _FromArrays((inputs, labels), validation, _digest(inputs, labels, *validation))
+    held_out = _held_out(labels)
     if len(held_out) < FEWEST or not held_out.any():
         raise UserError(
-            f"it has {len(held_out)} samples of {len(np.unique(training[1]))} classes, too few to "
+            f"it has {len(held_out)} samples of {len(np.unique(labels))} classes, too few to "
             "hold some of each out of the training",
             where,
-            f"Save at least {FEWEST}, and two of a class; a thousand are a beginning",
+            f"Save at least {FEWEST}, and two of each class; a good start is a thousand",
         )
-    used = tuple(array[~held_out] for array in training)
-    validation = tuple(array[held_out] for array in training)
-    return _FromArrays(used, validation, _digest(*training))
+    training = (inputs[~held_out], labels[~held_out])
+    validation = (inputs[held_out], labels[held_out])
+    return _FromArrays(training, validation, _digest(inputs, labels))
 
 
-def _pair(
-    arrays: dict[str, np.ndarray], prefix: str, scaling: ByteScaling | None, path: Path
-) -> Pair:
+def _pair(arrays: Arrays, prefix: str, scaling: ByteScaling | None, path: Path) -> Pair:
     inputs, labels = read_arrays(arrays, path, "data", prefix=prefix)
     if labels is None:
         raise UserError(
@@ -96,7 +101,7 @@ def _pair(
     return real_inputs(inputs, scaling, "data", path), labels.astype(np.int64)
 
 
-def _check_shapes(training: np.ndarray, validation: np.ndarray, where: str) -> None:
+def _check_shapes(training: Float32Array, validation: Float32Array, where: str) -> None:
     if training.shape[1:] != validation.shape[1:]:
         raise UserError(
             f"`inputs` is {list(training.shape)}, `validation_inputs` {list(validation.shape)}",
@@ -105,10 +110,10 @@ def _check_shapes(training: np.ndarray, validation: np.ndarray, where: str) -> N
         )
 
 
-def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Whether each sample is kept to decide on, always the same.
+def _held_out(labels: Int64Array) -> BoolArray:
+    """Whether each sample is held out for validation; always the same for the same labels.
 
-    One in ten of every class, at least one where a class has two.
+    One in ten of every class is, and at least one of a class of two or more samples.
     """
     generator = np.random.default_rng(_SPLIT_SEED)
     held_out = np.zeros(len(labels), bool)
@@ -121,6 +126,8 @@ def _held_out(labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _FromArrays:
+    """Samples of an .npz."""
+
     training: Pair
     validation: Pair
     fingerprint: str
@@ -129,9 +136,7 @@ class _FromArrays:
     def largest_label(self) -> int:
         return max(int(labels.max()) for _, labels in (self.training, self.validation))
 
-    def epoch(
-        self, index: int, *, seed: int, batch: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, index: int, *, seed: int, batch: int) -> Batches:
         import torch
 
         inputs, labels = (torch.from_numpy(array) for array in self.training)
@@ -142,50 +147,50 @@ class _FromArrays:
 
 
 class _FromFunction:
-    """Batches that the user's function yields. The numbers it draws at random follow the seed."""
+    """Batches that the user's function yields; its random numbers depend only on the seed."""
 
     def __init__(self, text: str) -> None:
-        self.place = f"option data = {text}"
+        self.where = f"option {setting('data', text)}"
         self.name = text.rpartition(":")[2]
         self.function = load_callable("data", text)
-        self.shape: tuple[int, ...] | None = None  # of a sample: the first one's
-        parts = zip(*self._batches("validation", 0, 0), strict=True)
-        self.validation: Pair = tuple(np.concatenate(part) for part in parts)
-        # A mistake in the training's part is told now, not when the training begins.
-        _, labels = next(self._batches("train", 0, 0))
-        self.largest_label = int(max(labels.max(), self.validation[1].max()))
+        self.shape: tuple[int, ...] | None = None  # of the first sample; all must have it
+        inputs, labels = zip(*self._batches("validation", 0, 0), strict=True)
+        self.validation: Pair = (np.concatenate(inputs), np.concatenate(labels))
+        # The first training batch is checked now, so that a mistake shows before the training.
+        _, first = next(self._batches("train", 0, 0))
+        self.largest_label = int(max(first.max(), self.validation[1].max()))
         code = Path(text.rpartition(":")[0]).read_bytes()
         self.fingerprint = _digest(*self.validation) + hashlib.sha256(code).hexdigest()
 
-    def epoch(
-        self, index: int, *, seed: int, batch: int
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, index: int, *, seed: int, batch: int) -> Batches:
         import torch
 
         for inputs, labels in self._batches("train", index, seed):
             yield torch.from_numpy(inputs), torch.from_numpy(labels)
 
     def _batches(self, part: str, index: int, seed: int) -> Iterator[Pair]:
-        """What the function yields for a part, checked; at least one."""
+        """The checked batches of the function for "train" or "validation"; at least one."""
         call = f"{self.name}({part!r})"
         stream = _RandomStream(seed * 65537 + index & 0xFFFFFFFF)
-        do = "Mend it: it is called with 'train' or 'validation'"
+        do = "Fix it: it is called with 'train' or 'validation'"
 
-        def ask(question: Callable[[], Any]) -> Any:
+        def run(action: Callable[[], Any]) -> Any:
+            """The result of the user's code, with its random numbers from the stream."""
             with stream:
-                return attempt(question, call, self.place, do)
+                return attempt(action, call, self.where, do)
 
-        yielded = ask(lambda: iter(self.function(part)))
+        batches = run(lambda: iter(self.function(part)))
         count = 0
-        while (batch := ask(lambda: next(yielded, _END))) is not _END:
+        while (batch := run(lambda: next(batches, _END))) is not _END:
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise self._wrong(f"{call} yielded a {type(batch).__name__}")
             count += 1
-            yield self._checked(*ask(partial(_as_arrays, batch)), call)
+            inputs, labels = run(partial(_as_arrays, batch))
+            yield self._checked(inputs, labels, call)
         if not count:
             raise self._wrong(f"{call} yielded nothing")
 
-    def _checked(self, inputs: np.ndarray, labels: np.ndarray, call: str) -> Pair:
+    def _checked(self, inputs: AnyArray, labels: AnyArray, call: str) -> Pair:
         """float32 inputs and int64 labels of a batch."""
         if inputs.dtype.kind != "f" or inputs.ndim < 2 or not inputs.size:
             raise self._wrong(
@@ -211,18 +216,18 @@ class _FromFunction:
 
     def _wrong(self, what: str) -> UserError:
         return UserError(
-            what, self.place, "Yield batches (inputs, labels), as arrays or tensors, for each part"
+            what, self.where, "Yield batches (inputs, labels), as arrays or tensors, for each part"
         )
 
 
-def _as_arrays(batch: tuple[Any, Any]) -> Pair:
+def _as_arrays(batch: Sequence[Any]) -> tuple[AnyArray, AnyArray]:
     return np.asarray(batch[0]), np.asarray(batch[1])
 
 
 class _RandomStream:
-    """Python's, numpy's and torch's own random numbers, from a seed, while this is entered.
+    """A context in which Python's, numpy's and torch's global random numbers come from a seed.
 
-    Entered again it goes on where it was; outside it nobody's random numbers change.
+    Entered again, the stream continues. Random numbers outside the context are not affected.
     """
 
     def __init__(self, seed: int) -> None:
@@ -250,26 +255,26 @@ class _RandomStream:
 
 
 def check_samples(samples: Samples, graph: Graph, data: str | None) -> None:
-    """Raises UserError where the samples have not the network's input shape, or its classes."""
+    """Raises UserError unless the samples have the network's input shape and its classes."""
     inputs, _ = samples.validation
-    place, shape = f"option data = {data}", graph.tensors[graph.inputs[0]].shape
+    where, shape = f"option {setting('data', data)}", graph.tensors[graph.inputs[0]].shape
     if inputs.shape[1:] != shape:
         raise UserError(
             f"its samples have the shape {'x'.join(map(str, inputs.shape[1:]))}, the model's input "
             f"is {'x'.join(map(str, shape))}",
-            place,
+            where,
             "Give [samples, channels, height, width], as the training fed them",
         )
     classes = graph.tensors[graph.outputs[0]].size
     if samples.largest_label >= classes:
         raise UserError(
             f"it has labels up to {samples.largest_label}, the model has {classes} outputs",
-            place,
+            where,
             "A label is the index of an output, the first is 0",
         )
 
 
-def _digest(*arrays: np.ndarray) -> str:
+def _digest(*arrays: AnyArray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

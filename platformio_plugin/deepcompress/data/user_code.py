@@ -8,71 +8,90 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 
-_NOT_THE_USERS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<")
+# How the file names of stack frames begin that are not the user's: this package, the standard
+# library, and generated code such as "<string>".
+_OTHER_CODE = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), "<")
+_INSTALLED_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def load_callable(option: str, text: str) -> Callable[..., Any]:
-    """What `text`, "file.py:name", names. Raises UserError where it is not there or fails.
+    """The function or class that an option names. This runs the user's file.
 
     Args:
         option: the option's name, for errors.
+        text: its value, "file.py:name".
+
+    Raises:
+        UserError: there is no such file or name, or running the file fails.
     """
-    place = f"option {option} = {text}"
+    where = f"option {setting(option, text)}"
     file, colon, name = text.rpartition(":")
     if not colon:
-        raise UserError("it does not say what of the file", place, "Write file.py:name")
+        raise UserError(
+            "it does not name a function or class of the file", where, "Write file.py:name"
+        )
     path = Path(file)
     if not path.is_file():
         neighbours = [other.name for other in path.parent.glob("*.py")]
         raise UserError(
             f"there is no such file{did_you_mean(path.name, neighbours)}",
-            place,
+            where,
             "Write file.py:name, relative to the project",
         )
-    namespace = attempt(lambda: _run_file(path), f"running {path}", place, "Mend it")
+    namespace = attempt(lambda: _run_file(path), f"running {path}", where, "Fix it")
     if not callable(namespace.get(name)):
-        known = [key for key, value in namespace.items() if callable(value)]
+        callables = [key for key, value in namespace.items() if callable(value)]
         raise UserError(
-            f"{path} has no {name}{did_you_mean(name, known)}",
-            place,
+            f"{path} has no {name}{did_you_mean(name, callables)}",
+            where,
             "Name the class or function in the file",
         )
-    return namespace[name]
+    return cast("Callable[..., Any]", namespace[name])
 
 
-def attempt(call: Callable[[], Any], what: str, place: str, do: str) -> Any:
-    """What the user's code returns; its exception as a UserError that says where it came from."""
+def attempt(call: Callable[[], Any], what: str, where: str, do: str) -> Any:
+    """The result of the user's code.
+
+    Args:
+        what: the call, for errors, such as "Net()".
+        where: the option that names the code.
+        do: what to do if it fails.
+
+    Raises:
+        UserError: the code raised an exception; the text names its type and line.
+    """
     try:
         return call()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # the user's code may raise any type of exception
         reason, line = (str(error).splitlines() or [""])[0], user_line(error)
-        where = f", {line}" if line else ""
+        at = f", {line}" if line else ""
         raise UserError(
-            f"{what} failed ({type(error).__name__}: {reason}{where})", place, do
+            f"{what} failed ({type(error).__name__}: {reason}{at})", where, do
         ) from None
 
 
 def user_line(error: BaseException) -> str:
-    """ "net.py:12" of the user's code, the last that led to the error, or an empty text."""
-    lines = [
+    """ "net.py:12": the last line of the user's code in an error's traceback, or an empty text."""
+    frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_NOT_THE_USERS)
-        and not {"site-packages", "dist-packages"} & set(Path(frame.filename).parts)
+        if not frame.filename.startswith(_OTHER_CODE)
+        and not _INSTALLED_PACKAGES & set(Path(frame.filename).parts)
     ]
-    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}" if lines else ""
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
 def _run_file(path: Path) -> dict[str, Any]:
+    """The names that a Python file defines."""
     spec = importlib.util.spec_from_file_location(f"deepcompress_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # It stays: what the file imports later, while it runs, lies beside it too.
+    # Not removed afterwards: functions of the file may import from its folder when they run.
     sys.path.insert(0, str(path.resolve().parent))
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -1,28 +1,30 @@
 """The encodings of weights in flash, one file each.
 
-An encoding's module states: `encode` a matrix, `decode` it again without loss. Its C reader is
+Each module has two functions: `encode` a matrix, and `decode` it without loss. Its C reader is
 include/deepcompress/encodings/<name>.h.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense, huffman, panel
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from deepcompress.ir.graph import Array
+from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.graph import Array
 
 
 class Encoding(Protocol):
-    def encode(self, weight: np.ndarray) -> tuple[Array, ...] | None:
-        """C arrays of an int8 matrix [output channels, weights of one], each named as its field
-        of `dc_weights`; None where the encoding cannot hold this matrix."""
+    """What a module of this package provides."""
 
-    def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> np.ndarray:
-        """The matrix again, int8 [rows, columns]."""
+    def encode(self, weight: Int8Array) -> tuple[Array, ...] | None:
+        """The C arrays of an int8 matrix [output channels, weights per channel].
+
+        Each is named like its field of `dc_weights`. None if the encoding cannot represent the
+        matrix.
+        """
+
+    def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> Int8Array:
+        """The matrix that was encoded, int8 [rows, columns]."""
 
 
 ENCODINGS: dict[str, Encoding] = {

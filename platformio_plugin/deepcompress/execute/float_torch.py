@@ -1,4 +1,4 @@
-"""Runs a float Graph in torch: what calibration observes, retraining trains, and checks compare."""
+"""Runs a float Graph in torch, for calibration, retraining and numerical checks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
+
+    from deepcompress.ir.arrays import Float32Array
 
 Parameters = Mapping[str, Mapping[str, "torch.Tensor"]]
 
@@ -24,15 +25,16 @@ def forward(
     parameters: Parameters | None = None,
     observe: Callable[[str, torch.Tensor], torch.Tensor | None] = lambda name, value: None,
 ) -> torch.Tensor:
-    """The graph's output for a batch.
+    """The graph's output for a batch; differentiable with respect to the parameters.
 
     Args:
-        inputs: float32 [batch, *input shape]; of several inputs see `batches.py`.
-        parameters: node name -> parameters to use instead of the graph's own, for training.
-        observe: called with each tensor's name and value; what it returns takes its place.
+        inputs: float32 [batch, *input shape]; for several inputs see `ir/batch_layout.py`.
+        parameters: node name -> parameters, instead of the graph's own, for training.
+        observe: called with the name and value of each tensor; a returned tensor replaces the
+            value.
 
     Returns:
-        float32 [batch, *output shape]; differentiable where the parameters are.
+        float32 [batch, *output shape].
     """
     import torch
 
@@ -53,7 +55,7 @@ def forward(
 
 
 def to_torch(graph: Graph) -> Parameters:
-    """The graph's parameters as torch tensors, node by node."""
+    """The graph's parameters as torch tensors: node name -> parameter name -> tensor."""
     import torch
 
     return {
@@ -62,8 +64,8 @@ def to_torch(graph: Graph) -> Parameters:
     }
 
 
-def forward_numpy(graph: Graph, inputs: np.ndarray) -> np.ndarray:
-    """`forward` on arrays, a batch at a time: float32 [samples, *output shape]."""
+def forward_numpy(graph: Graph, inputs: Float32Array) -> Float32Array:
+    """`forward` on arrays of any length, in parts: float32 [samples, *output shape]."""
     import numpy as np
     import torch
 

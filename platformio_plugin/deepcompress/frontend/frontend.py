@@ -14,7 +14,7 @@ from deepcompress.options import Options
 
 @dataclass(frozen=True)
 class FileSignature:
-    """What tells kinds of files apart; none of the file's content is interpreted.
+    """What distinguishes kinds of files, without interpreting their content.
 
     Attributes:
         path: of the file.

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 from deepcompress.frontend.conv1d_as_2d import as_image, is_one_dimensional
 from deepcompress.frontend.unsupported_ops import advice_for
 from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
-from deepcompress.ops.adaptive_pool2d import ordinary
+from deepcompress.ops.adaptive_pool2d import as_fixed_pooling
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.recurrent import RECURRENT, split_layers
 
 if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
-
-# Calls with two operands. If one of them is a number or a parameter, another operator reads them.
-_BINARY = {"add", "sub", "rsub", "mul", "div"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,12 @@ def _reshape(name: str, shape: tuple[int, ...]) -> LoweredLayer:
 
 def _specific_name(call: AtenCall) -> AtenCall:
     """The call under the name of one operator of ours, if its aten name stands for several."""
-    if call.aten in _BINARY and len(call.input_shapes) < 2:
-        return replace(call, aten=f"{call.aten}_constant")
+    with_constant = f"{call.aten}_constant"  # of a tensor and a number or parameter
+    if with_constant in BY_ATEN and len(call.input_shapes) < 2:
+        return replace(call, aten=with_constant)
     if call.aten == "convolution" and call["transposed"]:
         return replace(call, aten="conv_transpose2d")
-    return ordinary(call)
+    return as_fixed_pooling(call)
 
 
 def _expand(call: AtenCall) -> AtenCall:

@@ -1,7 +1,7 @@
-"""Batches of a network's inputs and outputs as one array, however many it has.
+"""The layout of a network's inputs or outputs as one batch array.
 
-Of one it is [samples, *its shape]. Several lie flat behind each other, [samples, all their values],
-in the order of the network's inputs or outputs.
+One tensor is stored as [samples, *its shape]. Several tensors are stored flat, one after another,
+as [samples, total number of values], in the order of the network's inputs or outputs.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from deepcompress.ir.graph import Graph, IntegerGraph
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-    Batch = TypeVar("Batch", np.ndarray, torch.Tensor)
+    from deepcompress.ir.arrays import AnyArray
+
+    Batch = TypeVar("Batch", AnyArray, torch.Tensor)
+
+AnyGraph = TypeVar("AnyGraph", Graph, IntegerGraph)
 
 
 def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, ...]:
@@ -28,14 +31,14 @@ def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, 
 
 
 def parts(graph: Graph | IntegerGraph, batch: Batch, samples: int = 256) -> Iterator[Batch]:
-    """A batch in parts of up to so many samples, which cut no stream of a stateful graph."""
+    """Splits a batch into parts of at most `samples` samples, or of one stream if that is more."""
     chunks = max(node.attributes.chunks for node in graph.nodes)
     size = max(samples // chunks, 1) * chunks
     return (batch[i : i + size] for i in range(0, len(batch), size))
 
 
 def split(graph: Graph | IntegerGraph, names: tuple[str, ...], batch: Batch) -> dict[str, Batch]:
-    """Each tensor's part of a batch, in its shape."""
+    """The values of each tensor in a batch, [samples, *its shape]."""
     if len(names) == 1:
         return {names[0]: batch}
     ends = accumulate(graph.tensors[name].size for name in names)
@@ -51,12 +54,12 @@ def join(
     graph: Graph | IntegerGraph,
     names: tuple[str, ...],
     values: Mapping[str, Batch],
-    concatenate: Callable[[list[Any], int], Any],
+    concatenate: Callable[[list[Batch], int], Batch],
 ) -> Batch:
-    """The tensors' values as a batch.
+    """The tensors' values as a batch; the inverse of `split`.
 
     Args:
-        concatenate: numpy's or torch's, of arrays along an axis.
+        concatenate: `np.concatenate` or `torch.cat`, of arrays along an axis.
     """
     samples = values[names[0]].shape[0]
     if len(names) == 1:
@@ -64,15 +67,9 @@ def join(
     return concatenate([values[name].reshape(samples, -1) for name in names], 1)
 
 
-AnyGraph = TypeVar("AnyGraph", Graph, IntegerGraph)
-
-
 def in_chunks(graph: AnyGraph, chunks: int) -> AnyGraph:
-    """The graph of `stream`, for batches in which each `chunks` samples are those of one stream."""
+    """A stateful graph for batches in which each `chunks` samples are consecutive in a stream."""
     nodes = tuple(
-        replace(node, attributes=replace(node.attributes, chunks=chunks))
-        if node.attributes.stateful
-        else node
-        for node in graph.nodes
+        replace(node, attributes=node.attributes.in_chunks(chunks)) for node in graph.nodes
     )
     return replace(graph, nodes=nodes)

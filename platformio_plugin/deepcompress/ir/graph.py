@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import Generic
 
 import numpy as np
@@ -26,18 +28,19 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        """Number of values, which is the number of bytes as int8."""
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Clamp:
-    """What an activation function leaves of a value: [minimum, maximum], in real units."""
+    """An activation function that limits values to [minimum, maximum], in real units."""
 
     minimum: float = -np.inf
     maximum: float = np.inf
 
     def then(self, later: Clamp) -> Clamp:
-        """This clamp followed by `later`, as one."""
+        """One clamp that is equal to this one followed by `later`."""
         low = min(max(self.minimum, later.minimum), later.maximum)
         high = min(max(self.maximum, later.minimum), later.maximum)
         return Clamp(low, high)
@@ -45,16 +48,16 @@ class Clamp:
 
 @dataclass(frozen=True)
 class Node(Generic[A]):
-    """One layer.
+    """One layer of a float network.
 
     Attributes:
-        name: the user's name for it, such as "features.0".
+        name: the user's name of the layer, such as "features.0".
         op: a key of `ops.OPERATORS`.
         inputs, output: names of tensors.
-        attributes: the operator's own frozen dataclass.
-        parameters: float32 arrays by name ("weight", "bias"), read-only.
-        clamp: the activation function fused into it.
-        source: the line of the user's model, where torch knows it.
+        attributes: the operator's frozen dataclass, as `Conv2d`.
+        parameters: read-only float32 arrays by name ("weight", "bias").
+        clamp: the activation function that is fused into the layer.
+        source: the line of the user's model, or "" if torch does not know it.
     """
 
     name: str
@@ -74,9 +77,10 @@ class Node(Generic[A]):
 
 @dataclass(frozen=True)
 class Graph:
-    """A float network: nodes in the order in which they run.
+    """A float network: nodes in the order of execution.
 
-    `ranges` are of the tensors whose scale the file states: the reals of int8's -128 and 127.
+    Attributes:
+        ranges: real values of int8's -128 and 127, for tensors whose scale the user's file states.
     """
 
     name: str
@@ -87,15 +91,29 @@ class Graph:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def producer(self, tensor: str) -> Node | None:
-        return next((node for node in self.nodes if node.output == tensor), None)
+        """The node that computes a tensor; None for an input of the network."""
+        return self._producers.get(tensor)
 
     def consumers(self, tensor: str) -> list[Node]:
-        return [node for node in self.nodes if tensor in node.inputs]
+        """The nodes that read a tensor."""
+        return self._consumers.get(tensor, [])
+
+    @cached_property
+    def _producers(self) -> Mapping[str, Node]:
+        return {node.output: node for node in self.nodes}
+
+    @cached_property
+    def _consumers(self) -> Mapping[str, list[Node]]:
+        consumers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in dict.fromkeys(node.inputs):
+                consumers.setdefault(tensor, []).append(node)
+        return consumers
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = scale * (q - zero_point), q an int8."""
+    """The affine map from int8 to real numbers: real = scale * (q - zero_point)."""
 
     scale: float
     zero_point: int
@@ -103,11 +121,11 @@ class Quantization:
 
 @dataclass(frozen=True)
 class ByteInput:
-    """How a raw byte becomes the input's int8: clamp((u * multiplier + offset) >> shift).
+    """The map from a raw byte u to an int8 input: clamp((u * multiplier + offset) >> shift).
 
     Attributes:
-        multiplier, offset: int32, one for all channels or one a channel.
-        shift: 0 .. 16. For a plain image it is 0, the multiplier 1 and the offset -128.
+        multiplier, offset: int32 [channels], or [1] for all channels.
+        shift: 0 .. 16. For an image in 0 .. 255 it is 0, the multiplier 1 and the offset -128.
     """
 
     multiplier: Int32Array
@@ -117,12 +135,12 @@ class ByteInput:
 
 @dataclass(frozen=True)
 class Requantize:
-    """How a product of accumulator and multiplier becomes an int8: see `arith/requantize.py`.
+    """Constants that turn accumulator * multiplier into an int8; see `arith/requantize.py`.
 
     Attributes:
-        shift: rounding right shift of the product, the same for all channels.
-        zero_point: of the output.
-        minimum, maximum: of the output, after the activation function.
+        shift: rounding right shift, the same for all channels.
+        zero_point: zero point of the output.
+        minimum, maximum: limits of the int8 output, from the activation function.
     """
 
     shift: int
@@ -133,7 +151,12 @@ class Requantize:
 
 @dataclass(frozen=True)
 class Array:
-    """One constant C array. `values` has the numpy type of its C type."""
+    """A constant C array. The numpy type of `values` determines its C type.
+
+    Attributes:
+        name: the field of the kernel's struct that points to the array.
+        meaning: the comment in the generated C.
+    """
 
     name: str
     values: AnyArray
@@ -146,8 +169,8 @@ class IntegerNode(Generic[A]):
 
     Attributes:
         clamp: (minimum, maximum) of the int8 output.
-        fields: integers that quantizing computed, by field of the kernel's parameter struct.
-        tables: constant arrays other than weights; a field of that struct points to each.
+        fields: integers that quantization computed, by field of the kernel's parameter struct.
+        tables: constant arrays other than weights, which fields of that struct point to.
     """
 
     name: str
@@ -160,6 +183,7 @@ class IntegerNode(Generic[A]):
     tables: tuple[Array, ...] = ()
 
     def table(self, name: str) -> AnyArray:
+        """The values of the table of this name."""
         return next(array.values for array in self.tables if array.name == name)
 
 
@@ -187,7 +211,10 @@ class WeightedNode(RequantizedNode[A]):
 
 @dataclass(frozen=True)
 class IntegerGraph:
-    """A network in integers: what `reference.py` runs and the C must equal bit for bit."""
+    """A network in integers.
+
+    `execute/int8_reference.py` runs it; the generated C must be bit-exact to that.
+    """
 
     name: str
     tensors: Mapping[str, Tensor]
@@ -200,10 +227,10 @@ class IntegerGraph:
 
 @dataclass(frozen=True)
 class Constants:
-    """Integers of which a layer has one an output channel, as they lie in flash.
+    """Integers per output channel (biases, multipliers) as they are stored in flash.
 
     Attributes:
-        stored: int8, int16 or int32 [channels], or [1] where all channels have the same.
+        stored: int8, int16 or int32 [channels], or [1] if all channels have the same value.
         shift: the integers are `stored << shift`.
     """
 
@@ -212,19 +239,21 @@ class Constants:
 
     @property
     def shared(self) -> bool:
+        """Whether one stored value is used for all channels."""
         return len(self.stored) == 1
 
 
 @dataclass(frozen=True)
 class EncodedWeight:
-    """All constants of a layer as they lie in flash.
+    """All constants of a layer as they are stored in flash.
 
     Attributes:
-        encoding, arrays: of the weights: a key of `ENCODINGS`, and its arrays.
-        bias: `IntegerNode.bias`, or without the input's zero point in it.
-        multiplier: `Requantize.multiplier`.
-        zero_point: what the kernel takes off each input, because the bias does not: the input's
-            zero point, or 0 where the bias has it folded in.
+        encoding: of the weights, a key of `ENCODINGS`.
+        arrays: what that encoding makes of the weights.
+        bias: `WeightedNode.bias`, or the bias without the input's zero point folded in.
+        multiplier: `WeightedNode.multiplier`.
+        zero_point: what the kernel subtracts from each input: 0 if the zero point is folded into
+            the bias, else the input's zero point.
     """
 
     encoding: str
@@ -235,14 +264,15 @@ class EncodedWeight:
 
     @property
     def weight_bytes(self) -> int:
-        """Values, indices and tables of the weights."""
+        """Bytes of the weights' values, indices and tables."""
         return sum(array.values.nbytes for array in self.arrays)
 
     @property
     def constant_bytes(self) -> int:
-        """Biases and multipliers."""
+        """Bytes of biases and multipliers."""
         return self.bias.stored.nbytes + self.multiplier.stored.nbytes
 
     @property
     def flash_bytes(self) -> int:
+        """Bytes of weights, biases and multipliers."""
         return self.weight_bytes + self.constant_bytes

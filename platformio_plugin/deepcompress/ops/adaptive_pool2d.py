@@ -1,6 +1,6 @@
 """Adaptive pooling to sizes that do not divide the input's: windows of different sizes overlap.
 
-Where they divide it, `ordinary` says which pooling that is.
+If they divide it, the layer becomes max_pool2d, avg_pool2d or mean instead.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
-from deepcompress.ir.graph import IntegerNode, Node, Quantization
+from deepcompress.ir.graph import IntegerNode, Node, Quantization, RequantizedNode
 from deepcompress.ops.avg_pool2d import mean, quantize_means
-from deepcompress.ops.max_pool2d import Pair
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
+from deepcompress.ops.windows import Pair, as_pair
 
 if TYPE_CHECKING:
     import torch
@@ -27,18 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaptivePool2d(Attributes):
-    """Attributes: "mean" or "maximum", and (height, width) of input and output."""
+    """Attributes. Pairs are (height, width).
+
+    Attributes:
+        function: "mean" or "maximum".
+        size: of the input.
+        pooled: of the output.
+    """
 
     function: str
     size: Pair
     pooled: Pair
 
     def spans(self, axis: int) -> list[tuple[int, int]]:
-        """First position of each window along an axis, and the one behind its last."""
+        """First position and end of each window along an axis."""
         size, count = self.size[axis], self.pooled[axis]
         return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
     def divisors(self) -> list[int]:
+        """All numbers of values in a window, ascending."""
         rows, columns = ({last - first for first, last in self.spans(axis)} for axis in (0, 1))
         return sorted({row * column for row in rows for column in columns})
 
@@ -49,7 +57,8 @@ class AdaptivePool2dOperator(Operator[AdaptivePool2d, IntegerNode[AdaptivePool2d
 
     def read(self, call: AtenCall) -> tuple[AdaptivePool2d, Parameters]:
         function = "maximum" if "max" in call.aten else "mean"
-        return AdaptivePool2d(function, call.input_shape[1:], call.output_shape[1:]), {}
+        size, pooled = as_pair(call.input_shape[1:]), as_pair(call.output_shape[1:])
+        return AdaptivePool2d(function, size, pooled), {}
 
     def output_shape(self, a: AdaptivePool2d, inputs: Sequence[Shape]) -> Shape:
         return (inputs[0][0], *a.pooled)
@@ -89,40 +98,20 @@ class AdaptivePool2dOperator(Operator[AdaptivePool2d, IntegerNode[AdaptivePool2d
         for i, (top, bottom) in enumerate(a.spans(0)):
             for j, (left, right) in enumerate(a.spans(1)):
                 window = x[:, :, top:bottom, left:right]
-                if a.function == "mean":
+                if isinstance(node, RequantizedNode):
                     value = mean(node, window, window.shape[2] * window.shape[3])
                 else:
-                    value = np.clip(window.max(axis=(2, 3)), *node.clamp)
+                    value = saturate(window.max(axis=(2, 3)), node.clamp)
                 result[:, :, i, j] = value
         return result
-
-    def c_parameters(
-        self,
-        node: IntegerNode[AdaptivePool2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_adaptive_pool2d in include/deepcompress/kernels/adaptive_pool2d.h."""
-        a, channels = node.attributes, inputs[0][0]
-        return {
-            "channels": channels,
-            "in_height": a.size[0],
-            "in_width": a.size[1],
-            "out_height": a.pooled[0],
-            "out_width": a.pooled[1],
-            "is_maximum": int(a.function == "maximum"),
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
 
     def macs(self, a: AdaptivePool2d, weights: int, output: Shape) -> int:
         rows, columns = (sum(last - first for first, last in a.spans(axis)) for axis in (0, 1))
         return output[0] * rows * columns
 
 
-def ordinary(call: AtenCall) -> AtenCall:
-    """The same pooling with windows of one size side by side, or with one window, if it is that."""
+def as_fixed_pooling(call: AtenCall) -> AtenCall:
+    """An adaptive pooling call as an equal call with windows of one size, if there is one."""
     if call.aten not in AdaptivePool2dOperator.aten:
         return call
     size, pooled = call.input_shape[1:], call.output_shape[1:]

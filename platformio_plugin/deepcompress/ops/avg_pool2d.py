@@ -1,7 +1,7 @@
-"""AvgPool2d, and adaptive pooling to sizes that divide the input's.
+"""AvgPool2d, and adaptive average pooling if the output size divides the input size.
 
-A mean is a sum whose divisor is in the requantize multiplier: one for each number of values that
-windows have, which differ where they reach over the border.
+A mean is a sum that is multiplied by a requantize multiplier which includes the divisor. Windows
+that extend over the border have other divisors, so there is a table of multipliers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,9 @@ from deepcompress.arith.qparams import Range, affine, clamp_int8
 from deepcompress.arith.requantize import choose_multipliers, requantize
 from deepcompress.ir.arrays import Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
-from deepcompress.ir.graph import (
-    Array,
-    IntegerNode,
-    Node,
-    Quantization,
-    Requantize,
-    RequantizedNode,
-)
-from deepcompress.ops.max_pool2d import Pair, read_windows, window_fields
-from deepcompress.ops.max_pool2d import windows as count_windows
-from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
+from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
+from deepcompress.ops.operator import A, Operator, Parameters, Shape, TorchParameters
+from deepcompress.ops.windows import Pair, as_pair, count_windows, read_windows
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +32,10 @@ class AvgPool2d(Attributes):
 
     Attributes:
         size: of the input.
-        padding: rows and columns on each side, which count in the divisor if `count_padding`.
-        ceil: a last window that begins inside may end outside, beyond the padding.
-        divisor: of all windows; 0 for as many as they have values.
+        padding: rows and columns on each side.
+        ceil: a last window that starts inside the input may end outside, after the padding.
+        count_padding: whether padded positions count in the divisor.
+        divisor: of all windows, or 0 to divide each by its number of values.
     """
 
     size: Pair
@@ -54,20 +47,22 @@ class AvgPool2d(Attributes):
     divisor: int = 0
 
     def spans(self, axis: int) -> list[tuple[int, int, int]]:
-        """Of each window along an axis: first position, the one behind the last, and the count
-        of positions, padding included if that counts."""
+        """For each window along an axis: its first position, its end, and its count of positions.
+
+        First and end are inside the input; the count includes padding if `count_padding`.
+        """
         size, kernel = self.size[axis], self.kernel[axis]
         stride, pad = self.stride[axis], self.padding[axis]
-        found = []
+        spans = []
         for i in range(count_windows(size, kernel, stride, pad, ceil=self.ceil)):
             first, last = i * stride - pad, min(i * stride - pad + kernel, size + pad)
             inside = max(first, 0), min(last, size)
             count = last - first if self.count_padding else inside[1] - inside[0]
-            found.append((*inside, count))
-        return found
+            spans.append((*inside, count))
+        return spans
 
     def divisors(self) -> list[int]:
-        """All that there are, ascending."""
+        """All divisors that occur, ascending."""
         if self.divisor:
             return [self.divisor]
         rows, columns = ({count for *_, count in self.spans(axis)} for axis in (0, 1))
@@ -79,7 +74,7 @@ class AvgPool2dOperator(Operator[AvgPool2d, RequantizedNode[AvgPool2d]]):
     channelwise = True
 
     def read(self, call: AtenCall) -> tuple[AvgPool2d, Parameters]:
-        size, windows = call.input_shape[1:], read_windows(call)
+        size, windows = as_pair(call.input_shape[1:]), read_windows(call)
         count_padding = call.get("count_include_pad", True) and any(windows[2])
         attributes = AvgPool2d(
             size,
@@ -128,32 +123,19 @@ class AvgPool2dOperator(Operator[AvgPool2d, RequantizedNode[AvgPool2d]]):
                 result[:, :, i, j] = mean(node, window, a.divisor or height * width)
         return result
 
-    def c_parameters(
-        self,
-        node: RequantizedNode[AvgPool2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
-        a = node.attributes
-        return {
-            **window_fields(a, inputs[0], output),
-            "count_padding": int(a.count_padding),
-            "divisor": a.divisor,
-        }
-
     def macs(self, attributes: AvgPool2d, weights: int, output: Shape) -> int:
         return int(np.prod(output)) * attributes.kernel[0] * attributes.kernel[1]
 
 
 def quantize_means(
-    node: Node, before: Quantization, observed: Range, divisors: list[int]
-) -> tuple[IntegerNode, Quantization]:
-    """Multipliers for sums over these divisors, one for each number from the least to the last.
+    node: Node[A], before: Quantization, observed: Range, divisors: list[int]
+) -> tuple[RequantizedNode[A], Quantization]:
+    """A pooling node with a table of multipliers, from the smallest divisor to the largest.
 
-    An output step finer than the accumulator's own would only multiply its noise.
+    Args:
+        divisors: all that occur, ascending.
     """
+    # A finer output step would only resolve rounding noise of the input.
     after = affine(*observed, finest=before.scale / divisors[0])
     counts = np.arange(divisors[0], divisors[-1] + 1)
     multiplier, shift = choose_multipliers(np.minimum(before.scale / after.scale / counts, 1.0))
@@ -168,8 +150,8 @@ def quantize_means(
     return integer, after
 
 
-def mean(node: IntegerNode, window: np.ndarray, divisor: int) -> np.ndarray:
-    """int8 [batch, channels] of windows [batch, channels, height, width], zero points off."""
+def mean(node: RequantizedNode[A], window: Int8Array, divisor: int) -> Int8Array:
+    """The mean of a window [batch, channels, height, width]: int8 [batch, channels]."""
     sums = (window.astype(np.int64) - node.fields["input_zero"]).sum(axis=(2, 3))
     multiplier = node.table("multiplier")[[divisor - node.fields["least"]]]
     return requantize(sums, multiplier, node.requantize)

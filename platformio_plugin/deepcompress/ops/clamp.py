@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `fold` moves them into its producer."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on values, merged into the producer by fusion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, clamp_int8
+from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Clamp, IntegerNode, Node, Quantization
@@ -31,6 +32,7 @@ class Limits(Attributes):
 class ClampOperator(ScaleKeepingOperator[Limits]):
     aten = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
     channelwise = True
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Limits, Parameters]:
@@ -64,24 +66,14 @@ class ClampOperator(ScaleKeepingOperator[Limits]):
         self, node: IntegerNode[Limits], quantization: Sequence[Quantization], *inputs: Int8Array
     ) -> Int8Array:
         (x,) = inputs
-        return np.clip(x, *node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Limits],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_clamp_layer in include/deepcompress/kernels/clamp.h."""
-        return {"size": int(np.prod(output)), "minimum": node.clamp[0], "maximum": node.clamp[1]}
-
-    def macs(self, attributes: Limits, weights: int, output: Shape) -> int:
-        return 0
+        return saturate(x, node.clamp)
 
 
 def limit(x: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:
-    """x within [minimum, maximum], by the call that a user would write; either may be infinite."""
+    """x limited to [minimum, maximum], with the torch call that a user would write.
+
+    An infinite limit has no effect.
+    """
     if minimum == 0 and maximum == np.inf:
         return x.relu()
     low = None if minimum == -np.inf else minimum

@@ -1,4 +1,4 @@
-"""Concatenation and stacking. Along the first axis what computes the parts writes them in place."""
+"""Concatenation and stacking. Along the first axis the producers write into the result directly."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ class Concat(Attributes):
     """Attributes.
 
     Attributes:
-        axis: without the batch.
-        stacks: whether the axis is a new one, of one position for each input.
-        sizes: values of each input in one row, of which there are `rows`.
+        axis: counted without the batch.
+        stacks: whether the axis is new, with one position per input.
+        rows: product of the sizes of the axes before `axis`.
+        sizes: number of values per row of each input.
     """
 
     axis: int
@@ -41,14 +42,13 @@ class Concat(Attributes):
 class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     aten = ("cat", "concat", "concatenate", "stack")
     only_moves = True
-    takes_array = True
     keeps_scale = True
 
     def read(self, call: AtenCall) -> tuple[Concat, Parameters]:
         shapes, stacks = call.input_shapes, call.aten == "stack"
         axis = call.get("dim", 0) % (len(shapes[0]) + 1 + stacks) - 1
         if axis < 0:
-            raise call.unsupported("it joins samples", "Name another axis, such as dim=1")
+            raise call.unsupported("it joins samples", "Choose another axis, such as dim=1")
         sizes = tuple(prod(shape[axis:]) for shape in shapes)
         return Concat(axis, stacks, prod(shapes[0][:axis]), sizes), {}
 
@@ -60,7 +60,7 @@ class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     def describe(self, attributes: Concat) -> str:
         return f"{'Stack' if attributes.stacks else 'Concat'} of {len(attributes.sizes)}"
 
-    def parts(self, attributes: Concat, inputs: list[tuple]) -> list[int] | None:
+    def parts(self, attributes: Concat, inputs: Sequence[Shape]) -> list[int] | None:
         offsets = list(accumulate(attributes.sizes, initial=0))[:-1]
         return offsets if attributes.rows == 1 else None
 
@@ -75,7 +75,7 @@ class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     def quantize(
         self, node: Node[Concat], inputs: Sequence[Quantization], observed: Range
     ) -> tuple[IntegerNode[Concat], Quantization]:
-        """`quantize.py` has given the inputs one scale."""
+        """`passes/quantize.py` has given all inputs one scale."""
         sizes = np.array(node.attributes.sizes, np.int32)
         table = Array("sizes", sizes, "values of each input in a row")
         integer = IntegerNode(*node.identity, tables=(table,))
@@ -88,16 +88,3 @@ class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
         rows = [x.reshape(len(x), a.rows, -1) for x in inputs]
         shape = self.output_shape(a, [x.shape[1:] for x in inputs])
         return np.concatenate(rows, axis=2).reshape(len(inputs[0]), *shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Concat],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_concat in include/deepcompress/kernels/concat.h."""
-        return {"rows": node.attributes.rows, "parts": len(inputs)}
-
-    def macs(self, attributes: Concat, weights: int, output: Shape) -> int:
-        return 0

@@ -1,4 +1,4 @@
-"""Conv2d: any kernel, stride, zero padding, dilation, groups; max-pooling may be fused behind."""
+"""Conv2d: any kernel, stride, zero padding, dilation, groups; max-pooling may be fused into it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.arith.qparams import NARROW_SUM
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.arrays import Int8Array, Int64Array, IntArray
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Quantization, WeightedNode
-from deepcompress.ops.max_pool2d import MaxPool2d, Pair, height_width, pool_maximum
+from deepcompress.ops.max_pool2d import MaxPool2d, pool_maximum
 from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
+from deepcompress.ops.windows import Pair, as_pair, extent_of
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 
-# DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
-_LARGEST_STEP = 65535
-
-
 @dataclass(frozen=True)
 class Conv2d(Attributes):
-    """Attributes. Pairs are (height, width); `padding` is (top, left, bottom, right)."""
+    """Attributes. Pairs are (height, width).
+
+    The parameter `weight` is [out_channels, in_channels / groups, *kernel].
+
+    Attributes:
+        padding: zeros at (top, left, bottom, right).
+        pool: max-pooling of the output, if it is fused into the convolution.
+    """
 
     in_channels: int
     out_channels: int
@@ -42,12 +45,12 @@ class Conv2d(Attributes):
 
     @property
     def extent(self) -> Pair:
-        """Rows and columns of input that one output sees."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        """Rows and columns of input that one output depends on."""
+        return extent_of(self.kernel, self.dilation)
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether each output sees the inputs of its own position and nothing else."""
+        """Whether each output depends on the inputs at its own position only."""
         plain = self.kernel == (1, 1) == self.stride and not any(self.padding)
         return plain and self.pool is None
 
@@ -62,11 +65,10 @@ class Conv2d(Attributes):
 
 class Conv2dOperator(WeightedOperator[Conv2d]):
     aten = ("conv2d", "convolution", "_convolution_mode")
-    takes_scratch = True
     rows_are_channels = True
 
     def read(self, call: AtenCall) -> tuple[Conv2d, Parameters]:
-        weight = call.constant("weight")
+        weight, bias = call.constant("weight"), call.optional_constant("bias")
         if (
             weight.ndim != 4
             or any(call.get("output_padding", [0]))
@@ -75,16 +77,16 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
             raise call.unsupported(
                 "only two-dimensional convolutions are supported", "Use nn.Conv2d here"
             )
+        kernel = as_pair(weight.shape[2:])
         attributes = Conv2d(
             in_channels=weight.shape[1] * call["groups"],
             out_channels=weight.shape[0],
-            kernel=weight.shape[2:],
+            kernel=kernel,
             stride=call.pair("stride"),
-            padding=_padding(call, weight.shape[2:], call.pair("dilation")),
+            padding=_padding(call, kernel, call.pair("dilation")),
             dilation=call.pair("dilation"),
             groups=call["groups"],
         )
-        bias = call.constant("bias", optional=True)
         if bias is None:
             bias = np.zeros(weight.shape[0], np.float32)
         return attributes, {"weight": weight, "bias": bias}
@@ -117,8 +119,9 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
     def forward(
         self, a: Conv2d, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch.nn.functional as F
+
+        (x,) = inputs
 
         top, left, bottom, right = a.padding
         padding: tuple[int, int] | str = (top, left)
@@ -133,53 +136,13 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
     def integer(
         self, node: WeightedNode[Conv2d], quantization: Sequence[Quantization], *inputs: Int8Array
     ) -> Int8Array:
-        """x: int8 [batch, channels, height, width]. Pooling is a maximum of accumulators."""
+        """x: int8 [batch, channels, height, width]. Pooling compares accumulators."""
         (x,) = inputs
-        accumulator = convolve(node.attributes, x, node.weight, quantization[0].zero_point)
-        accumulator += node.bias[:, None, None]
+        sums = convolve(node.attributes, x, node.weight, quantization[0].zero_point)
+        accumulator: IntArray = sums + node.bias[:, None, None]
         if node.attributes.pool:
             accumulator = pool_maximum(node.attributes.pool, accumulator)
         return requantize(accumulator, node.multiplier, node.requantize)
-
-    def c_parameters(
-        self,
-        node: WeightedNode[Conv2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
-        a, (_, height, width) = node.attributes, inputs[0]
-        out_height, out_width = output[1:]
-        if a.is_pointwise:
-            # All positions are one row, so that none is left over at the ends of rows.
-            height, width = 1, height * width
-            out_height, out_width = 1, out_height * out_width
-        top, left, *_ = a.padding
-        rows, columns, end = _bordered(a, height, width)
-        pool = a.pool or MaxPool2d((1, 1), (1, 1))
-        return {
-            "in_channels": a.in_channels // a.groups,
-            "in_height": rows,
-            "in_width": columns,
-            "out_channels": a.out_channels,
-            "out_height": out_height,
-            "out_width": out_width,
-            "groups": a.groups,
-            **height_width("kernel", a.kernel),
-            **height_width("stride", a.stride),
-            **height_width("dilation", a.dilation),
-            "padded": int(any(a.padding)),
-            "pad_top": top,
-            "pad_left": left,
-            "pad_bottom": rows - height - top,
-            "pad_right": columns - width - left,
-            "pad_end": end,
-            "pad_value": quantization[0].zero_point,
-            "pooled": int(a.pool is not None),
-            **height_width("pool", pool.kernel),
-            **height_width("pool_stride", pool.stride),
-        }
 
     def macs(self, attributes: Conv2d, weights: int, output: Shape) -> int:
         positions = output[1] * output[2]
@@ -189,7 +152,7 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
 
 
 def _padding(call: AtenCall, kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right). "same" puts the odd row and column behind, as torch does."""
+    """(top, left, bottom, right). With "same", an odd row or column is at the bottom or right."""
     padding = call["padding"]
     if padding == "valid":
         return (0, 0, 0, 0)
@@ -204,11 +167,17 @@ def _same_padding(kernel: Pair, dilation: Pair) -> tuple[int, int, int, int]:
     return (top, left, total[0] - top, total[1] - left)
 
 
-def convolve(a: Conv2d, x: np.ndarray, weight: np.ndarray, pad_value: int) -> np.ndarray:
-    """Sums of products, int64 [batch, out_channels, height, width].
+def convolve(a: Conv2d, x: Int8Array, weight: Int8Array, pad_value: int) -> Int64Array:
+    """Sums of products, without pooling.
 
-    The products are summed by BLAS in float64, which is exact: every partial sum is an integer
-    below 2**31.
+    BLAS sums the products in float64, which is exact: every partial sum is an integer below 2**31.
+
+    Args:
+        x: int8 [batch, in_channels, height, width].
+        weight: int8 [out_channels, weights per channel].
+
+    Returns:
+        int64 [batch, out_channels, height, width].
     """
     top, left, bottom, right = a.padding
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad_value)
@@ -219,57 +188,5 @@ def convolve(a: Conv2d, x: np.ndarray, weight: np.ndarray, pad_value: int) -> np
     kernels = weight.reshape(a.groups, a.out_channels // a.groups, -1).astype(np.float64)
     sums = np.matmul(columns.transpose(1, 0, 2).astype(np.float64), kernels.transpose(0, 2, 1))
     sums = sums.transpose(1, 0, 2).reshape(batch, height, width, a.out_channels)
-    return sums.transpose(0, 3, 1, 2).astype(np.int64)
-
-
-def is_narrow(weight: np.ndarray) -> bool:
-    """Whether sums of products with any int8 fit int16, in every row of int8 [rows, columns]."""
-    return bool((np.abs(weight.astype(np.int32)).sum(axis=1) <= NARROW_SUM).all())
-
-
-def tap_words(a: Conv2d, weight: np.ndarray, shape: tuple[int, ...]) -> int:
-    """4-byte words for the taps of any output channel, an even number.
-
-    Args:
-        weight: int8 [output channels, weights of one].
-        shape: the input's, [channels, height, width].
-    """
-    bridges = _group_bytes(a, shape) // _LARGEST_STEP
-    most = int(np.count_nonzero(weight, axis=1).max()) + bridges
-    return max(2, most + most % 2)
-
-
-def panel_words(weight: np.ndarray) -> int:
-    """4-byte words for two columns of int16, each of an even number of values."""
-    columns = weight.shape[1]
-    return columns + columns % 2
-
-
-def column_words(weight: np.ndarray) -> int:
-    """4-byte words for four columns of int8."""
-    return weight.shape[1]
-
-
-def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
-    """Scratch for the copy of a group's input, which padding asks for, and tiles of 16."""
-    return _group_bytes(a, shape) if any(a.padding) or tiles == 16 else 0
-
-
-def _group_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
-    """A group's input [channels, height, width] with its padding."""
-    channels, height, width = shape[0] // a.groups, *shape[1:]
-    rows, columns, end = _bordered(a, height, width)
-    return channels * rows * columns + end
-
-
-def _bordered(a: Conv2d, height: int, width: int) -> tuple[int, int, int]:
-    """Rows and columns of a channel in a padded copy, and values behind the last channel.
-
-    What is right of a row is left of the next, and what is below a channel is above the next: these
-    share it, unless a kernel is so large that its taps would step back.
-    """
-    top, left, bottom, right = a.padding
-    rows, columns = height + max(top, bottom), width + max(left, right)
-    if a.extent[0] > rows or a.extent[1] > columns:
-        return height + top + bottom, width + left + right, 0
-    return rows, columns, min(top, bottom) * columns + min(left, right)
+    channels_first: Int64Array = sums.transpose(0, 3, 1, 2).astype(np.int64)
+    return channels_first

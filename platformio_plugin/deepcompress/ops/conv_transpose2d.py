@@ -1,7 +1,8 @@
-"""ConvTranspose2d: each input value spreads a kernel over the output, strides apart.
+"""ConvTranspose2d: each input value adds a scaled kernel to the output, at the stride's distance.
 
-Each weight's products are added to where they belong in one output channel's accumulators, so that
-nothing is multiplied by the zeros that a stride puts between inputs, nor by weights of zero.
+The kernel in C adds the products of one weight after another to the accumulators of an output
+channel. So it multiplies neither by the zeros that a stride inserts between inputs, nor by weights
+of zero.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import numpy as np
 from deepcompress.arith.narrow_constants import unfolded_bias
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
-from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.arrays import Float32Array, Float64Array, Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Quantization, WeightedNode
-from deepcompress.ops.max_pool2d import Pair, height_width
 from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
+from deepcompress.ops.windows import Pair, as_pair, extent_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConvTranspose2d(Attributes):
-    """Attributes. Pairs are (height, width), in PyTorch's meaning.
+    """Attributes, as in PyTorch. Pairs are (height, width).
 
-    The parameter `weight` is [out_channels, in_channels / groups, *kernel], as a convolution's.
+    The parameter `weight` is [out_channels, in_channels / groups, *kernel], as for Conv2d.
     """
 
     in_channels: int
@@ -46,29 +47,28 @@ class ConvTranspose2d(Attributes):
 
     @property
     def extent(self) -> Pair:
-        """Rows and columns of output that one input reaches."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        """Rows and columns of output that one input contributes to."""
+        return extent_of(self.kernel, self.dilation)
 
     def plane(self, height: int, width: int) -> Pair:
-        """Height and width of the output before its padding is cut off."""
+        """Height and width of the output before the padding is removed."""
         sizes = zip((height, width), self.stride, self.extent, self.output_padding, strict=True)
-        return tuple((size - 1) * s + extent + more for size, s, extent, more in sizes)
+        return as_pair([(size - 1) * s + extent + more for size, s, extent, more in sizes])
 
     def convolved(self, height: int, width: int) -> Pair:
         """Height and width of the output."""
         sizes = zip(self.plane(height, width), self.padding, strict=True)
-        return tuple(size - 2 * padding for size, padding in sizes)
+        return as_pair([size - 2 * padding for size, padding in sizes])
 
     def fed(self, height: int, width: int) -> Pair:
-        """Height and width of the input of an output."""
+        """Height and width of the input, from those of the output."""
         spread = self.plane(1, 1)
         sizes = zip((height, width), self.padding, spread, self.stride, strict=True)
-        return tuple((size + 2 * padding - one) // s + 1 for size, padding, one, s in sizes)
+        return as_pair([(size + 2 * padding - one) // s + 1 for size, padding, one, s in sizes])
 
 
 class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
     aten = ("conv_transpose2d",)
-    takes_scratch = True
     rows_are_channels = True
 
     def read(self, call: AtenCall) -> tuple[ConvTranspose2d, Parameters]:
@@ -78,13 +78,13 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
                 "only one- and two-dimensional convolutions are supported", "Use nn.ConvTranspose2d"
             )
         weight = _swap_channels(weight, groups)
-        bias = call.constant("bias", optional=True)
+        bias = call.optional_constant("bias")
         if bias is None:
             bias = np.zeros(len(weight), np.float32)
         attributes = ConvTranspose2d(
             in_channels=weight.shape[1] * groups,
             out_channels=len(weight),
-            kernel=weight.shape[2:],
+            kernel=as_pair(weight.shape[2:]),
             stride=call.pair("stride"),
             padding=call.pair("padding"),
             output_padding=call.pair("output_padding"),
@@ -111,11 +111,11 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
     def forward(
         self, a: ConvTranspose2d, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch.nn.functional as F
 
+        (x,) = inputs
         weight, bias = parameters["weight"], parameters["bias"]
-        grouped = weight.unflatten(0, (a.groups, -1)).transpose(1, 2).flatten(0, 1)
+        grouped = weight.reshape(a.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
         return F.conv_transpose2d(
             x, grouped, bias, a.stride, a.padding, a.output_padding, a.groups, a.dilation
         )
@@ -132,53 +132,26 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
         sums = _spread_sums(a, x.astype(np.float64) - zero, node.weight.astype(np.float64))
         top, left = a.padding
         height, width = a.convolved(*x.shape[2:])
-        sums = sums[:, :, top : top + height, left : left + width].astype(np.int64)
-        bias = unfolded_bias(node, zero)  # for not every output sees all weights
-        return requantize(sums + bias[:, None, None], node.multiplier, node.requantize)
-
-    def scratch_bytes(self, a: ConvTranspose2d, shape: Shape) -> int:
-        """One channel's accumulators."""
-        return 4 * prod(a.plane(*shape[1:]))
-
-    def c_parameters(
-        self,
-        node: WeightedNode[ConvTranspose2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_conv_transpose2d in include/deepcompress/kernels/conv_transpose2d.h."""
-        a, (_, height, width) = node.attributes, inputs[0]
-        return {
-            "in_channels": a.in_channels // a.groups,
-            **height_width("in", (height, width)),
-            "out_channels": a.out_channels,
-            **height_width("out", output[1:]),
-            "groups": a.groups,
-            **height_width("kernel", a.kernel),
-            **height_width("stride", a.stride),
-            **height_width("dilation", a.dilation),
-            "pad_top": a.padding[0],
-            "pad_left": a.padding[1],
-            **height_width("plane", a.plane(height, width)),
-            "zero_point": quantization[0].zero_point,
-        }
+        cropped = sums[:, :, top : top + height, left : left + width].astype(np.int64)
+        # The bias is not folded, because outputs at the border do not use all weights.
+        bias = unfolded_bias(node, zero)
+        return requantize(cropped + bias[:, None, None], node.multiplier, node.requantize)
 
     def macs(self, a: ConvTranspose2d, weights: int, output: Shape) -> int:
         return weights * prod(a.fed(*output[1:]))
 
 
-def _swap_channels(weight: np.ndarray, groups: int) -> np.ndarray:
+def _swap_channels(weight: Float32Array, groups: int) -> Float32Array:
     """[in, out / groups, *kernel] as [out, in / groups, *kernel]."""
     grouped = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-    swapped = np.ascontiguousarray(grouped.reshape(-1, *grouped.shape[2:]))
+    swapped: Float32Array = np.ascontiguousarray(grouped.reshape(-1, *grouped.shape[2:]))
     return frozen(swapped)
 
 
-def _spread_sums(a: ConvTranspose2d, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """All that kernels reach, and output padding: [batch, out_channels, height, width].
+def _spread_sums(a: ConvTranspose2d, x: Float64Array, weight: Float64Array) -> Float64Array:
+    """Sums of products before the padding is removed: [batch, out_channels, *plane].
 
-    Exact in float64: every partial sum is an integer below 2**31.
+    float64 is exact: every partial sum is an integer below 2**31.
     """
     batch, _, height, width = x.shape
     size = a.plane(height, width)

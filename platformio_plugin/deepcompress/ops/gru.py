@@ -1,7 +1,7 @@
-"""GRU: one layer, one direction, over the steps of a window.
+"""GRU: one layer, one direction, over the time steps of a window.
 
-r, z = sigmoid(gates of the input + gates of the last output)
-n    = tanh(gate of the input + r * gate of the last output)
+r, z = sigmoid(gates of the input + gates of the previous output)
+n    = tanh(gate of the input + r * gate of the previous output)
 h    = n + z * (h - n), 16 bits in steps of 2^-15; the output is its upper byte
 """
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.arrays import Int8Array, Int64Array
 from deepcompress.ir.graph import Node, Quantization, WeightedNode
 from deepcompress.ops import recurrent
-from deepcompress.ops.operator import Parameters, Shape, TorchParameters
+from deepcompress.ops.operator import Parameters, TorchParameters
 from deepcompress.ops.recurrent import Recurrent, RecurrentOperator, sigmoid, tanh
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from deepcompress.ir.aten_call import AtenCall
 
+_GATES = 3
+
 
 class GRUOperator(RecurrentOperator):
     aten = ("gru",)
 
     def read(self, call: AtenCall) -> tuple[Recurrent, Parameters]:
         attributes, weight, bias, hidden_bias = recurrent.read_weights(call, _GATES)
-        # Where nothing comes between the two sums, one bias does for both.
+        # The sums of the first two gates are added directly, so they need only one bias.
         bias = np.concatenate([bias[:, :2] + hidden_bias[:, :2], bias[:, 2:]], axis=1)
         parameters = {"weight": weight, "bias": bias.ravel(), "hidden_bias": hidden_bias[:, 2]}
         return attributes, parameters
@@ -41,10 +43,10 @@ class GRUOperator(RecurrentOperator):
     def forward(
         self, a: Recurrent, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch
 
-        weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
+        (x,) = inputs
+        weight, bias = (recurrent.gate_major(parameters[k], _GATES) for k in ("weight", "bias"))
         hidden_bias = torch.cat([bias.new_zeros(2 * a.hidden), parameters["hidden_bias"]])
         weights = [weight[:, : a.features], weight[:, a.features :], bias, hidden_bias]
         streams = x.reshape(-1, a.chunks * a.steps, a.features)
@@ -69,19 +71,12 @@ class GRUOperator(RecurrentOperator):
         a = node.attributes
         state = np.zeros((len(x) // a.chunks, a.hidden), np.int64)
 
-        def step(values: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        def step(values: Int8Array, hidden: Int8Array) -> Int64Array:
             nonlocal state
             of_input, of_hidden = recurrent.gates(node, values, hidden)
             reset, update = (sigmoid(of_input[k] + of_hidden[k]) for k in (0, 1))
-            fresh = tanh(of_input[2] + ((reset * of_hidden[2] + 2**14) >> 15))
-            state = fresh + ((update * (state - fresh) + 2**14) >> 15)
+            new = tanh(of_input[2] + ((reset * of_hidden[2] + 2**14) >> 15))
+            state = new + ((update * (state - new) + 2**14) >> 15)
             return state
 
         return recurrent.run(node, x, step)
-
-    def scratch_bytes(self, a: Recurrent, shape: Shape) -> int:
-        """The state, the last output and the next one."""
-        return (2 + 1 + 1) * a.hidden
-
-
-_GATES = 3

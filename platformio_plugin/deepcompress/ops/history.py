@@ -1,17 +1,19 @@
-"""The last columns of the inputs before this one, put before it: what a causal convolution sees.
+"""The last columns of earlier inputs, concatenated with this input, for a causal convolution.
 
-In the first inference these are zeros, the padding that `stream` put this in the place of.
+A stateful network has it instead of the convolution's padding. In the first inference the columns
+are zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from deepcompress.errors import setting
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
@@ -28,22 +30,25 @@ class History(Attributes):
     """Attributes.
 
     Attributes:
-        columns: of earlier inputs, before those of this one.
-        chunks: how many samples of a batch are consecutive pieces of one stream.
+        columns: number of columns of earlier inputs.
+        chunks: how many consecutive samples of a batch belong to one stream.
     """
 
     columns: int
     stateful: bool = True
     chunks: int = 1
 
+    def in_chunks(self, chunks: int) -> History:
+        return replace(self, chunks=chunks)
+
 
 class HistoryOperator(ScaleKeepingOperator[History]):
     aten = ()
-    takes_scratch = True
     only_moves = True
 
     def read(self, call: AtenCall) -> tuple[History, Parameters]:
-        raise call.unsupported("there is no such layer in torch", "Set stateful = yes instead")
+        advice = f"Set {setting('stateful', 'yes')} instead"
+        raise call.unsupported("there is no such layer in torch", advice)
 
     def output_shape(self, attributes: History, inputs: Sequence[Shape]) -> Shape:
         *channels, width = inputs[0]
@@ -59,7 +64,7 @@ class HistoryOperator(ScaleKeepingOperator[History]):
         import torch.nn.functional as F
 
         columns, width = attributes.columns, x.shape[-1]
-        streams = x.unflatten(0, (-1, attributes.chunks)).movedim(1, -2).flatten(-2)
+        streams = x.reshape(-1, attributes.chunks, *x.shape[1:]).movedim(1, -2).flatten(-2)
         chunks = F.pad(streams, (columns, 0)).unfold(-1, columns + width, width)
         return chunks.movedim(-2, 1).flatten(0, 1)
 
@@ -69,33 +74,10 @@ class HistoryOperator(ScaleKeepingOperator[History]):
         """x: int8 [batch, ..., width]."""
         (x,) = inputs
         a, (*rows, width) = node.attributes, x.shape[1:]
-        before = np.full((*x.shape[:-1], a.columns), self.start_byte(quantization[0]), np.int8)
+        before = np.full((*x.shape[:-1], a.columns), quantization[0].zero_point, np.int8)
         streams = np.moveaxis(x.reshape(-1, a.chunks, *rows, width), 1, -2)
         streams = np.concatenate(
             [before[:: a.chunks], streams.reshape(-1, *rows, a.chunks * width)], axis=-1
         )
         chunks = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
         return np.moveaxis(chunks, -2, 1).reshape(*before.shape[:-1], -1)
-
-    def scratch_bytes(self, attributes: History, shape: Shape) -> int:
-        return int(np.prod(shape[:-1])) * attributes.columns
-
-    def start_byte(self, before: Quantization) -> int:
-        return before.zero_point
-
-    def c_parameters(
-        self,
-        node: IntegerNode[History],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_history in include/deepcompress/kernels/history.h."""
-        return {
-            "rows": int(np.prod(output[:-1])),
-            "columns": node.attributes.columns,
-            "width": inputs[0][-1],
-        }
-
-    def macs(self, attributes: History, weights: int, output: Shape) -> int:
-        return 0

@@ -13,12 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log2, prod, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.arith.requantize import saturate
+from deepcompress.ir.arrays import (
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int64Array,
+    IntArray,
+    frozen,
+)
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
@@ -29,11 +37,11 @@ if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 
-# Of so many values, d fits 62 bits and a sum of squares 32.
+# With at most this many values, d fits 62 bits and the sum of squares 32.
 _LONGEST = 2**15
 _VARIANCE_BITS = 8
 _NORMAL_BITS = 10
-# The most output steps that one standard deviation is worth.
+# Largest number of output steps per standard deviation.
 _FINEST = 256
 _GAIN_LIMIT = 2**15 - 1
 _FLOAT_EPSILON = 2.0**-23
@@ -44,8 +52,8 @@ class LayerNorm(Attributes):
     """Attributes.
 
     Attributes:
-        shape: the last axes, over which is normalized.
-        centered: whether the mean is taken off; RMSNorm does not.
+        shape: of the last axes, over which values are normalized.
+        centered: whether the mean is subtracted, which RMSNorm does not do.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +62,7 @@ class LayerNorm(Attributes):
 
     @property
     def length(self) -> int:
+        """Number of values that are normalized together."""
         return prod(self.shape)
 
 
@@ -69,8 +78,8 @@ class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
                 f"Normalize over {_LONGEST} values at most, not over the batch",
             )
         epsilon = call.get("eps", None)
-        gain = call.constant("weight", optional=True)
-        bias = call.constant("bias", optional=True)
+        gain = call.optional_constant("weight")
+        bias = call.optional_constant("bias")
         attributes = LayerNorm(
             shape, _FLOAT_EPSILON if epsilon is None else epsilon, "rms" not in call.aten
         )
@@ -113,8 +122,8 @@ class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
             requantize=Requantize(shift, after.zero_point, *clamp),
             fields={"epsilon": int(np.clip(round(min(epsilon, 2.0**61)), 1, 2**61))},
             tables=(
-                Array("gain", _fixed(gain, shift, np.int16), f"times 2^{shift}"),
-                Array("bias", _fixed(bias, shift, np.int32), f"times 2^{shift}"),
+                Array("gain", _fixed_point(gain, shift, np.int16), f"times 2^{shift}"),
+                Array("bias", _fixed_point(bias, shift, np.int32), f"times 2^{shift}"),
             ),
         )
         return integer, after
@@ -135,51 +144,30 @@ class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
         shift = exponent + 31 - _VARIANCE_BITS // 2 - _NORMAL_BITS
         normal = (a.length * values - total) * (2**31 // root) + (1 << (shift - 1)) >> shift
         scaled = normal * node.table("gain") + node.table("bias") + (1 << (by.shift - 1))
-        clamped = np.clip((scaled >> by.shift) + by.zero_point, by.minimum, by.maximum)
-        return clamped.astype(np.int8).reshape(x.shape)
-
-    def c_parameters(
-        self,
-        node: RequantizedNode[LayerNorm],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_layer_norm in include/deepcompress/kernels/layer_norm.h."""
-        length = node.attributes.length
-        return {
-            "rows": prod(output) // length,
-            "length": length,
-            "centered": int(node.attributes.centered),
-            "shared": int(len(node.table("gain")) == 1),
-            "input_zero_point": quantization[0].zero_point,
-        }
-
-    def macs(self, attributes: LayerNorm, weights: int, output: Shape) -> int:
-        return 0
+        limits = (by.minimum, by.maximum)
+        return saturate((scaled >> by.shift) + by.zero_point, limits).reshape(x.shape)
 
 
-def _shared(values: np.ndarray) -> np.ndarray:
-    """float64 [n], or [1] where all are the same."""
+def _shared(values: Float32Array) -> Float64Array:
+    """float64 [n], or [1] if all are equal."""
     flat = values.ravel().astype(np.float64)
     return flat[:1] if (flat == flat[0]).all() else flat
 
 
-def _shift(gain: np.ndarray, bias: np.ndarray, length: int) -> int:
-    """The largest with which gains fit 16 bits and z * gain + bias 31; no z is above sqrt(n)."""
+def _shift(gain: Float64Array, bias: Float64Array, length: int) -> int:
+    """The largest shift with which gains fit 16 bits and z * gain + bias 31; |z| <= sqrt(n)."""
     largest = float(np.abs(gain).max()) * (sqrt(length) + 1) * 2**_NORMAL_BITS
     largest += float(np.abs(bias).max()) + 1
     of_gain = _GAIN_LIMIT / max(float(np.abs(gain).max()), 2.0**-20)
     return floor(log2(min(2**30 / largest, of_gain)))
 
 
-def _fixed(values: np.ndarray, shift: int, kind: type) -> np.ndarray:
-    fixed = np.round(values * 2.0**shift).astype(kind)
-    return frozen(fixed)
+def _fixed_point(values: Float64Array, shift: int, dtype: type[np.integer[Any]]) -> IntArray:
+    return frozen(np.round(values * 2.0**shift).astype(dtype))
 
 
-def _root(value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(r, e) with r * 2^e the root of an int64 from 1 on, 2^15 <= r < 2^16: `dc_root`."""
+def _root(value: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """(r, e) with r * 2^e = the root of an int64 >= 1, and 2^15 <= r < 2^16; as `dc_root` in C."""
     exponent = np.zeros_like(value)
     for _ in range(16):
         large, small = value >= 2**32, value < 2**30

@@ -1,4 +1,4 @@
-"""Linear: a matrix times the flattened input."""
+"""Linear: a weight matrix times the flattened input."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Linear(Attributes):
+    """Attributes. The parameter `weight` is [out_features, in_features]."""
+
     in_features: int
     out_features: int
 
@@ -32,7 +34,7 @@ class LinearOperator(WeightedOperator[Linear]):
 
     def read(self, call: AtenCall) -> tuple[Linear, Parameters]:
         if call.aten == "linear":
-            weight, bias = call.constant("weight"), call.constant("bias", optional=True)
+            weight, bias = call.constant("weight"), call.optional_constant("bias")
         else:
             weight = call.constant("other" if call.aten == "matmul" else "mat2").T
             bias = call.constant("self") if call.aten == "addmm" else None
@@ -64,23 +66,10 @@ class LinearOperator(WeightedOperator[Linear]):
     def integer(
         self, node: WeightedNode[Linear], quantization: Sequence[Quantization], *inputs: Int8Array
     ) -> Int8Array:
-        """x: int8 [batch, ...]. Summed in float64, which is exact below 2**53."""
+        """x: int8 [batch, ...]. Sums are computed in float64, which is exact below 2**53."""
         (x,) = inputs
         sums = x.reshape(len(x), -1).astype(np.float64) @ node.weight.T.astype(np.float64)
         return requantize(sums.astype(np.int64) + node.bias, node.multiplier, node.requantize)
-
-    def c_parameters(
-        self,
-        node: WeightedNode[Linear],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_linear in include/deepcompress/kernels/linear.h."""
-        return {
-            "in_features": node.attributes.in_features,
-            "out_features": node.attributes.out_features,
-        }
 
     def macs(self, attributes: Linear, weights: int, output: Shape) -> int:
         return weights

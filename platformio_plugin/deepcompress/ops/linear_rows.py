@@ -1,4 +1,4 @@
-"""Linear on more than a vector: on each of [..., features], as along the time of a sequence."""
+"""Linear on several vectors [..., features], such as the time steps of a sequence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LinearRows(Attributes):
-    """Attributes: `rows` is the shape without features, and without the batch."""
+    """Attributes. `rows` is the input's shape without batch and features."""
 
     in_features: int
     out_features: int
@@ -36,8 +36,9 @@ class LinearRowsOperator(WeightedOperator[LinearRows]):
     aten = ()
 
     def read(self, call: AtenCall) -> tuple[LinearRows, Parameters]:
-        one, parameters = LinearOperator().read(call)
-        return LinearRows(one.in_features, one.out_features, call.input_shape[:-1]), parameters
+        linear, parameters = LinearOperator().read(call)
+        rows = call.input_shape[:-1]
+        return LinearRows(linear.in_features, linear.out_features, rows), parameters
 
     def output_shape(self, attributes: LinearRows, inputs: Sequence[Shape]) -> Shape:
         if inputs[0] != (*attributes.rows, attributes.in_features):
@@ -66,25 +67,11 @@ class LinearRowsOperator(WeightedOperator[LinearRows]):
         quantization: Sequence[Quantization],
         *inputs: Int8Array,
     ) -> Int8Array:
-        """x: int8 [batch, *rows, in_features]. Summed in float64, which is exact below 2**53."""
+        """x: int8 [batch, *rows, in_features]. Sums in float64 are exact below 2**53."""
         (x,) = inputs
         sums = x.astype(np.float64) @ node.weight.T.astype(np.float64)
         channels_first = np.moveaxis(sums.astype(np.int64) + node.bias, -1, 1)
         return np.moveaxis(requantize(channels_first, node.multiplier, node.requantize), 1, -1)
-
-    def c_parameters(
-        self,
-        node: WeightedNode[LinearRows],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_linear_rows in include/deepcompress/kernels/linear_rows.h."""
-        return {
-            "rows": prod(node.attributes.rows),
-            "in_features": node.attributes.in_features,
-            "out_features": node.attributes.out_features,
-        }
 
     def macs(self, attributes: LinearRows, weights: int, output: Shape) -> int:
         return weights * prod(attributes.rows)

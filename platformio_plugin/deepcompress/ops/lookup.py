@@ -1,7 +1,7 @@
 """Functions of one value (Sigmoid, SiLU, GELU, ELU, ...): a table of 256 int8 results in flash.
 
-The table is computed here from torch's own function and the two scales, so no approximation of the
-function is on the device, and all of them cost the same.
+The table is computed from torch's own function and the two scales, so the device needs no
+approximation of the function, and all functions cost the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.ir.arrays import Float64Array, Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
     from deepcompress.ir.aten_call import AtenCall
 
-# Results from 0 to 1 and from -1 to 1, of which the last step is out of reach.
+# Results in 0 .. 1 and in -1 .. 1; the upper limit itself is one step out of range.
 _UNIT = Quantization(1 / 256, -128)
 _SIGNED_UNIT = Quantization(1 / 128, 0)
 
-# From here on results are taken for infinite; squared, they still have a scale of float32.
+# Larger results are treated as infinite. The square of this still fits a float32 scale.
 _INFINITE = 1e18
 
 
 @dataclass(frozen=True)
 class Function:
-    """A row of the table below.
+    """A row of `FUNCTIONS`.
 
     Attributes:
-        title: as PyTorch calls the layer.
-        output: how results are quantized, where no calibration need tell.
+        title: name of the layer in PyTorch.
+        output: quantization of the results, or None to choose it from the calibration data.
     """
 
     title: str
     output: Quantization | None = None
 
 
-# By aten name, which is also how torch computes them.
+# By aten name; torch computes the table with the aten operator of that name.
 FUNCTIONS = {
     "abs": Function("Abs"),
     "asinh": Function("Asinh"),
@@ -94,9 +94,12 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Lookup(Attributes):
-    """Attributes: a key of `FUNCTIONS`, and its arguments beside the tensor, by name.
+    """Attributes.
 
-    An argument "self" stands before it, as in 2 ** x.
+    Attributes:
+        function: a key of `FUNCTIONS`.
+        arguments: its arguments other than the tensor, by name. An argument "self" comes before
+            the tensor, as in 2 ** x.
     """
 
     function: str
@@ -105,6 +108,7 @@ class Lookup(Attributes):
 
 class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
     aten = tuple(FUNCTIONS)
+    elementwise = True
     in_place = True
     channelwise = True
 
@@ -125,12 +129,13 @@ class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
     def forward(
         self, attributes: Lookup, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch
 
+        (x,) = inputs
         arguments = dict(attributes.arguments)
         operands = [arguments.pop("self"), x] if "self" in arguments else [x]
-        return getattr(torch.ops.aten, attributes.function)(*operands, **arguments)
+        result: torch.Tensor = getattr(torch.ops.aten, attributes.function)(*operands, **arguments)
+        return result
 
     def quantize(
         self, node: Node[Lookup], inputs: Sequence[Quantization], observed: Range
@@ -138,7 +143,7 @@ class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
         results = _results(node.attributes, inputs[0])
         after = FUNCTIONS[node.attributes.function].output or _cover(results, observed)
         clamp = clamp_int8(node.clamp, after)
-        # Where the function is not defined, it is taken for 0.
+        # NaN, where the function is not defined, becomes 0.
         steps = (
             np.nan_to_num(results, posinf=np.inf, neginf=-np.inf) / after.scale + after.zero_point
         )
@@ -153,34 +158,22 @@ class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
         (x,) = inputs
         return node.table("table")[x.astype(np.int16) + 128]
 
-    def c_parameters(
-        self,
-        node: IntegerNode[Lookup],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_lookup in include/deepcompress/kernels/lookup.h."""
-        return {"size": int(np.prod(output))}
-
-    def macs(self, attributes: Lookup, weights: int, output: Shape) -> int:
-        return 0
-
 
 def _are_simple(values: Iterable[object]) -> bool:
     return all(isinstance(value, (int, float, str)) for value in values)
 
 
-def _results(attributes: Lookup, before: Quantization) -> np.ndarray:
-    """float64 [256], of all inputs that there are."""
+def _results(attributes: Lookup, before: Quantization) -> Float64Array:
+    """The function of all 256 int8 inputs, float64 [256]."""
     import torch
 
     inputs = torch.tensor((np.arange(-128, 128) - before.zero_point) * before.scale)
-    return LookupOperator().forward(attributes, {}, inputs).numpy()
+    results: Float64Array = LookupOperator().forward(attributes, {}, inputs).numpy()
+    return results
 
 
-def _cover(results: np.ndarray, observed: Range) -> Quantization:
-    """The observed range as far as int8 inputs reach it: log(0) may be observed, but not scaled."""
+def _cover(results: Float64Array, observed: Range) -> Quantization:
+    """A quantization of the observed range, limited to the finite results, as for log(0)."""
     finite = results[np.abs(results) < _INFINITE]
     low, high = np.clip(observed, finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
     return affine(float(low), float(high))

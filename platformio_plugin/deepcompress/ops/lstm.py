@@ -1,8 +1,8 @@
-"""LSTM: one layer, one direction, over the steps of a window.
+"""LSTM: one layer, one direction, over the time steps of a window.
 
-i, f, o = sigmoid(gates), g = tanh(gate); gates are those of the input + those of the last output
+i, f, o = sigmoid(gate), g = tanh(gate); gate = gate of the input + gate of the previous output
 c       = f * c + i * g, 32 bits in steps of 2^-15
-h       = o * tanh(c), of which the output is the upper byte
+h       = o * tanh(c); the output is its upper byte
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.arrays import Int8Array, Int64Array
 from deepcompress.ir.graph import Node, Quantization, WeightedNode
 from deepcompress.ops import recurrent
-from deepcompress.ops.operator import Parameters, Shape, TorchParameters
+from deepcompress.ops.operator import Parameters, TorchParameters
 from deepcompress.ops.recurrent import Recurrent, RecurrentOperator, sigmoid, tanh
 
 if TYPE_CHECKING:
     import torch
 
     from deepcompress.ir.aten_call import AtenCall
+
+_GATES = 4
+# A cell saturates at +-2^15, in steps of 2^-15.
+_CELL_LIMIT = 2**30
 
 
 class LSTMOperator(RecurrentOperator):
@@ -38,10 +42,10 @@ class LSTMOperator(RecurrentOperator):
     def forward(
         self, a: Recurrent, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch
 
-        weight, bias = (recurrent.gate_by_gate(parameters[k], _GATES) for k in ("weight", "bias"))
+        (x,) = inputs
+        weight, bias = (recurrent.gate_major(parameters[k], _GATES) for k in ("weight", "bias"))
         weights = [weight[:, : a.features], weight[:, a.features :], bias, torch.zeros_like(bias)]
         streams = x.reshape(-1, a.chunks * a.steps, a.features)
         zeros = x.new_zeros(1, streams.shape[0], a.hidden)
@@ -66,21 +70,12 @@ class LSTMOperator(RecurrentOperator):
         a = node.attributes
         cell = np.zeros((len(x) // a.chunks, a.hidden), np.int64)
 
-        def step(values: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        def step(values: Int8Array, hidden: Int8Array) -> Int64Array:
             nonlocal cell
             of_input, of_hidden = recurrent.gates(node, values, hidden)
-            enter, forget, fresh, leave = of_input + of_hidden
-            products = sigmoid(forget) * cell + sigmoid(enter) * tanh(fresh)
+            input_gate, forget_gate, new, output_gate = of_input + of_hidden
+            products = sigmoid(forget_gate) * cell + sigmoid(input_gate) * tanh(new)
             cell = np.clip((products + 2**14) >> 15, -_CELL_LIMIT, _CELL_LIMIT)
-            return (sigmoid(leave) * tanh((cell + 4) >> 3) + 2**14) >> 15
+            return (sigmoid(output_gate) * tanh((cell + 4) >> 3) + 2**14) >> 15
 
         return recurrent.run(node, x, step)
-
-    def scratch_bytes(self, a: Recurrent, shape: Shape) -> int:
-        """The cells, the last output and the next one."""
-        return (4 + 1 + 1) * a.hidden
-
-
-_GATES = 4
-# Beyond this, in steps of 2^-15, a cell counts no further: +-2^15.
-_CELL_LIMIT = 2**30

@@ -1,4 +1,4 @@
-"""Means and sums over axes, global average pooling among them."""
+"""Means and sums over axes, including global average pooling."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean(Attributes):
-    """Attributes: axes (without the batch), one beside the other, what their sum is divided by,
-    and the shapes of input and output."""
+    """Attributes.
+
+    Attributes:
+        axes: neighbouring axes that are reduced, counted without the batch.
+        divisor: of the sum; 1 for a sum.
+        source, shape: of the input and the output.
+    """
 
     axes: tuple[int, ...]
     divisor: int
@@ -33,33 +38,21 @@ class Mean(Attributes):
     shape: tuple[int, ...]
 
     def around(self) -> tuple[int, int, int]:
-        """The input as [outer][reduced][inner]."""
-        first, last = self.axes[0], self.axes[-1] + 1
-        sizes = self.source[:first], self.source[first:last], self.source[last:]
-        return tuple(prod(size) for size in sizes)
+        """Sizes of the input as [outer][reduced][inner]."""
+        first, end = self.axes[0], self.axes[-1] + 1
+        return prod(self.source[:first]), prod(self.source[first:end]), prod(self.source[end:])
 
 
 class MeanOperator(Operator[Mean, RequantizedNode[Mean]]):
     aten = ("mean", "sum")
 
     def read(self, call: AtenCall) -> tuple[Mean, Parameters]:
-        rank = call.input_rank + 1
-        given = call.get("dim", None)
-        given = range(rank) if given is None or given == [] else given
-        axes = sorted(
-            axis % rank - 1 for axis in (given if hasattr(given, "__iter__") else [given])
-        )
-        if axes[0] < 0:
+        first, end = _reduced_axes(call)
+        if first < 0:
             raise call.unsupported(
                 f"a {call.aten} over the batch mixes samples", "Name the other axes, as dim=(2, 3)"
             )
-        between = set(range(axes[0], axes[-1] + 1)) - set(axes)
-        if any(call.input_shape[axis] > 1 for axis in between):
-            raise call.unsupported(
-                f"a {call.aten} over axes that do not lie beside each other is not supported",
-                "Take it over one after the other",
-            )
-        axes = tuple(range(axes[0], axes[-1] + 1))
+        axes = tuple(range(first, end))
         count = prod(call.input_shape[axis] for axis in axes)
         divisor = count if call.aten == "mean" else 1
         return Mean(axes, divisor, call.input_shape, call.output_shape), {}
@@ -82,7 +75,7 @@ class MeanOperator(Operator[Mean, RequantizedNode[Mean]]):
         self, node: Node[Mean], inputs: Sequence[Quantization], observed: Range
     ) -> tuple[RequantizedNode[Mean], Quantization]:
         (before,), divisor = inputs, node.attributes.divisor
-        # An output step finer than the accumulator's own would only multiply its noise.
+        # A finer output step would only resolve rounding noise of the input.
         after = affine(*observed, finest=before.scale / divisor)
         factor = np.minimum(before.scale / after.scale / divisor, 1.0)
         multiplier, shift = choose_multipliers(np.array([factor]))
@@ -104,15 +97,25 @@ class MeanOperator(Operator[Mean, RequantizedNode[Mean]]):
         requantized = requantize(sums, np.array([node.fields["multiplier"]]), node.requantize)
         return requantized.reshape(len(x), *node.attributes.shape)
 
-    def c_parameters(
-        self,
-        node: RequantizedNode[Mean],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_mean in include/deepcompress/kernels/mean.h."""
-        return dict(zip(("outer", "reduced", "inner"), node.attributes.around(), strict=True))
-
     def macs(self, attributes: Mean, weights: int, output: Shape) -> int:
         return prod(attributes.source)
+
+
+def _reduced_axes(call: AtenCall) -> tuple[int, int]:
+    """The first reduced axis and the end, counted without the batch; the batch is axis -1.
+
+    Raises:
+        UserError: the axes are not neighbours.
+    """
+    rank = call.input_rank + 1
+    dims = call.get("dim", None)
+    if dims is None or dims == []:
+        return -1, rank - 1
+    axes = {dim % rank - 1 for dim in (dims if isinstance(dims, (list, tuple)) else [dims])}
+    first, end = min(axes), max(axes) + 1
+    if first >= 0 and any(call.input_shape[axis] > 1 for axis in set(range(first, end)) - axes):
+        raise call.unsupported(
+            f"a {call.aten} over axes that are not neighbours is not supported",
+            "Compute it over one axis after the other",
+        )
+    return first, end

@@ -1,4 +1,4 @@
-"""Products of two tensors, value by value."""
+"""The elementwise product of two tensors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.arith.broadcast import broadcast, c_loops
+from deepcompress.arith.broadcast import broadcast
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Node, Quantization
-from deepcompress.ops.add import aligned, check_shapes
+from deepcompress.ops.add import align, broadcast_shapes
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
 
 if TYPE_CHECKING:
@@ -23,23 +24,24 @@ if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 
-# Of the product of two input steps, the least that may be an output step.
+# Smallest output step in products of two input steps.
 _FINEST = 1 / 64
 # |a - zero_point| * |b - zero_point| <= 255**2 < 2**16, so that the scaled product is below 2**30.
 _MULTIPLIER_LIMIT = 2**14 - 1
-# So that the offset is below 2**29 + 2**21.
-_GREATEST_SHIFT = 22
+# With it the offset is below 2**29 + 2**21.
+_LARGEST_SHIFT = 22
 
 
 @dataclass(frozen=True)
 class Mul(Attributes):
     """Attributes: the shapes of the factors."""
 
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    shapes: tuple[Shape, Shape]
 
 
 class MulOperator(Operator[Mul, IntegerNode[Mul]]):
     aten = ("mul", "div")
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Mul, Parameters]:
@@ -47,8 +49,7 @@ class MulOperator(Operator[Mul, IntegerNode[Mul]]):
             raise call.unsupported(
                 "a division of two tensors is not supported", "Multiply by torch.reciprocal(x)"
             )
-        check_shapes(call)
-        return Mul(call.input_shapes), {}
+        return Mul(broadcast_shapes(call)), {}
 
     def output_shape(self, attributes: Mul, inputs: Sequence[Shape]) -> Shape:
         return broadcast(inputs)
@@ -60,7 +61,7 @@ class MulOperator(Operator[Mul, IntegerNode[Mul]]):
         self, attributes: Mul, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
         (a, b) = inputs
-        a, b = aligned(attributes.shapes, a, b)
+        a, b = align(attributes.shapes, a, b)
         return a * b
 
     def quantize(
@@ -68,8 +69,8 @@ class MulOperator(Operator[Mul, IntegerNode[Mul]]):
     ) -> tuple[IntegerNode[Mul], Quantization]:
         step = inputs[0].scale * inputs[1].scale
         after = affine(*observed, finest=_FINEST * step)
-        room = _MULTIPLIER_LIMIT / (step / after.scale)
-        shift = int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
+        headroom = _MULTIPLIER_LIMIT / (step / after.scale)
+        shift = int(np.clip(np.floor(np.log2(headroom)), 1, _LARGEST_SHIFT))
         minimum, maximum = clamp_int8(node.clamp, after)
         integer = IntegerNode(
             *node.identity,
@@ -92,19 +93,9 @@ class MulOperator(Operator[Mul, IntegerNode[Mul]]):
         """q = clamp(((a - first_zero) * (b - second_zero) * multiplier + offset) >> shift)."""
         (a, b) = inputs
         by = node.fields
-        a, b = (x.astype(np.int32) for x in aligned(node.attributes.shapes, a, b))
-        products = (a - by["first_zero"]) * (b - by["second_zero"]) * by["multiplier"]
-        return np.clip((products + by["offset"]) >> by["shift"], *node.clamp).astype(np.int8)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Mul],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_mul in include/deepcompress/kernels/mul.h."""
-        return c_loops(inputs)
+        first, second = (x.astype(np.int32) for x in align(node.attributes.shapes, a, b))
+        products = (first - by["first_zero"]) * (second - by["second_zero"]) * by["multiplier"]
+        return saturate((products + by["offset"]) >> by["shift"], node.clamp)
 
     def macs(self, attributes: Mul, weights: int, output: Shape) -> int:
         return prod(output)

@@ -1,10 +1,10 @@
-"""Padding as a layer of its own. `fold` moves zeros into the convolution behind them."""
+"""Padding as a separate layer. Operator fusion merges zeros into the convolution after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,13 +20,25 @@ if TYPE_CHECKING:
 
 
 _AXES = 3
-# Of DC_PAD_* in pad.h, and what numpy calls them.
-_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+# The modes in the order of DC_PAD_* in pad.h, and numpy's names of them.
+_NumpyMode = Literal["constant", "reflect", "edge", "wrap"]
+_MODES: dict[str, _NumpyMode] = {
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
 
 
 @dataclass(frozen=True)
 class Pad(Attributes):
-    """Attributes: positions (before, after) for each axis, how they are filled, and with what."""
+    """Attributes.
+
+    Attributes:
+        around: number of positions (before, after) along each axis.
+        mode: a key of `_MODES`.
+        value: real value of the positions if the mode is "constant".
+    """
 
     around: tuple[tuple[int, int], ...]
     mode: str = "constant"
@@ -84,7 +96,7 @@ class PadOperator(ScaleKeepingOperator[Pad]):
         if a.mode == "constant":
             amounts = [n for pair in reversed(a.around) for n in pair]
             return F.pad(x, amounts, a.mode, a.value)
-        # Torch fills other than by a constant along the last axes only.
+        # Along other axes than the last, torch supports only constants.
         axes = _AXES - 1 if len(a.around) == _AXES else 1
         return F.pad(x, [n for pair in reversed(a.around[-axes:]) for n in pair], a.mode)
 
@@ -98,28 +110,7 @@ class PadOperator(ScaleKeepingOperator[Pad]):
             return np.pad(x, around, constant_values=fill_value(a, quantization[0]))
         return np.pad(x, around, mode=_MODES[a.mode])
 
-    def c_parameters(
-        self,
-        node: IntegerNode[Pad],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_pad in include/deepcompress/kernels/pad.h."""
-        a = node.attributes
-        missing = _AXES - len(a.around)
-        sizes = (1,) * missing + inputs[0]
-        around = ((0, 0),) * missing + a.around
-        names = ("channels", "height", "width")
-        fields = {}
-        for name, size, (before, after) in zip(names, sizes, around, strict=True):
-            fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
-        mode = list(_MODES).index(a.mode)
-        return {**fields, "mode": mode, "value": fill_value(a, quantization[0])}
-
-    def macs(self, attributes: Pad, weights: int, output: Shape) -> int:
-        return 0
-
 
 def fill_value(attributes: Pad, by: Quantization) -> int:
+    """The padding value as int8."""
     return int(np.clip(round(attributes.value / by.scale) + by.zero_point, -128, 127))

@@ -1,4 +1,4 @@
-"""PReLU: what is below zero is multiplied by its channel's slope."""
+"""PReLU: negative values are multiplied by the slope of their channel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
+from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 
-# The least output step, in input steps: so that factors are below 2**_FACTOR_BITS.
+# The smallest output step is 2**-_FACTOR_BITS input steps, so that factors are below the inverse.
 _FACTOR_BITS = 8
 _MULTIPLIER_BITS = 15
-# Of a product of 32 bits, where the input is as good as dead.
-_GREATEST_SHIFT = 30
+# The largest useful shift of a 32-bit product.
+_LARGEST_SHIFT = 30
 
 
 @dataclass(frozen=True)
 class PReLU(Attributes):
-    """Attributes: one slope a channel, or one for all."""
+    """Attributes. `slopes` is the number of channels, or 1 if all channels share a slope."""
 
     slopes: int
 
@@ -65,7 +66,7 @@ class PReLUOperator(Operator[PReLU, RequantizedNode[PReLU]]):
         after = affine(*observed, finest=before.scale * steepest / 2**_FACTOR_BITS)
         factors = np.array([1.0, *slope]) * before.scale / after.scale
         shift = _MULTIPLIER_BITS - int(np.ceil(np.log2(np.abs(factors).max() * (1 + 2**-14))))
-        shift = min(shift, _GREATEST_SHIFT)
+        shift = min(shift, _LARGEST_SHIFT)
         multipliers = frozen(np.round(factors * 2.0**shift).astype(np.int16))
         clamp = clamp_int8(node.clamp, after)
         integer = RequantizedNode(
@@ -87,22 +88,4 @@ class PReLUOperator(Operator[PReLU, RequantizedNode[PReLU]]):
         slopes = slope.reshape(1, -1, *[1] * (x.ndim - 2))
         products = real * np.where(real < 0, slopes, node.fields["positive"])
         rounded = (products + (1 << (by.shift - 1))) >> by.shift
-        return np.clip(rounded + by.zero_point, by.minimum, by.maximum).astype(np.int8)
-
-    def c_parameters(
-        self,
-        node: RequantizedNode[PReLU],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_prelu in include/deepcompress/kernels/prelu.h."""
-        slopes = node.attributes.slopes
-        return {
-            "slopes": slopes,
-            "plane": int(np.prod(output)) // slopes,
-            "zero_point": quantization[0].zero_point,
-        }
-
-    def macs(self, attributes: PReLU, weights: int, output: Shape) -> int:
-        return 0
+        return saturate(rounded + by.zero_point, (by.minimum, by.maximum))

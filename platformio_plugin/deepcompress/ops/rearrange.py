@@ -1,7 +1,7 @@
 """Permutations, slices, splits, pixel shuffles, repetitions, nearest upsampling: strided copies.
 
-Whatever numpy shows of the input without a copy is nested loops of a size and a step each. Where
-they walk through bytes as they lie, as for a slice of the first axis, it is no work.
+Each is a strided view of the input in numpy: nested loops of a size and a step. If the view is
+contiguous, such as a slice of the first axis, nothing is copied at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.ir.arrays import Int8Array, Int64Array, IntArray
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
 from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
@@ -37,10 +37,10 @@ class Rearrange(Attributes):
     """Attributes.
 
     Attributes:
-        title: as PyTorch calls it.
-        values: of the input.
-        offset: of the first value of the output in the input.
-        loops: size and step in the input, the outermost first; those of one turn are left out.
+        title: name of the operation in PyTorch.
+        values: number of values of the input.
+        offset: index in the input of the first output value.
+        loops: size and step in the input, the outermost first, without loops of size 1.
         shape: of the output.
     """
 
@@ -50,23 +50,23 @@ class Rearrange(Attributes):
     loops: Loops
     shape: tuple[int, ...]
 
-    def places(self) -> np.ndarray:
-        """Where in the input each value of the output is, [values of the output]."""
-        places = np.array([self.offset])
+    def source_indices(self) -> Int64Array:
+        """The flat index in the input of each output value, int64 [values of the output]."""
+        indices = np.array([self.offset])
         for size, step in self.loops:
-            places = (places[:, None] + step * np.arange(size)).ravel()
-        return places
+            indices = (indices[:, None] + step * np.arange(size)).ravel()
+        return indices
 
 
 def _read_strided(call: AtenCall) -> Rearrange:
-    """What `forward` is exported as."""
+    """The call that `forward` becomes when a graph is exported again."""
     loops = merged(zip(call["size"][1:], call["stride"][1:], strict=True))
     values = prod(call.input_shape)
     return Rearrange("as_strided", values, call["storage_offset"], loops, call.output_shape)
 
 
 def merged(loops: Iterable[tuple[int, int]]) -> Loops:
-    """Loops of (size, step) without those of one turn; two that walk on in even steps are one."""
+    """Loops of (size, step) without those of size 1; adjacent loops are merged if they can be."""
     merged: list[tuple[int, int]] = []
     for size, step in loops:
         if size == 1:
@@ -79,46 +79,51 @@ def merged(loops: Iterable[tuple[int, int]]) -> Loops:
 
 
 def _axis(call: AtenCall, argument: str = "dim") -> int:
-    """An axis without the batch. Raises UserError where it is the batch."""
-    axis = call.get(argument, 0) % (call.input_rank + 1) - 1
+    """An axis, counted without the batch.
+
+    Raises:
+        UserError: it is the batch.
+    """
+    axis = int(call.get(argument, 0)) % (call.input_rank + 1) - 1
     if axis < 0:
-        raise call.unsupported("it takes samples apart", "Leave the first axis as it is")
+        raise call.unsupported("it separates samples", "Leave the first axis as it is")
     return axis
 
 
-def _permute(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _permute(call: AtenCall, x: IntArray) -> IntArray:
     rank = call.input_rank + 1
     dims = [dim % rank for dim in call["dims"]]
     if dims[0] != 0:
         raise call.unsupported("it moves the batch", "Leave the first axis where it is")
-    return x.transpose([dim - 1 for dim in dims[1:]])
+    return np.transpose(x, [dim - 1 for dim in dims[1:]])
 
 
-def _transpose(call: AtenCall, x: np.ndarray) -> np.ndarray:
-    return x.swapaxes(_axis(call, "dim0"), _axis(call, "dim1"))
+def _transpose(call: AtenCall, x: IntArray) -> IntArray:
+    return np.swapaxes(x, _axis(call, "dim0"), _axis(call, "dim1"))
 
 
-def _part(x: np.ndarray, axis: int, part: slice | int) -> np.ndarray:
-    return x[(slice(None),) * axis + (part,)]
+def _part(x: IntArray, axis: int, part: slice | int) -> IntArray:
+    view: IntArray = x[(slice(None),) * axis + (part,)]
+    return view
 
 
-def _slice(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _slice(call: AtenCall, x: IntArray) -> IntArray:
     start, end, step = (call.get(key, None) for key in ("start", "end", "step"))
     if call.get("dim", 0) == 0 and not start and (end is None or end > 2**31) and step in (None, 1):
         return x
     return _part(x, _axis(call), slice(start, end, step))
 
 
-def _narrow(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _narrow(call: AtenCall, x: IntArray) -> IntArray:
     return _part(x, _axis(call), slice(call["start"], call["start"] + call["length"]))
 
 
-def _select(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _select(call: AtenCall, x: IntArray) -> IntArray:
     return _part(x, _axis(call), call["index"])
 
 
-def _split(call: AtenCall, x: np.ndarray) -> np.ndarray:
-    """One of the results, `item`."""
+def _split(call: AtenCall, x: IntArray) -> IntArray:
+    """Result number `item` of a split."""
     axis, item = _axis(call), call["item"]
     size = x.shape[axis]
     if call.aten == "unbind":
@@ -132,50 +137,54 @@ def _split(call: AtenCall, x: np.ndarray) -> np.ndarray:
     return _part(x, axis, slice(ends[item] - widths[item], min(ends[item], size)))
 
 
-def _pixel_shuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _pixel_shuffle(call: AtenCall, x: IntArray) -> IntArray:
     channels, height, width = x.shape
     by = call["upscale_factor"]
-    return x.reshape(channels // by**2, by, by, height, width).transpose(0, 3, 1, 4, 2)
+    blocks = x.reshape(channels // by**2, by, by, height, width)
+    return np.transpose(blocks, (0, 3, 1, 4, 2))
 
 
-def _pixel_unshuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _pixel_unshuffle(call: AtenCall, x: IntArray) -> IntArray:
     channels, height, width = x.shape
     by = call["downscale_factor"]
-    return x.reshape(channels, height // by, by, width // by, by).transpose(0, 2, 4, 1, 3)
+    blocks = x.reshape(channels, height // by, by, width // by, by)
+    return np.transpose(blocks, (0, 2, 4, 1, 3))
 
 
-def _channel_shuffle(call: AtenCall, x: np.ndarray) -> np.ndarray:
-    return x.reshape(call["groups"], x.shape[0] // call["groups"], -1).swapaxes(0, 1)
+def _channel_shuffle(call: AtenCall, x: IntArray) -> IntArray:
+    grouped = x.reshape(call["groups"], x.shape[0] // call["groups"], -1)
+    return np.swapaxes(grouped, 0, 1)
 
 
-def _upsample_nearest(call: AtenCall, x: np.ndarray) -> np.ndarray:
-    (channels, *sizes), wanted = x.shape, call.output_shape[1:]
-    if any(after % before for before, after in zip(sizes, wanted, strict=True)):
+def _upsample_nearest(call: AtenCall, x: IntArray) -> IntArray:
+    (channels, *sizes), output = x.shape, call.output_shape[1:]
+    if any(after % before for before, after in zip(sizes, output, strict=True)):
         raise call.unsupported(
-            f"nearest upsampling from {sizes} to {list(wanted)} is not by a whole number",
+            f"nearest upsampling from {sizes} to {list(output)} is not by a whole number",
             "Use scale_factor=2, 3, ...",
         )
-    factors = [after // before for before, after in zip(sizes, wanted, strict=True)]
-    apart = x.reshape(channels, *(n for size in sizes for n in (size, 1)))
-    spread = (n for pair in zip(sizes, factors, strict=True) for n in pair)
-    return np.broadcast_to(apart, (channels, *spread))
+    factors = [after // before for before, after in zip(sizes, output, strict=True)]
+    separate = x.reshape(channels, *(n for size in sizes for n in (size, 1)))
+    repeated = (n for pair in zip(sizes, factors, strict=True) for n in pair)
+    return np.broadcast_to(separate, (channels, *repeated))
 
 
-def _expand(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _expand(call: AtenCall, x: IntArray) -> IntArray:
     return np.broadcast_to(x, call.output_shape)
 
 
-def _repeat(call: AtenCall, x: np.ndarray) -> np.ndarray:
+def _repeat(call: AtenCall, x: IntArray) -> IntArray:
     times = call["repeats"]
     if times[0] != 1:
         raise call.unsupported("it repeats samples", "Leave the first axis as it is")
     sizes = (1,) * (len(times) - 1 - x.ndim) + x.shape
-    apart = x.reshape([n for size in sizes for n in (1, size)])
-    spread = [n for pair in zip(times[1:], sizes, strict=True) for n in pair]
-    return np.broadcast_to(apart, spread)
+    separate = x.reshape([n for size in sizes for n in (1, size)])
+    repeated = [n for pair in zip(times[1:], sizes, strict=True) for n in pair]
+    return np.broadcast_to(separate, repeated)
 
 
-_VIEWS: dict[str, Callable[[AtenCall, np.ndarray], np.ndarray]] = {
+# How each operation views an array of the input's shape, without the batch.
+_VIEWS: dict[str, Callable[[AtenCall, IntArray], IntArray]] = {
     "permute": _permute,
     "transpose": _transpose,
     "slice": _slice,
@@ -219,7 +228,7 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
         return attributes.title.replace("_", " ").capitalize()
 
     def changes_nothing(self, attributes: Rearrange, parameters: Parameters) -> bool:
-        """Whether all values stay where they are."""
+        """Whether all values keep their order."""
         return attributes.values == prod(attributes.shape) and self.view(attributes, ()) is not None
 
     def view(self, attributes: Rearrange, source: tuple[int, ...]) -> int | None:
@@ -229,35 +238,19 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
     def forward(
         self, a: Rearrange, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
-        (x,) = inputs
         import torch
 
-        # Only of fresh memory are the steps known.
+        (x,) = inputs
+        # Only a new, contiguous tensor has known strides.
         flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
         sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
         moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
-        return moved.reshape(x.shape[0], *a.shape)
+        # A copy, too: the operator that reads it may ask for strides, which depend on the batch.
+        return moved.clone(memory_format=torch.contiguous_format).reshape(x.shape[0], *a.shape)
 
     def integer(
         self, node: IntegerNode[Rearrange], quantization: Sequence[Quantization], *inputs: Int8Array
     ) -> Int8Array:
         (x,) = inputs
         a = node.attributes
-        return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Rearrange],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
-        a = node.attributes
-        loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
-        sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
-        steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
-        return {"offset": a.offset, **sizes, **steps}
-
-    def macs(self, attributes: Rearrange, weights: int, output: Shape) -> int:
-        return 0
+        return x.reshape(len(x), -1)[:, a.source_indices()].reshape(len(x), *a.shape)

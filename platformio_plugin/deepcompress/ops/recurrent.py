@@ -1,11 +1,12 @@
-"""What GRU and LSTM share: a layer that reads its input step by step and what it said last.
+"""What GRU and LSTM share: layers that process one time step after another.
 
-Weights are [units * gates, features + hidden], a row for each gate of each unit in turn, so that a
-unit is done once its rows are read. A row's sums over the input and over the last output are scaled
-apart into values of 2^-12; the gates' functions come from one table of tanh.
+The weights are [units * gates, features + hidden]. The rows of a unit's gates follow each other,
+so the kernel finishes one unit after another. The sums over the input and over the previous output
+have a multiplier each, to fixed point in steps of 2^-12. The gate functions are computed from one
+table of tanh.
 
-    gate    = clamp((sum * multiplier + 2^(shift - 1)) >> shift), of the input and of the output
-    hidden  = the last output, int8 in steps of 1/128; what a unit remembers has 16 bits or more
+    gate    = clamp((sum * multiplier + 2^(shift - 1)) >> shift), for input and previous output
+    hidden  = the previous output, int8 in steps of 1/128; the internal state has 16 bits or more
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from deepcompress.arith.qparams import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
-from deepcompress.ir.arrays import frozen
+from deepcompress.ir.arrays import (
+    AnyArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    IntArray,
+    frozen,
+)
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, Node, Quantization, Requantize, WeightedNode
 from deepcompress.ops.operator import Operator, Shape
@@ -29,9 +40,9 @@ if TYPE_CHECKING:
 
     from deepcompress.ir.aten_call import AtenCall
 
-    Streams = TypeVar("Streams", np.ndarray, torch.Tensor)
+    Streams = TypeVar("Streams", AnyArray, torch.Tensor)
 
-# By their names in aten.
+# Names of the operators, which are also aten names.
 RECURRENT = ("gru", "lstm")
 
 OUTPUT = Quantization(1 / 128, 0)
@@ -40,7 +51,7 @@ _LARGEST_MULTIPLIER = 2**15 - 1
 _LARGEST_SHIFT = 40
 _BIAS_LIMIT = 2**29
 GATE_ONE = 2**12
-# Gates are within +-16 of these steps: there a sigmoid is 0 or 1, and a product with 2^15 fits.
+# Gates are limited to +-16.0, where a sigmoid is 0 or 1 and a product with 2^15 fits 32 bits.
 _GATE_LIMIT = 2**16 - 1
 
 # tanh(i / 16) * 2^15: dc_tanh_table in include/deepcompress/kernels/recurrent.h.
@@ -52,9 +63,12 @@ class Recurrent(Attributes):
     """Attributes.
 
     Attributes:
-        last: whether only the last of the `steps` outputs is wanted.
-        stateful: whether a window goes on where the one before it ended.
-        chunks: how many samples of a batch are consecutive windows of one stream.
+        features: size of one time step of the input.
+        hidden: number of units.
+        steps: number of time steps of one inference.
+        last: whether the output is that of the last time step only.
+        stateful: whether an inference continues with the state of the previous one.
+        chunks: how many consecutive samples of a batch belong to one stream.
     """
 
     features: int
@@ -64,60 +78,49 @@ class Recurrent(Attributes):
     stateful: bool = False
     chunks: int = 1
 
+    def in_chunks(self, chunks: int) -> Recurrent:
+        return replace(self, chunks=chunks) if self.stateful else self
+
 
 class RecurrentOperator(Operator[Recurrent, WeightedNode[Recurrent]]):
-    keeps_bias_folded = True
-    takes_scratch = True
+    """What is equal in both operators."""
 
     def output_shape(self, attributes: Recurrent, inputs: Sequence[Shape]) -> Shape:
         hidden = (attributes.hidden,)
         return hidden if attributes.last else (attributes.steps, *hidden)
-
-    def c_parameters(
-        self,
-        node: WeightedNode[Recurrent],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_recurrent in include/deepcompress/kernels/recurrent.h."""
-        a = node.attributes
-        return {
-            "steps": a.steps,
-            "features": a.features,
-            "hidden": a.hidden,
-            "last": int(a.last),
-            "stateful": int(a.stateful),
-        }
 
     def macs(self, attributes: Recurrent, weights: int, output: Shape) -> int:
         return weights * attributes.steps
 
 
 def split_layers(call: AtenCall) -> list[AtenCall]:
-    """A call for each of its layers, one behind the other."""
+    """One call per layer of a recurrent module, in the order of the layers.
+
+    Raises:
+        UserError: it is bidirectional, time-major, has an initial state or a projection.
+    """
     if call["bidirectional"]:
         raise call.unsupported(
             f"nn.{call.aten.upper()} is supported in one direction", "Set bidirectional=False"
         )
     if not call.get("batch_first", False):
         raise call.unsupported(
-            "its steps come first, but in what it reads the first axis is that of the samples",
+            "its first axis is time, but the first axis of its input is the batch",
             "Set batch_first=True, or write x.transpose(0, 1) before it",
         )
     starts = [array for name, array in call.constants.items() if name.startswith("hx")]
     if len(call.input_shapes) > 1 or any(map(np.any, starts)):
-        raise call.unsupported("its state at the start is given", "Let it start from zeros")
-    each = 4 if call["has_biases"] else 2
+        raise call.unsupported("it has an initial state", "Let it start from zeros")
+    per_layer = 4 if call["has_biases"] else 2
     weights = [array for name, array in call.constants.items() if name.startswith("params.")]
-    layers = [weights[i : i + each] for i in range(0, len(weights), each)]
+    layers = [weights[i : i + per_layer] for i in range(0, len(weights), per_layer)]
     if len(layers) != call["num_layers"]:
         raise call.unsupported("a projection of its output is not supported", "Set proj_size=0")
     names = [f"{call.layer}.{i}" for i in range(len(layers) - 1)] + [call.layer]
     return [_one_layer(call, *layer) for layer in zip(names, layers, strict=True)]
 
 
-def _one_layer(call: AtenCall, name: str, weights: list[np.ndarray]) -> AtenCall:
+def _one_layer(call: AtenCall, name: str, weights: list[Float32Array]) -> AtenCall:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     arguments = {**call.arguments, "num_layers": 1}
     constants = dict(zip(names, weights, strict=False))
@@ -126,43 +129,49 @@ def _one_layer(call: AtenCall, name: str, weights: list[np.ndarray]) -> AtenCall
 
 def read_weights(
     call: AtenCall, gates: int
-) -> tuple[Recurrent, np.ndarray, np.ndarray, np.ndarray]:
-    """Attributes, weight [units * gates, features + hidden], both biases [units, gates]."""
+) -> tuple[Recurrent, Float32Array, Float32Array, Float32Array]:
+    """Attributes, weight and biases of one layer.
+
+    Returns:
+        The attributes; float32 [units * gates, features + hidden]; and the biases of the input and
+        of the previous output, float32 [units, gates].
+    """
     of_input, of_hidden = call.constant("weight_ih"), call.constant("weight_hh")
     hidden = of_hidden.shape[1]
-    zeros = np.zeros(gates * hidden, np.float32)
-    biases = [call.constants.get(name, zeros) for name in ("bias_ih", "bias_hh")]
-    weight = _unit_by_unit(np.concatenate([of_input, of_hidden], axis=1), gates)
-    steps = call.input_shape[0]
-    attributes = Recurrent(of_input.shape[1], hidden, steps)
-    units = [_unit_by_unit(bias, gates).reshape(hidden, gates) for bias in biases]
-    return attributes, weight, *units
+    weight = _unit_major(np.concatenate([of_input, of_hidden], axis=1), gates)
+    attributes = Recurrent(of_input.shape[1], hidden, call.input_shape[0])
+
+    def bias(name: str) -> Float32Array:
+        values = call.constants.get(name, np.zeros(gates * hidden, np.float32))
+        return _unit_major(values, gates).reshape(hidden, gates)
+
+    return attributes, weight, bias("bias_ih"), bias("bias_hh")
 
 
-def _unit_by_unit(rows: np.ndarray, gates: int) -> np.ndarray:
-    """[gates * units, ...] as [units * gates, ...]."""
-    apart = rows.reshape(gates, -1, *rows.shape[1:]).swapaxes(0, 1)
-    return np.ascontiguousarray(apart.reshape(rows.shape))
+def _unit_major(rows: Float32Array, gates: int) -> Float32Array:
+    """[gates * units, ...] reordered to [units * gates, ...]."""
+    by_unit = rows.reshape(gates, -1, *rows.shape[1:]).swapaxes(0, 1)
+    return np.ascontiguousarray(by_unit.reshape(rows.shape))
 
 
 def last_step(attributes: Recurrent) -> Rearrange:
-    """Of all outputs the last."""
-    size, before = attributes.hidden, attributes.hidden * (attributes.steps - 1)
-    return Rearrange("last step", before + size, before, merged([(size, 1)]), (size,))
+    """The rearrangement that selects the last of all outputs."""
+    size, offset = attributes.hidden, attributes.hidden * (attributes.steps - 1)
+    return Rearrange("last step", offset + size, offset, merged([(size, 1)]), (size,))
 
 
-def gate_by_gate(rows: torch.Tensor, gates: int) -> torch.Tensor:
-    """[units * gates, ...] as [gates * units, ...], as torch has it."""
-    return rows.unflatten(0, (-1, gates)).transpose(0, 1).flatten(0, 1)
+def gate_major(rows: torch.Tensor, gates: int) -> torch.Tensor:
+    """[units * gates, ...] reordered to torch's [gates * units, ...]."""
+    return rows.reshape(-1, gates, *rows.shape[1:]).transpose(0, 1).flatten(0, 1)
 
 
 def quantize(
-    node: Node[Recurrent], before: Quantization, hidden_bias: np.ndarray | None = None
+    node: Node[Recurrent], before: Quantization, hidden_bias: Float32Array | None = None
 ) -> WeightedNode[Recurrent]:
     """The node in integers.
 
     Args:
-        hidden_bias: float [units], of each unit's last gate's sum over the last output.
+        hidden_bias: float [units], added to the last gate's sums over the previous output.
     """
     a, weight = node.attributes, node.parameters["weight"].astype(np.float64)
     bias_over_last = np.zeros((a.hidden, len(weight) // a.hidden))
@@ -195,46 +204,52 @@ def quantize(
 
 @dataclass(frozen=True)
 class _Half:
-    """What reads the input, or what reads the last output: one of each a row.
+    """The part of the weights that multiplies the input, or that of the previous output.
 
     Attributes:
-        factor: from a sum to a gate, float64.
+        weight: int8 [rows, columns].
+        bias: int32 [rows], with the zero point folded in.
+        factor: float64 [rows], from a sum to a gate in steps of 2^-12.
     """
 
-    weight: np.ndarray
-    bias: np.ndarray
-    factor: np.ndarray
+    weight: Int8Array
+    bias: Int32Array
+    factor: Float64Array
 
 
-def _half(weight: np.ndarray, bias: np.ndarray, by: Quantization, grid: float | None) -> _Half:
+def _half(weight: FloatArray, bias: FloatArray, by: Quantization, grid: float | None) -> _Half:
+    """Quantizes one part of the weights, of inputs quantized `by`."""
     bias = bias.astype(np.float64)
-    least = np.abs(bias) / (by.scale * _BIAS_LIMIT)
-    on_grid = grid is not None and grid >= least.max()
-    scale = np.full(len(weight), grid) if on_grid else weight_scale(weight, least)
+    finest = np.abs(bias) / (by.scale * _BIAS_LIMIT)
+    if grid is not None and grid >= finest.max():
+        scale = np.full(len(weight), grid)
+    else:
+        scale = weight_scale(weight, finest)
     stored = np.clip(np.round(weight / scale[:, None]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     folded = np.round(bias / (by.scale * scale)) - by.zero_point * stored.sum(axis=1)
     return _Half(stored.astype(np.int8), folded.astype(np.int32), scale * by.scale * GATE_ONE)
 
 
 def _shift(largest: float) -> int:
-    """Such that the multiplier of the largest factor has 15 bits."""
+    """The shift with which the multiplier of the largest factor has 15 bits."""
     return int(np.clip(floor(log2(_LARGEST_MULTIPLIER / largest)), 1, _LARGEST_SHIFT))
 
 
-def _multipliers(factors: np.ndarray, shift: int) -> np.ndarray:
+def _multipliers(factors: Float64Array, shift: int) -> Int32Array:
     return frozen(np.minimum(np.round(factors * 2.0**shift), _LARGEST_MULTIPLIER).astype(np.int32))
 
 
 def gates(
-    node: WeightedNode[Recurrent], x: np.ndarray, hidden: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What all gates of a step make of its input, and of the last output.
+    node: WeightedNode[Recurrent], x: Int8Array, hidden: Int8Array
+) -> tuple[Int64Array, Int64Array]:
+    """The gates' sums over the input of a time step, and over the previous output.
 
     Args:
-        x, hidden: int8 [batch, features] and [batch, units].
+        x: int8 [batch, features].
+        hidden: int8 [batch, units].
 
     Returns:
-        int64 [gates, batch, units], in steps of 2^-12, each.
+        Two int64 [gates, batch, units], in steps of 2^-12.
     """
     a, weight = node.attributes, node.weight
     bias_over_last = np.zeros((a.hidden, len(weight) // a.hidden), np.int64)
@@ -243,11 +258,12 @@ def gates(
     of_input = _sums(x, weight[:, : a.features]) + node.bias
     of_hidden = _sums(hidden, weight[:, a.features :]) + bias_over_last.ravel()
 
-    def scaled(sums: np.ndarray, multiplier: np.ndarray) -> np.ndarray:
+    def scaled(sums: Int64Array, multiplier: IntArray) -> Int64Array:
         shift = node.requantize.shift
         rounded = (sums * multiplier.astype(np.int64) + (1 << (shift - 1))) >> shift
         limited = np.clip(rounded, -_GATE_LIMIT, _GATE_LIMIT)
-        return limited.reshape(len(x), *bias_over_last.shape).transpose(2, 0, 1)
+        by_gate: Int64Array = limited.reshape(len(x), *bias_over_last.shape).transpose(2, 0, 1)
+        return by_gate
 
     return (
         scaled(of_input, node.multiplier),
@@ -255,34 +271,41 @@ def gates(
     )
 
 
-def _sums(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Summed in float64, which is exact below 2**53."""
-    return (values.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
+def _sums(values: Int8Array, weight: Int8Array) -> Int64Array:
+    """Sums of products, computed in float64, which is exact below 2**53."""
+    sums: Int64Array = (values.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
+    return sums
 
 
-def tanh(gate: np.ndarray) -> np.ndarray:
-    """int64 in steps of 2^-15, of steps of 2^-12: `dc_tanh`, bit for bit."""
-    size = np.minimum(np.abs(gate), 2**15 - 1)
-    at, between = size >> 8, size & 255
-    below = TANH_TABLE[at]
-    return np.sign(gate) * (below + (((TANH_TABLE[at + 1] - below) * between + 128) >> 8))
+def tanh(gate: Int64Array) -> Int64Array:
+    """tanh in steps of 2^-15, of a gate in steps of 2^-12; bit-exact to `dc_tanh` in C."""
+    magnitude = np.minimum(np.abs(gate), 2**15 - 1)
+    index, fraction = magnitude >> 8, magnitude & 255
+    below = TANH_TABLE[index]
+    interpolated = below + (((TANH_TABLE[index + 1] - below) * fraction + 128) >> 8)
+    result: Int64Array = np.sign(gate) * interpolated
+    return result
 
 
-def sigmoid(gate: np.ndarray) -> np.ndarray:
-    """The same for a sigmoid, 0 .. 2^15 - 1, which is (1 + tanh(gate / 2)) / 2: `dc_sigmoid`."""
+def sigmoid(gate: Int64Array) -> Int64Array:
+    """sigmoid(gate) = (1 + tanh(gate / 2)) / 2, 0 .. 2^15 - 1; bit-exact to `dc_sigmoid` in C."""
     return (tanh(gate >> 1) + 2**15) >> 1
 
 
 def run(
     node: WeightedNode[Recurrent],
-    x: np.ndarray,
-    step: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """All outputs, or the last; int8.
+    x: Int8Array,
+    step: Callable[[Int8Array, Int8Array], Int64Array],
+) -> Int8Array:
+    """Runs a layer on a batch.
 
     Args:
         x: int8 [batch, steps, features].
-        step: from a step's input and the last output, int8 both, to the next output in 2^-15.
+        step: from a time step's input [streams, features] and the previous output [streams,
+            units], both int8, to the next output [streams, units] in steps of 2^-15.
+
+    Returns:
+        int8 [batch, steps, units], or [batch, units] if only the last output is wanted.
     """
     a = node.attributes
     streams = x.reshape(-1, a.chunks * a.steps, a.features)
@@ -294,6 +317,6 @@ def run(
 
 
 def windows(a: Recurrent, outputs: Streams) -> Streams:
-    """What each window of a batch says, of all outputs of its streams, [streams, steps, hidden]."""
+    """The outputs of each sample, from all outputs of the streams [streams, steps, hidden]."""
     outputs = outputs.reshape(-1, a.steps, a.hidden)
     return outputs[:, -1] if a.last else outputs

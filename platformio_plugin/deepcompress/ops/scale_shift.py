@@ -1,6 +1,6 @@
 """x * scale + shift with constants: BatchNorm, and sums and products with numbers or parameters.
 
-Beside a convolution or a Linear `fold` moves it into their weights.
+Next to a convolution or a Linear, operator fusion merges it into the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.arrays import Float32Array, Int8Array, frozen
+from deepcompress.arith.requantize import saturate
+from deepcompress.ir.arrays import AnyArray, Float32Array, Float64Array, Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization, Tensor
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 
-# Of an input step, the least that may be an output step: what lies below is the input's own noise.
+# Smallest output step in input steps; a finer one would only resolve rounding noise of the input.
 _FINEST = 1 / 128
-# So that |x * multiplier| < 2**22 and the sum with an offset of up to 2**30 fit 32 bits.
+# With these |x * multiplier| < 2**22, and its sum with an offset fits 32 bits.
 _MULTIPLIER_LIMIT = 2**15 - 1
 _OFFSET_LIMIT = 2**30
-_GREATEST_SHIFT = 22
+_LARGEST_SHIFT = 22
 
 
 @dataclass(frozen=True)
 class ScaleShift(Attributes):
-    """Attributes: the input is taken for [channels][values / channels], whatever its shape."""
+    """Attributes. The input, of any shape, is read as [channels][values / channels].
+
+    Attributes:
+        title: "BatchNorm", "Arithmetic" or "Requantize", for `describe`.
+    """
 
     title: str
     channels: int
@@ -69,7 +74,7 @@ class ScaleShiftOperator(Operator[ScaleShift, IntegerNode[ScaleShift]]):
         return f"{attributes.title} {attributes.channels}"
 
     def changes_nothing(self, attributes: ScaleShift, parameters: Parameters) -> bool:
-        """As 0 + x, with which Python's sum() begins."""
+        """Such as 0 + x, the first step of Python's sum()."""
         return bool((parameters["scale"] == 1).all() and (parameters["shift"] == 0).all())
 
     def forward(
@@ -85,7 +90,7 @@ class ScaleShiftOperator(Operator[ScaleShift, IntegerNode[ScaleShift]]):
     ) -> tuple[IntegerNode[ScaleShift], Quantization]:
         steps = float(np.abs(node.parameters["scale"]).max()) * inputs[0].scale
         after = affine(*observed, finest=_FINEST * steps)
-        return _between(node, inputs[0], after), after
+        return _requantized(node, inputs[0], after), after
 
     def integer(
         self,
@@ -93,69 +98,62 @@ class ScaleShiftOperator(Operator[ScaleShift, IntegerNode[ScaleShift]]):
         quantization: Sequence[Quantization],
         *inputs: Int8Array,
     ) -> Int8Array:
-        """q = clamp((x * multiplier[channel] + offset[channel]) >> shift), floored, in 32 bits."""
+        """q = clamp((x * multiplier[channel] + offset[channel]) >> shift), in 32 bits."""
         (x,) = inputs
         by_channel = x.reshape(len(x), node.attributes.channels, -1).astype(np.int32)
         multiplier = node.table("multiplier").astype(np.int32)[:, None]
         sums = (by_channel * multiplier + node.table("offset")[:, None]) >> node.fields["shift"]
-        return np.clip(sums, *node.clamp).astype(np.int8).reshape(x.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[ScaleShift],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_scale_shift in include/deepcompress/kernels/scale_shift.h."""
-        a = node.attributes
-        return {"channels": a.channels, "plane": a.values // a.channels}
+        return saturate(sums, node.clamp).reshape(x.shape)
 
     def macs(self, attributes: ScaleShift, weights: int, output: Shape) -> int:
         return prod(output)
 
 
-def _read_batch_norm(call: AtenCall) -> tuple[np.ndarray, np.ndarray]:
+def _read_batch_norm(call: AtenCall) -> tuple[Float32Array, Float32Array]:
     if call.get("training", False):
         raise call.unsupported(
             "BatchNorm is in training mode, where it has no fixed mean and variance",
-            "AtenCall model.eval() before exporting; leave track_running_stats = True",
+            "Call model.eval() before exporting; leave track_running_stats = True",
         )
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     scale = 1 / np.sqrt(variance.astype(np.float64) + call["eps"])
-    if (weight := call.constant("weight", optional=True)) is not None:
+    if (weight := call.optional_constant("weight")) is not None:
         scale = scale * weight
     shift = -mean * scale
-    if (bias := call.constant("bias", optional=True)) is not None:
+    if (bias := call.optional_constant("bias")) is not None:
         shift = shift + bias
-    return _frozen_float32(scale), _frozen_float32(shift)
+    return _float32(scale), _float32(shift)
 
 
-def _read_arithmetic(call: AtenCall) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift, of as many channels as the constant tells apart."""
+def _read_arithmetic(call: AtenCall) -> tuple[Float32Array, Float32Array]:
+    """Scale and shift of an operation with a constant, with as few channels as it allows."""
     operation = call.aten.removesuffix("_constant")
     constant_first = "self" in {**call.constants, **call.arguments}
     constant = _by_channel(call, call.operand("self" if constant_first else "other"))
     one, alpha = np.ones(len(constant)), call.get("alpha", 1)
     sign = -alpha if operation == "sub" else alpha
     if operation == "rsub":
-        return _frozen_float32(-alpha * one), _frozen_float32(constant)
+        return _float32(-alpha * one), _float32(constant)
     if operation in ("add", "sub") and constant_first:
-        return _frozen_float32(sign * one), _frozen_float32(constant)
+        return _float32(sign * one), _float32(constant)
     if operation in ("add", "sub"):
-        return _frozen_float32(one), _frozen_float32(sign * constant)
+        return _float32(one), _float32(sign * constant)
     if operation == "mul":
-        return _frozen_float32(constant), _frozen_float32(0 * one)
+        return _float32(constant), _float32(0 * one)
     if constant_first or call.get("rounding_mode", None) is not None or (constant == 0).any():
         raise call.unsupported(
-            "of divisions only those by constants other than 0, without rounding, are supported",
+            "a division is supported only by a constant other than 0, without rounding",
             "Multiply by torch.reciprocal(x)",
         )
-    return _frozen_float32(1 / constant), _frozen_float32(0 * one)
+    return _float32(1 / constant), _float32(0 * one)
 
 
-def _by_channel(call: AtenCall, constant: np.ndarray) -> np.ndarray:
-    """A constant as one value for each of the leading axes' positions between which it differs."""
+def _by_channel(call: AtenCall, constant: AnyArray) -> Float64Array:
+    """A constant as float64 [channels]: one value per position of the fewest leading axes.
+
+    Raises:
+        UserError: broadcasting the constant would enlarge the tensor.
+    """
     shape = (1, *call.input_shape)
     if np.broadcast_shapes(shape, constant.shape) != shape:
         raise call.unsupported(
@@ -166,21 +164,27 @@ def _by_channel(call: AtenCall, constant: np.ndarray) -> np.ndarray:
     for axes in range(len(call.input_shape) + 1):
         rows = full.reshape(prod(call.input_shape[:axes]), -1)
         if (rows == rows[:, :1]).all():
-            return rows[:, 0]
-    raise AssertionError("every value by itself is a channel")
+            channels: Float64Array = rows[:, 0]
+            return channels
+    raise AssertionError("the constant has more axes than the tensor")
 
 
 def rescale(
     name: str, source: str, output: Tensor, before: Quantization, after: Quantization
 ) -> IntegerNode[ScaleShift]:
-    """The node that gives a tensor's values another scale."""
+    """A node that requantizes a tensor from one scale to another.
+
+    Args:
+        name: of the node.
+        source: name of the input tensor.
+    """
     attributes = ScaleShift("Requantize", 1, output.size)
     parameters = {"scale": np.ones(1, np.float32), "shift": np.zeros(1, np.float32)}
     node = Node(name, "scale_shift", (source,), output.name, attributes, parameters)
-    return _between(node, before, after)
+    return _requantized(node, before, after)
 
 
-def _between(
+def _requantized(
     node: Node[ScaleShift], before: Quantization, after: Quantization
 ) -> IntegerNode[ScaleShift]:
     scale, shift = (node.parameters[name].astype(np.float64) for name in ("scale", "shift"))
@@ -205,10 +209,10 @@ def _between(
 
 
 def _shift(factor: float, offset: float) -> int:
-    """The most bits behind the point with which both stay within their limits; 1 at least."""
-    room = min(_MULTIPLIER_LIMIT / max(factor, 1e-30), _OFFSET_LIMIT / 2 / max(offset, 1.0))
-    return int(np.clip(np.floor(np.log2(room)), 1, _GREATEST_SHIFT))
+    """The largest shift with which factors and offsets are within their limits; at least 1."""
+    headroom = min(_MULTIPLIER_LIMIT / max(factor, 1e-30), _OFFSET_LIMIT / 2 / max(offset, 1.0))
+    return int(np.clip(np.floor(np.log2(headroom)), 1, _LARGEST_SHIFT))
 
 
-def _frozen_float32(array: np.ndarray) -> Float32Array:
+def _float32(array: Float64Array) -> Float32Array:
     return frozen(array.astype(np.float32))

@@ -1,25 +1,26 @@
 """Softmax and LogSoftmax along one axis, in integers.
 
-With d = the greatest value of a vector less this one, in input steps (0 .. 255):
+With d = the maximum of a vector minus this value, in input steps (0 .. 255):
 
-    e          = round(65535 * exp(-d * scale)), from a table that ends where that becomes 0
-    Softmax    = clamp((256 * e + sum of e / 2) / sum of e - 128), of scale 1/256
-    LogSoftmax = -d * scale - ln(sum of e / 65535), by two multiplications into the output's scale
+    e          = round(65535 * exp(-d * scale)), from a table that ends where this becomes 0
+    Softmax    = clamp((256 * e + sum of e / 2) / sum of e - 128), with scale 1/256
+    LogSoftmax = -d * scale - ln(sum of e / 65535), both multiplied to the output's scale
 
-The logarithm is one to base 2 by squaring: neither libm nor a second table.
+The logarithm is computed to base 2 by repeated squaring, without libm or a second table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, prod
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompress.arith.qparams import Range, affine, clamp_int8
-from deepcompress.ir.arrays import Int8Array, frozen
+from deepcompress.arith.requantize import saturate
+from deepcompress.ir.arrays import Int8Array, Int64Array, UInt16Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, IntegerNode, Node, Quantization
 from deepcompress.ops.operator import Operator, Parameters, Shape, TorchParameters
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 _PROBABILITY = Quantization(1 / 256, -128)
 _ONE = 65535
-# Of so many values, sums fit 32 bits.
+# Sums of at most this many exponentials fit 32 bits.
 _LONGEST = 2**16
 _LOG_BITS = 16
-# Of LogSoftmax's two multipliers; with the output steps below, both fit int32.
+# Shift of LogSoftmax's two multipliers; with output steps as limited below, both fit int32.
 _SHIFT = 24
 _FINEST_OF_INPUT = 1 / 64
 _FINEST = 1 / 1024
@@ -43,7 +44,12 @@ _FINEST = 1 / 1024
 
 @dataclass(frozen=True)
 class Softmax(Attributes):
-    """Attributes: the axis, without the batch, from 0."""
+    """Attributes.
+
+    Attributes:
+        axis: counted without the batch.
+        log: whether the result is the logarithm, as in LogSoftmax.
+    """
 
     axis: int
     log: bool = False
@@ -114,39 +120,18 @@ class SoftmaxOperator(Operator[Softmax, IntegerNode[Softmax]]):
             result = fields["zero_point"] - rounded
         else:
             result = (256 * exponentials + total // 2) // total + fields["zero_point"]
-        return np.clip(result, *node.clamp).astype(np.int8)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Softmax],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_softmax in include/deepcompress/kernels/softmax.h."""
-        axis = node.attributes.axis
-        return {
-            "outer": prod(output[:axis]),
-            "length": output[axis],
-            "inner": prod(output[axis + 1 :]),
-            "log": int(node.attributes.log),
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
-
-    def macs(self, attributes: Softmax, weights: int, output: Shape) -> int:
-        return 0
+        return saturate(result, node.clamp)
 
 
-def _exponentials(scale: float) -> np.ndarray:
-    """uint16 [1 .. 256], the first 65535, without the zeros behind the last that is not."""
+def _exponentials(scale: float) -> UInt16Array:
+    """uint16 [1 .. 256]: 65535 * exp(-d * scale) for d = 0, 1, ..., without trailing zeros."""
     table = np.round(_ONE * np.exp(-np.arange(256) * scale)).astype(np.uint16)
     table = table[: np.count_nonzero(table)]
     return frozen(table)
 
 
-def _log2(value: np.ndarray) -> np.ndarray:
-    """int64 floor(2^16 log2(value)), nearly, of 1 <= value < 2^32: `dc_log2`, bit for bit."""
+def _log2(value: Int64Array) -> Int64Array:
+    """About floor(2^16 log2(value)) for 1 <= value < 2^32; bit-exact to `dc_log2` in C."""
     whole = np.frexp(value.astype(np.float64))[1].astype(np.int64) - 1
     mantissa = (value << (31 - whole)).astype(np.uint64)  # 2^31 .. 2^32
     fraction = np.zeros_like(whole)

@@ -1,6 +1,7 @@
 """Bilinear upsampling to twice the height and width.
 
-Each value is a mean of four, weighted by 9, 3, 3 and 1 sixteenths: scale and zero point stay.
+Each output is a mean of four inputs, weighted by 9, 3, 3 and 1 sixteenths, so it has their scale
+and zero point.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.ir.arrays import Int8Array
+from deepcompress.arith.requantize import saturate
+from deepcompress.ir.arrays import Int8Array, Int32Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
 from deepcompress.ops.operator import Parameters, ScaleKeepingOperator, Shape, TorchParameters
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UpsampleBilinear2d(Attributes):
-    """Attributes: none but the operator itself; the factor is 2."""
+    """No attributes; the factor is always 2."""
 
 
 class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
@@ -68,31 +70,14 @@ class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
         """q = (sum of weighted values + 8) >> 4."""
         (x,) = inputs
         sums = _doubled(_doubled(x.astype(np.int32), 2), 3)
-        return np.clip((sums + 8) >> 4, *node.clamp).astype(np.int8)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[UpsampleBilinear2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_upsample_bilinear2d, in kernels/upsample_bilinear2d.h."""
-        channels, height, width = inputs[0]
-        return {
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
+        return saturate((sums + 8) >> 4, node.clamp)
 
     def macs(self, attributes: UpsampleBilinear2d, weights: int, output: Shape) -> int:
         return 4 * prod(output)
 
 
-def _doubled(x: np.ndarray, axis: int) -> np.ndarray:
-    """Between neighbours along an axis, at a quarter and at three quarters, in quarters."""
+def _doubled(x: Int32Array, axis: int) -> Int32Array:
+    """Four times the values between neighbours along an axis, at one and three quarters."""
     size = x.shape[axis]
     before = x.take(np.maximum(np.arange(size) - 1, 0), axis)
     after = x.take(np.minimum(np.arange(size) + 1, size - 1), axis)

@@ -1,13 +1,14 @@
-"""What pruning without retraining did to each channel's mean and spread, taken back.
+"""Restores per-channel mean and standard deviation after one-shot pruning (bias correction).
 
-A channel that lost weights has another mean and less spread than the layers behind it were trained
-on. Both are measured on the calibration inputs and restored by a factor on the channel's weights
-and by its bias, layer by layer, each of which sees the corrected ones before it: the means as in
-Nagel et al., arXiv 1906.04721, section 4.2, the spread as in Jordan et al., arXiv 2211.08403. No
-labels are needed.
+A channel that lost weights has another mean and a smaller standard deviation than the next layers
+were trained on. Both are measured on the calibration inputs, and restored by a factor on the
+channel's weights and by its bias. Layers are corrected in execution order, each on inputs from
+corrected layers. Means: Nagel et al., arXiv 1906.04721, section 4.2; standard deviations: Jordan et
+al., arXiv 2211.08403. No labels are needed.
 
-A network that was trained to be pruned is at home in its pruned statistics, and such a correction
-ruins it. So it is kept only where it makes the pruned network answer more like the original.
+A network that was fine-tuned after pruning has the right statistics already, and correcting them
+again would lower its accuracy. So the correction is kept only if it brings the outputs of the
+pruned network closer to those of the original.
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.data.calibration import Calibration
-from deepcompress.execute.float_torch import forward_numpy, limit
-from deepcompress.ir.arrays import frozen
+from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.ir.arrays import Float32Array, frozen
 from deepcompress.ir.batch_layout import split
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import limit
 
 if TYPE_CHECKING:
     import torch
 
-# Of the spread that a channel should have, what is float32's noise around one value.
-_STILL = 1e-4
+# A channel with less than this share of its intended standard deviation is constant up to noise.
+_LEAST_SPREAD = 1e-4
 
 
 def correct_statistics(pruned: Graph, original: Graph, calibration: Calibration) -> Graph:
-    """The pruned graph, corrected where that helps.
+    """The pruned graph, with its statistics corrected if that helps.
 
     Args:
-        original: the same nodes, with all of their weights.
+        original: the same nodes with all of their weights.
         calibration: if its inputs are synthetic, nothing is corrected.
     """
     if pruned is original or calibration.synthetic:
@@ -48,15 +50,15 @@ def correct_statistics(pruned: Graph, original: Graph, calibration: Calibration)
     )
 
 
-def _disagreement(found: np.ndarray, expected: np.ndarray) -> float:
-    """Share of samples with another best output; the squared error where there is one output."""
+def _disagreement(found: Float32Array, expected: Float32Array) -> float:
+    """Share of samples with another top-1 class; for a single output, the mean squared error."""
     found, expected = (scores.reshape(len(scores), -1) for scores in (found, expected))
     if expected.shape[1] == 1:
         return float(np.square(found - expected).mean())
     return float(np.mean(found.argmax(axis=1) != expected.argmax(axis=1)))
 
 
-def _restore_statistics(pruned: Graph, original: Graph, inputs: np.ndarray) -> Graph:
+def _restore_statistics(pruned: Graph, original: Graph, inputs: Float32Array) -> Graph:
     import torch
 
     found = split(pruned, pruned.inputs, torch.from_numpy(inputs))
@@ -85,13 +87,14 @@ def _run(node: Node, values: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _with_statistics_of(target: torch.Tensor, value: torch.Tensor, node: Node) -> Node:
-    """The node with a factor and a bias a channel; max-pooling inside it lets both through.
+    """The node with each channel scaled and shifted to the target's mean and standard deviation.
 
-    A channel of one value has nothing to spread: it becomes the mean of its target.
+    That is exact for a layer with fused max-pooling too, as the factors are positive. A channel of
+    one value gets the mean of its target.
     """
     means, spreads = _statistics(value)
     wanted_means, wanted_spreads = _statistics(target)
-    moves = spreads > _STILL * wanted_spreads
+    moves = spreads > _LEAST_SPREAD * wanted_spreads
     gain = np.divide(wanted_spreads, spreads, out=np.ones_like(spreads), where=moves)
     weight, bias = node.parameters["weight"], node.parameters["bias"]
     weight = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
@@ -100,7 +103,7 @@ def _with_statistics_of(target: torch.Tensor, value: torch.Tensor, node: Node) -
     return replace(node, parameters={**node.parameters, **corrected})
 
 
-def _statistics(value: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(value: torch.Tensor) -> tuple[Float32Array, Float32Array]:
     """Mean and standard deviation of each channel, float32 [channels]."""
     channels = value.transpose(0, 1).flatten(1)
     return channels.mean(dim=1).numpy(), channels.std(dim=1, correction=0).numpy()

@@ -1,339 +1,406 @@
-"""Fewer nodes, the same function: what disappears into its neighbour.
+"""Operator fusion: a table of rewrites of a producer and its only consumer.
 
-A rewrite is a row of `REWRITES`: its name, and a function that returns the nodes to put in place of
-a producer and its only consumer, or None where it does not apply. Rows are tried in order until
-none applies. `check.same_function` proves the result numerically.
+Activations, pooling, BatchNorm, padding, permutations and changes of shape become part of the
+layers next to them where that leaves the function as it is. Each row of `REWRITES` names a pair of
+operators, a condition and the nodes that replace the pair. Rewrites are applied until none matches;
+of several that match, the one whose consumer runs first is applied first, and for one pair the
+first row. `verify.same_function` compares the result numerically.
+
+Quantization ranges of tensors that a rewrite changes are removed. Weights are computed in float64
+and stored as float32 (`fold_weights.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from math import lcm
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from deepcompress.ir.arrays import Float32Array, frozen
-from deepcompress.ir.graph import Clamp, Graph, Node, Tensor
+from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Clamp, Graph, Node
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
-from deepcompress.ops.recurrent import RECURRENT, last_step
-
-# Operators whose output may as well have another shape: an attribute says which.
-_OF_ANY_SHAPE = ("mean", "rearrange")
-# The first of several nodes writes the producer's output, the last one the consumer's.
-Rewrite = Callable[[Node, Node], tuple[Node, ...] | None]
+from deepcompress.ops.history import History
+from deepcompress.ops.linear import Linear
+from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.mean import Mean
+from deepcompress.ops.pad import Pad
+from deepcompress.ops.rearrange import Rearrange
+from deepcompress.ops.recurrent import Recurrent, last_step
+from deepcompress.ops.scale_shift import ScaleShift
+from deepcompress.passes import fold_weights
+from deepcompress.passes.graph_editor import GraphEditor
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with activations, pooling and changes of shape inside what is beside them."""
-    graph = drop_views(graph)
-    while (folded := _fold_once(graph)) is not None:
-        graph = drop_views(folded)
-    return graph
+    """The graph with all rewrites applied and without changes of shape that nothing needs."""
+    editor = GraphEditor(graph)
+    _drop_views(editor)
+    while (consumer := editor.next_consumer()) is not None:
+        if _rewrite_first_match(editor, consumer):
+            _drop_views(editor)
+    return editor.graph()
 
 
-def drop_views(graph: Graph) -> Graph:
-    """The graph without changes of shape that nobody needs.
-
-    Activations lie contiguously, so one is no work anyway; but a layer behind it is not a neighbour
-    of the layer before it. A Linear reads all there is as one vector, whatever its shape, of views
-    in a row the last one counts, and some change nothing.
-    """
-    for view in graph.nodes:
-        if view.op != "flatten":
+def _rewrite_first_match(editor: GraphEditor, consumer: Node) -> bool:
+    for tensor in consumer.inputs:
+        producer = editor.sole_producer(tensor)
+        if producer is None:
             continue
-        nodes = tuple(
-            _reading_through(node, view) if _may_read_through(graph, node, view) else node
-            for node in graph.nodes
-        )
-        outputs = graph.outputs
-        if _changes_nothing(graph, view) and view.inputs[0] not in graph.inputs:
-            outputs = tuple(view.inputs[0] if name == view.output else name for name in outputs)
-        read = any(view.output in node.inputs for node in nodes) or view.output in outputs
-        if not read:
-            nodes = tuple(node for node in nodes if node.output != view.output)
-            return drop_views(replace(graph, nodes=nodes, outputs=outputs))
-        graph = replace(graph, nodes=nodes, outputs=outputs)
-    return graph
+        for row in REWRITES:
+            if row.applies(producer, consumer):
+                _replace(editor, producer, consumer, row.rewrite(producer, consumer))
+                return True
+    return False
 
 
-def _may_read_through(graph: Graph, node: Node, view: Node) -> bool:
-    before = graph.producer(view.inputs[0])
-    if before is not None and before.op in _OF_ANY_SHAPE:
-        return _changes_nothing(graph, view)
-    return node.op in ("flatten", "linear", "rearrange") or _changes_nothing(graph, view)
+def _replace(editor: GraphEditor, producer: Node, consumer: Node, nodes: tuple[Node, ...]) -> None:
+    """Replaces the pair; the nodes' operators say which shapes their tensors have."""
+    outputs = (*(node.output for node in nodes[:-1]), consumer.output)
+    for node, output in zip(nodes, outputs, strict=True):
+        shapes = [editor.tensors[name].shape for name in node.inputs]
+        operator = OPERATORS[node.op]
+        editor.set_shape(output, operator.output_shape(node.attributes, shapes))
+    editor.replace_pair(producer, consumer, nodes)
 
 
-def _changes_nothing(graph: Graph, view: Node) -> bool:
-    return graph.tensors[view.inputs[0]].shape == view.attributes.shape
+# --- views: changes of shape
 
 
-def _reading_through(node: Node, view: Node) -> Node:
-    inputs = tuple(view.inputs[0] if name == view.output else name for name in node.inputs)
-    return replace(node, inputs=inputs)
+def _drop_views(editor: GraphEditor) -> None:
+    """Removes changes of shape that nothing needs.
+
+    Tensors are contiguous, so a view costs nothing at run time, but it separates a layer from the
+    one before it. A Linear, a rearrangement and another view read their input as one vector of
+    values, whatever its shape; every layer may read around a view that leaves the shape as it is.
+    """
+    editor.begin_sweep()
+    while (found := editor.next_view()) is not None:
+        view, readers = found
+        source = view.inputs[0]
+        for reader in readers:
+            if _may_read_around(editor, reader, view):
+                editor.redirect(reader, view.output, source)
+        if _keeps_shape(editor, view) and not editor.is_network_input(source):
+            editor.rename_output(view.output, source)
+        if not editor.is_read(view.output):
+            editor.remove_view(view)
 
 
-def _clamp_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None:
-    if consumer.op != "clamp" or _only_moves(producer):
-        return None
-    limits = Clamp(consumer.attributes.minimum, consumer.attributes.maximum)
-    return (replace(producer, clamp=producer.clamp.then(limits).then(consumer.clamp)),)
+def _may_read_around(editor: GraphEditor, reader: Node, view: Node) -> bool:
+    """A view after an operator of any output shape stays, until it becomes part of that one."""
+    before = editor.producer(view.inputs[0])
+    if before is not None and _has_any_shape(before):
+        return _keeps_shape(editor, view)
+    ignores_shape = isinstance(reader.attributes, (Flatten, Linear, Rearrange))
+    return ignores_shape or _keeps_shape(editor, view)
 
 
-def _clamp_before_move(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
-    """Where it may then disappear into what computes the values that are moved."""
-    if consumer.op != "clamp" or not _only_moves(producer) or len(producer.inputs) > 1:
-        return None
-    limits = consumer.attributes
-    if producer.op == "history" and not limits.minimum <= 0 <= limits.maximum:
-        return None  # It begins with zeros.
-    if producer.op == "pad":
-        value = float(np.clip(producer.attributes.value, limits.minimum, limits.maximum))
-        producer = replace(producer, attributes=replace(producer.attributes, value=value))
-    return _swapped(producer, consumer)
+def _keeps_shape(editor: GraphEditor, view: Node) -> bool:
+    return editor.tensors[view.inputs[0]].shape == editor.tensors[view.output].shape
 
 
-def _swapped(producer: Node, consumer: Node) -> tuple[Node, Node]:
+def _has_any_shape(node: Node) -> bool:
+    """Whether an attribute of the operator says which shape its output has."""
+    return isinstance(node.attributes, (Mean, Rearrange))
+
+
+def _as_view(node: Node[Rearrange], source: str) -> Node[Flatten]:
+    """A view of a tensor in place of a node, in the shape of the node's output."""
+    shape = Flatten(node.attributes.shape)
+    return Node(node.name, "flatten", (source,), node.output, shape, {}, node.clamp, node.source)
+
+
+# --- pairs that reorder values
+
+
+def _swap(producer: Node, consumer: Node) -> tuple[Node, Node]:
     return (
         replace(consumer, inputs=producer.inputs, output=producer.output),
         replace(producer, inputs=(producer.output,), output=consumer.output),
     )
 
 
+def _always(producer: Node, consumer: Node) -> bool:
+    return True
+
+
+# --- activation functions
+
+
 def _only_moves(node: Node) -> bool:
     return OPERATORS[node.op].only_moves
 
 
-def _pool_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """Where windows neither overlap (work would be done twice) nor reach outside."""
-    if producer.op != "conv2d" or consumer.op != "max_pool2d":
-        return None
-    pool = consumer.attributes
+def _computes_values(producer: Node, clamp: Node[Limits]) -> bool:
+    return not _only_moves(producer)
+
+
+def _clamp_into_producer(producer: Node, clamp: Node[Limits]) -> tuple[Node]:
+    limits = Clamp(clamp.attributes.minimum, clamp.attributes.maximum)
+    return (replace(producer, clamp=producer.clamp.then(limits).then(clamp.clamp)),)
+
+
+def _moves_one_tensor(producer: Node, clamp: Node[Limits]) -> bool:
+    """The history of a stateful layer begins with zeros, which the clamp must not change."""
+    limits = clamp.attributes
+    keeps_zero = limits.minimum <= 0 <= limits.maximum
+    begins_with_zeros = isinstance(producer.attributes, History)
+    one_input = len(producer.inputs) == 1
+    return _only_moves(producer) and one_input and (keeps_zero or not begins_with_zeros)
+
+
+def _clamp_before_move(producer: Node, clamp: Node[Limits]) -> tuple[Node, Node]:
+    limits = clamp.attributes
+    if isinstance(producer.attributes, Pad):
+        value = float(np.clip(producer.attributes.value, limits.minimum, limits.maximum))
+        producer = replace(producer, attributes=replace(producer.attributes, value=value))
+    return _swap(producer, clamp)
+
+
+# --- pooling
+
+
+def _windows_are_disjoint(convolution: Node[Conv2d], pooling: Node[MaxPool2d]) -> bool:
+    """Overlapping windows would compute outputs twice, and windows may not reach outside."""
+    pool = pooling.attributes
     overlaps = any(s < k for s, k in zip(pool.stride, pool.extent, strict=True))
-    if overlaps or any(pool.padding) or pool.ceil or producer.attributes.pool:
-        return None
-    attributes: Conv2d = replace(producer.attributes, pool=pool)
+    return not (overlaps or any(pool.padding) or pool.ceil or convolution.attributes.pool)
+
+
+def _pooling_into_convolution(convolution: Node[Conv2d], pooling: Node[MaxPool2d]) -> tuple[Node]:
+    attributes = replace(convolution.attributes, pool=pooling.attributes)
     # max(clamp(x)) = clamp(max(x)), so the activation may come after the pooling.
-    return (replace(producer, attributes=attributes, clamp=producer.clamp.then(consumer.clamp)),)
+    clamp = convolution.clamp.then(pooling.clamp)
+    return (replace(convolution, attributes=attributes, clamp=clamp),)
 
 
-def _scaling_into_producer(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """BatchNorm and the like into the weights before it, or into another of its kind."""
-    if consumer.op != "scale_shift" or producer.clamp != Clamp():
-        return None
-    scale, shift = (consumer.parameters[name] for name in ("scale", "shift"))
-    if producer.op == "scale_shift":
-        channels = lcm(len(scale), len(producer.parameters["scale"]))
-        scale, shift, first, second = (
-            _repeated(array, channels)
-            for array in (scale, shift, *map(producer.parameters.get, ("scale", "shift")))
-        )
-        parameters = {
-            "scale": _float32(scale * first),
-            "shift": _float32(scale * second + shift),
-        }
-        attributes = replace(producer.attributes, channels=channels)
-    elif producer.op in ("conv2d", "linear"):
-        rows = len(producer.parameters["weight"])
-        # The maximum of a pooling window would become a minimum.
-        turned = producer.op == "conv2d" and producer.attributes.pool and (scale < 0).any()
-        if rows % len(scale) or turned:
-            return None
-        scale, shift = _repeated(scale, rows), _repeated(shift, rows)
-        weight, bias = producer.parameters["weight"], producer.parameters["bias"]
-        across = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        parameters = {
-            "weight": _float32(weight * across),
-            "bias": _float32(bias * scale + shift),
-        }
-        attributes = producer.attributes
-    else:
-        return None
-    return (replace(producer, attributes=attributes, parameters=parameters, clamp=consumer.clamp),)
+# --- scale and shift: BatchNorm and arithmetic with constants
 
 
-def _scaling_into_consumer(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """Into the weights behind it, where these see no border to which nothing was added."""
-    if producer.op != "scale_shift" or producer.clamp != Clamp():
-        return None
-    scale, shift = (producer.parameters[name] for name in ("scale", "shift"))
-    a = consumer.attributes
-    if consumer.op == "linear":
-        columns, groups = a.in_features, 1
-        exact = columns == producer.attributes.values
-    elif consumer.op == "conv2d":
-        columns, groups = a.in_channels, a.groups
-        exact = not any(a.padding) or not shift.any()
-    else:
-        return None
-    if not exact or columns % len(scale):
-        return None
-    # Each group of output channels reads its own part of the input's: [groups, rows, columns, ...].
-    weight = consumer.parameters["weight"].astype(np.float64)
-    grouped = weight.reshape(groups, len(weight) // groups, columns // groups, -1)
-    across = (_repeated(array, columns).reshape(groups, 1, -1, 1) for array in (scale, shift))
-    scale, shift = across
-    bias = consumer.parameters["bias"] + (grouped * shift).sum(axis=(2, 3)).ravel()
-    parameters = {
-        "weight": _float32((grouped * scale).reshape(weight.shape)),
-        "bias": _float32(bias),
-    }
-    return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
+def _has_no_activation(producer: Node, consumer: Node) -> bool:
+    return producer.clamp == Clamp()
 
 
-def _repeated(array: np.ndarray, channels: int) -> np.ndarray:
-    """One value for each of more channels, which lie where fewer lay; float64."""
-    return np.repeat(array.astype(np.float64), channels // len(array))
+def _scalings_into_one(first: Node[ScaleShift], second: Node[ScaleShift]) -> tuple[Node]:
+    channels, parameters = fold_weights.compose_scalings(first.parameters, second.parameters)
+    attributes = replace(first.attributes, channels=channels)
+    return (replace(first, attributes=attributes, parameters=parameters, clamp=second.clamp),)
 
 
-def _float32(array: np.ndarray) -> Float32Array:
-    return frozen(array.astype(np.float32))
-
-
-def _scaling_before_view(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
-    if consumer.op != "scale_shift" or producer.op != "flatten":
-        return None
-    return _swapped(producer, consumer)
-
-
-def _padding_into_convolution(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """Zeros around an image, which the convolution would put there itself."""
-    if producer.op != "pad" or consumer.op != "conv2d":
-        return None
-    pad, a = producer.attributes, consumer.attributes
-    if pad.mode != "constant" or pad.value != 0 or any(pad.around[0]):
-        return None
-    (top, bottom), (left, right) = pad.around[1:]
-    padding = tuple(map(sum, zip(a.padding, (top, left, bottom, right), strict=True)))
-    attributes = replace(a, padding=padding)
-    return (replace(consumer, inputs=producer.inputs, attributes=attributes),)
-
-
-def _padding_behind_view(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
-    """Of a line that becomes an image of one row, so that the convolution's neighbour is the
-    padding."""
-    if producer.op != "pad" or consumer.op != "flatten" or len(producer.attributes.around) != 2:
-        return None
-    channels, *row, length = consumer.attributes.shape
-    over_channels, along = producer.attributes.around
-    if row != [1] or any(over_channels):
-        return None
-    view = replace(consumer.attributes, shape=(channels, 1, length - sum(along)))
-    pad = replace(producer.attributes, around=(over_channels, (0, 0), along))
+def _rows_are_scalable(layer: Node[Conv2d | Linear], scaling: Node[ScaleShift]) -> bool:
+    """A negative scale after a fused pooling would turn its maximum into a minimum."""
+    scale = scaling.parameters["scale"]
+    pooled = isinstance(layer.attributes, Conv2d) and layer.attributes.pool is not None
     return (
-        replace(consumer, inputs=producer.inputs, output=producer.output, attributes=view),
-        replace(producer, inputs=(producer.output,), output=consumer.output, attributes=pad),
+        _has_no_activation(layer, scaling)
+        and len(layer.parameters["weight"]) % len(scale) == 0
+        and not (pooled and (scale < 0).any())
     )
 
 
-def _order_into_linear_before(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
-    """Rows in another order, or some of them, compute the moved values in their places."""
-    if producer.op != "linear" or consumer.op != "rearrange":
-        return None
-    places = consumer.attributes.places()
-    if len(places) > producer.attributes.out_features:
-        return None
-    arrays = {name: _float32(array[places]) for name, array in producer.parameters.items()}
-    attributes = replace(producer.attributes, out_features=len(places))
-    linear = replace(producer, attributes=attributes, parameters=arrays)
-    return linear, _view_as(consumer, producer.output)
+def _scaling_into_rows(layer: Node[Conv2d | Linear], scaling: Node[ScaleShift]) -> tuple[Node]:
+    parameters = fold_weights.scale_rows(layer.parameters, scaling.parameters)
+    return (replace(layer, parameters=parameters, clamp=scaling.clamp),)
 
 
-def _order_into_linear_behind(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """Columns in another order read each value where it was before it was moved."""
-    if producer.op != "rearrange" or consumer.op != "linear":
-        return None
-    places = producer.attributes.places()
-    if len(places) != producer.attributes.values or len(set(places.tolist())) != len(places):
-        return None
-    weight = np.empty_like(consumer.parameters["weight"])
-    weight[:, places] = consumer.parameters["weight"]
-    parameters = {**consumer.parameters, "weight": _float32(weight)}
-    return (replace(consumer, inputs=producer.inputs, parameters=parameters),)
+def _columns_are_scalable(scaling: Node[ScaleShift], linear: Node[Linear]) -> bool:
+    columns = linear.attributes.in_features
+    return (
+        _has_no_activation(scaling, linear)
+        and columns == scaling.attributes.values
+        and columns % len(scaling.parameters["scale"]) == 0
+    )
 
 
-def _there_and_back(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """Two rearrangements, such as channels last and first again, that leave all as it was."""
-    if producer.op != "rearrange" or consumer.op != "rearrange":
-        return None
-    places = producer.attributes.places()[consumer.attributes.places()]
-    if len(places) != producer.attributes.values or (places != np.arange(len(places))).any():
-        return None
-    return (_view_as(consumer, producer.inputs[0]),)
+def _scaling_into_linear(scaling: Node[ScaleShift], linear: Node[Linear]) -> tuple[Node]:
+    parameters = fold_weights.scale_columns(linear.parameters, scaling.parameters, groups=1)
+    return (replace(linear, inputs=scaling.inputs, parameters=parameters),)
 
 
-def _shape_of_moved(producer: Node, consumer: Node) -> tuple[Node] | None:
-    """What gives its output any shape gives it the one that is wanted."""
-    if producer.op not in _OF_ANY_SHAPE or consumer.op != "flatten":
-        return None
-    shape = consumer.attributes.shape
-    return (replace(producer, attributes=replace(producer.attributes, shape=shape)),)
+def _channels_are_scalable(scaling: Node[ScaleShift], convolution: Node[Conv2d]) -> bool:
+    """A convolution pads with zeros, to which a shift before it would not be added."""
+    a = convolution.attributes
+    return (
+        _has_no_activation(scaling, convolution)
+        and not (any(a.padding) and scaling.parameters["shift"].any())
+        and a.in_channels % len(scaling.parameters["scale"]) == 0
+    )
 
 
-def _last_step(producer: Node, consumer: Node) -> tuple[Node, Node] | None:
-    """Where no other output of a recurrent layer is read, it need not keep them."""
-    if producer.op not in RECURRENT or consumer.op != "rearrange" or producer.attributes.last:
-        return None
-    wanted = last_step(producer.attributes)
-    if consumer.attributes.places().tolist() != wanted.places().tolist():
-        return None
-    last = replace(producer, attributes=replace(producer.attributes, last=True))
-    return last, _view_as(consumer, producer.output)
+def _scaling_into_convolution(scaling: Node[ScaleShift], convolution: Node[Conv2d]) -> tuple[Node]:
+    parameters = fold_weights.scale_columns(
+        convolution.parameters, scaling.parameters, groups=convolution.attributes.groups
+    )
+    return (replace(convolution, inputs=scaling.inputs, parameters=parameters),)
 
 
-def _view_as(node: Node, source: str) -> Node:
-    """In the place of a node a view of a tensor, in the shape of the node's output."""
-    return replace(node, op="flatten", inputs=(source,), attributes=Flatten(node.attributes.shape))
+# --- padding
 
 
-REWRITES: tuple[tuple[str, Rewrite], ...] = (
-    ("an activation function into what feeds it", _clamp_into_producer),
-    ("an activation function ahead of what only moves values", _clamp_before_move),
-    ("pooling into the convolution before it", _pool_into_convolution),
-    ("a scaling into the weights before it", _scaling_into_producer),
-    ("a scaling ahead of a change of shape", _scaling_before_view),
-    ("a scaling into the weights behind it", _scaling_into_consumer),
-    ("zeros around an image into the convolution behind them", _padding_into_convolution),
-    ("padding of a line behind its view as an image", _padding_behind_view),
-    ("an order into the Linear before it", _order_into_linear_before),
-    ("an order into the Linear behind it", _order_into_linear_behind),
-    ("the last step into the recurrent layer before it", _last_step),
-    ("an order that another takes back", _there_and_back),
-    ("a shape into what is moved or summed", _shape_of_moved),
+def _pads_image_with_zeros(padding: Node[Pad], convolution: Node[Conv2d]) -> bool:
+    pad = padding.attributes
+    return pad.mode == "constant" and pad.value == 0 and not any(pad.around[0])
+
+
+def _padding_into_convolution(padding: Node[Pad], convolution: Node[Conv2d]) -> tuple[Node]:
+    vertical, horizontal = padding.attributes.around[1:]
+    a = convolution.attributes
+    top, left, bottom, right = a.padding
+    total = (
+        top + vertical[0],
+        left + horizontal[0],
+        bottom + vertical[1],
+        right + horizontal[1],
+    )
+    attributes = replace(a, padding=total)
+    return (replace(convolution, inputs=padding.inputs, attributes=attributes),)
+
+
+def _pads_line_that_becomes_image(padding: Node[Pad], view: Node[Flatten]) -> bool:
+    """A line [channels, length], seen as an image of one row by the convolution that follows."""
+    around, shape = padding.attributes.around, view.attributes.shape
+    return len(around) == 2 and len(shape) == 3 and shape[1] == 1 and not any(around[0])
+
+
+def _padding_after_view(padding: Node[Pad], view: Node[Flatten]) -> tuple[Node, Node]:
+    over_channels, along = padding.attributes.around
+    channels, _, length = view.attributes.shape
+    shape = (channels, 1, length - sum(along))
+    viewed = replace(view, attributes=replace(view.attributes, shape=shape))
+    around = (over_channels, (0, 0), along)
+    return _swap(replace(padding, attributes=replace(padding.attributes, around=around)), viewed)
+
+
+# --- permutations and selections of values
+
+
+def _selects_outputs(linear: Node[Linear], rearrange: Node[Rearrange]) -> bool:
+    return len(rearrange.attributes.source_indices()) <= linear.attributes.out_features
+
+
+def _order_into_rows(linear: Node[Linear], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
+    indices = rearrange.attributes.source_indices()
+    parameters = fold_weights.select_rows(linear.parameters, indices)
+    attributes = replace(linear.attributes, out_features=len(indices))
+    reordered = replace(linear, attributes=attributes, parameters=parameters)
+    return reordered, _as_view(rearrange, linear.output)
+
+
+def _permutes_all_values(rearrange: Node[Rearrange], linear: Node[Linear]) -> bool:
+    indices = rearrange.attributes.source_indices()
+    return len(indices) == rearrange.attributes.values == len(set(indices.tolist()))
+
+
+def _order_into_columns(rearrange: Node[Rearrange], linear: Node[Linear]) -> tuple[Node]:
+    parameters = fold_weights.permute_columns(
+        linear.parameters, rearrange.attributes.source_indices()
+    )
+    return (replace(linear, inputs=rearrange.inputs, parameters=parameters),)
+
+
+def _selects_last_step(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> bool:
+    if recurrent.attributes.last:
+        return False
+    wanted = last_step(recurrent.attributes).source_indices()
+    return np.array_equal(rearrange.attributes.source_indices(), wanted)
+
+
+def _last_step_alone(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
+    attributes = replace(recurrent.attributes, last=True)
+    return replace(recurrent, attributes=attributes), _as_view(rearrange, recurrent.output)
+
+
+def _undoes(first: Node[Rearrange], second: Node[Rearrange]) -> bool:
+    """As channels last and then channels first again."""
+    indices = first.attributes.source_indices()[second.attributes.source_indices()]
+    return np.array_equal(indices, np.arange(first.attributes.values))
+
+
+def _view_of_source(first: Node[Rearrange], second: Node[Rearrange]) -> tuple[Node]:
+    return (_as_view(second, first.inputs[0]),)
+
+
+def _shape_into_producer(producer: Node[Mean | Rearrange], view: Node[Flatten]) -> tuple[Node]:
+    attributes = replace(producer.attributes, shape=view.attributes.shape)
+    return (replace(producer, attributes=attributes),)
+
+
+# --- the table
+
+
+P = TypeVar("P", bound=Attributes)
+C = TypeVar("C", bound=Attributes)
+
+
+@dataclass(frozen=True)
+class Rewrite(Generic[P, C]):
+    """Replaces a producer and the only consumer of its output.
+
+    Attributes:
+        name: what becomes part of what.
+        producer, consumer: the attributes' classes of the operators to which it applies.
+        match: the condition on such a pair. Changes nothing, and may be asked repeatedly.
+        rewrite: the nodes in place of the pair, in execution order. The first one reads what the
+            producer read; the last one takes the consumer's output.
+    """
+
+    name: str
+    producer: type[P]
+    consumer: type[C]
+    match: Callable[[Node[P], Node[C]], bool]
+    rewrite: Callable[[Node[P], Node[C]], tuple[Node, ...]]
+
+    def applies(self, producer: Node[Any], consumer: Node[Any]) -> bool:
+        return (
+            isinstance(producer.attributes, self.producer)
+            and isinstance(consumer.attributes, self.consumer)
+            and self.match(producer, consumer)
+        )
+
+
+REWRITES: tuple[Rewrite[Any, Any], ...] = (
+    Rewrite("clamp into producer", Attributes, Limits, _computes_values, _clamp_into_producer),
+    Rewrite("clamp before move", Attributes, Limits, _moves_one_tensor, _clamp_before_move),
+    Rewrite(
+        "pooling into convolution",
+        Conv2d,
+        MaxPool2d,
+        _windows_are_disjoint,
+        _pooling_into_convolution,
+    ),
+    Rewrite("two scalings", ScaleShift, ScaleShift, _has_no_activation, _scalings_into_one),
+    Rewrite("scaling into convolution", Conv2d, ScaleShift, _rows_are_scalable, _scaling_into_rows),
+    Rewrite("scaling into Linear", Linear, ScaleShift, _rows_are_scalable, _scaling_into_rows),
+    Rewrite("scaling before view", Flatten, ScaleShift, _always, _swap),
+    Rewrite(
+        "scaling into next Linear", ScaleShift, Linear, _columns_are_scalable, _scaling_into_linear
+    ),
+    Rewrite(
+        "scaling into next convolution",
+        ScaleShift,
+        Conv2d,
+        _channels_are_scalable,
+        _scaling_into_convolution,
+    ),
+    Rewrite(
+        "padding into next convolution",
+        Pad,
+        Conv2d,
+        _pads_image_with_zeros,
+        _padding_into_convolution,
+    ),
+    Rewrite("padding after view", Pad, Flatten, _pads_line_that_becomes_image, _padding_after_view),
+    Rewrite("order into Linear", Linear, Rearrange, _selects_outputs, _order_into_rows),
+    Rewrite("order into next Linear", Rearrange, Linear, _permutes_all_values, _order_into_columns),
+    Rewrite(
+        "last step into recurrent layer", Recurrent, Rearrange, _selects_last_step, _last_step_alone
+    ),
+    Rewrite("order and its inverse", Rearrange, Rearrange, _undoes, _view_of_source),
+    Rewrite("shape into mean", Mean, Flatten, _always, _shape_into_producer),
+    Rewrite("shape into rearrangement", Rearrange, Flatten, _always, _shape_into_producer),
 )
-
-
-def _fold_once(graph: Graph) -> Graph | None:
-    for consumer in graph.nodes:
-        for tensor in consumer.inputs:
-            producer = graph.producer(tensor)
-            alone = producer and len(graph.consumers(tensor)) == 1
-            if not alone or tensor in graph.outputs:
-                continue
-            for _, rewrite in REWRITES:
-                folded = rewrite(producer, consumer)
-                if folded is not None:
-                    return _put(graph, producer, consumer, folded)
-    return None
-
-
-def _put(graph: Graph, producer: Node, consumer: Node, folded: tuple[Node, ...]) -> Graph:
-    """The graph with these nodes in the place of the consumer, where all their inputs are known."""
-    folded = (*folded[:-1], replace(folded[-1], output=consumer.output))
-    tensors = dict(graph.tensors)
-    for node in folded:
-        shapes = [tensors[name].shape for name in node.inputs]
-        shape = OPERATORS[node.op].output_shape(node.attributes, shapes)
-        tensors[node.output] = Tensor(node.output, shape)
-    nodes = []
-    for node in graph.nodes:
-        if node is consumer:
-            nodes.extend(folded)
-        elif node is not producer:
-            nodes.append(node)
-    # What lies between the folded nodes has other values than before.
-    between = {node.output for node in folded[:-1]}
-    ranges = {name: by for name, by in graph.ranges.items() if name not in between}
-    return replace(graph, nodes=tuple(nodes), tensors=tensors, ranges=ranges)

@@ -1,7 +1,8 @@
-"""A network that goes on where its last inference ended, for inputs that are pieces of a stream.
+"""Makes a network stateful: each inference continues where the one before it ended.
 
-Recurrent layers keep their state. A causal convolution, padded with zeros on the left alone, sees
-there what came before instead. All else computes each piece by itself, as it did.
+Its inputs are then successive chunks of one stream. Recurrent layers keep their state. A causal
+convolution, which is padded on the left alone, reads the end of the chunk before this one instead
+of zeros. All other layers compute each chunk by itself, as before.
 """
 
 from __future__ import annotations
@@ -9,41 +10,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.history import History
-from deepcompress.ops.recurrent import RECURRENT
+from deepcompress.ops.recurrent import Recurrent
 
 
 def make_stateful(graph: Graph) -> Graph:
-    """The graph, stateful; its first inference is that of the graph as it was.
+    """The stateful graph; its first inference gives what the graph as given does.
 
     Raises:
-        UserError: nothing in it has a past, or pieces of this length do not fit a stride.
+        UserError: no layer can keep a state, or a stride does not divide the length of a chunk.
     """
     tensors = dict(graph.tensors)
     nodes = tuple(made for node in graph.nodes for made in _stateful(node, tensors))
     if not any(node.attributes.stateful for node in nodes):
         raise UserError(
             "nothing in it remembers: it has no GRU, LSTM or causal convolution",
-            "option stateful",
+            f"option {setting('stateful')}",
             "Leave it out, or pad one-dimensional convolutions on the left alone",
         )
     return replace(graph, nodes=nodes, tensors=tensors)
 
 
 def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:
-    if node.op in RECURRENT:
-        yield replace(node, attributes=replace(node.attributes, stateful=True))
-    elif _is_causal(node, tensors):
-        _check_pieces(node, tensors)
+    """The nodes in place of a node, in execution order; adds their tensors."""
+    attributes = node.attributes
+    if isinstance(attributes, Recurrent):
+        yield replace(node, attributes=replace(attributes, stateful=True))
+    elif isinstance(attributes, Conv2d) and _is_causal(attributes, tensors[node.inputs[0]]):
+        _check_chunks(node.name, attributes, tensors[node.inputs[0]])
         history = Node(
             name=f"{node.name}.history",
             op="history",
             inputs=node.inputs,
             output=f"{node.output}.history",
-            attributes=History(node.attributes.padding[1]),
+            attributes=History(attributes.padding[1]),
             parameters={},
         )
         shape = OPERATORS["history"].output_shape(
@@ -51,29 +55,27 @@ def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:
         )
         tensors[history.output] = Tensor(history.output, shape)
         yield history
-        attributes = replace(node.attributes, padding=(0, 0, 0, 0))
-        yield replace(node, inputs=(history.output,), attributes=attributes)
+        unpadded = replace(attributes, padding=(0, 0, 0, 0))
+        yield replace(node, inputs=(history.output,), attributes=unpadded)
     else:
         yield node
 
 
-def _is_causal(node: Node, tensors: dict[str, Tensor]) -> bool:
-    """A convolution along one dimension, padded on the left alone."""
-    if node.op != "conv2d" or tensors[node.inputs[0]].shape[1] != 1:
-        return False
-    top, left, bottom, right = node.attributes.padding
-    return left > 0 and not (top or bottom or right)
+def _is_causal(convolution: Conv2d, source: Tensor) -> bool:
+    """Whether it is along one dimension and padded on the left alone."""
+    top, left, bottom, right = convolution.padding
+    return source.shape[1] == 1 and left > 0 and not (top or bottom or right)
 
 
-def _check_pieces(node: Node, tensors: dict[str, Tensor]) -> None:
-    """Pieces must give as many outputs as fit between them, so that the next goes on behind."""
-    _, height, width = tensors[node.inputs[0]].shape
-    stride = node.attributes.stride[1]
-    outputs = node.attributes.convolved(height, width)[1]
-    pool = node.attributes.pool
+def _check_chunks(layer: str, convolution: Conv2d, source: Tensor) -> None:
+    """A chunk must give one output per stride, so that the next chunk continues the outputs."""
+    _, height, width = source.shape
+    stride = convolution.stride[1]
+    outputs = convolution.convolved(height, width)[1]
+    pool = convolution.pool
     if outputs * stride != width or (pool and outputs % pool.stride[1]):
         raise UserError(
-            f"a piece of {width} samples gives {outputs} outputs at a stride of {stride}",
-            f"layer {node.name}",
-            "Pad by dilation * (kernel_size - 1), and feed pieces that strides divide",
+            f"a chunk of {width} samples gives {outputs} outputs at a stride of {stride}",
+            f"layer {layer}",
+            "Pad by dilation * (kernel_size - 1), and feed chunks that strides divide",
         )

@@ -1,13 +1,14 @@
-"""From float to integers: scales and zero points, int8 weights, int32 biases, requantize constants.
+"""Quantization: scales and zero points, int8 weights, int32 biases, requantization constants.
 
 Weights are symmetric per output channel, activations affine per tensor (Jacob et al., arXiv
 1712.05877; Krishnamoorthi, arXiv 1806.08342). Ranges are the extremes over the calibration data.
-What rounding a zero point of raw bytes loses is put into the first layer's bias.
+If the zero point of raw input bytes had to be rounded, the first layer's bias makes up for it.
 
-So that constants take few bytes, a channel's scale is the next one above the finest possible whose
-requantize multiplier has few bits, and a bias is a multiple of a large power of two. A layer whose
-weights are multiples of a scale already, because it was trained or quantized so, keeps exactly
-these; layers that share their weights keep one scale. A tensor whose scale the file states, too.
+To store constants in few bytes, the scale of a channel is the next one above the finest possible
+whose requantization multiplier has few bits, and a bias is a multiple of a large power of two.
+Weights that are multiples of a scale already, because the layer was trained or quantized so, keep
+exactly this scale. Layers that share their weights keep one scale. A tensor whose range the model
+file states keeps that range.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from deepcompress.arith.qparams import (
     weight_scale,
 )
 from deepcompress.arith.requantize import choose_multipliers, round_up_factors
-from deepcompress.data.calibration import ByteScaling, Calibration
+from deepcompress.data.byte_scaling import ByteScaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.execute.float_torch import forward
-from deepcompress.ir.arrays import frozen
+from deepcompress.ir.arrays import Float32Array, Float64Array, frozen
 from deepcompress.ir.batch_layout import parts
 from deepcompress.ir.graph import (
     ByteInput,
@@ -45,16 +47,20 @@ from deepcompress.ir.graph import (
 from deepcompress.ops import OPERATORS, keeps_scale, scale_shift
 from deepcompress.ops.operator import WeightedOperator
 
-# A bias above this makes its channel's weights coarser instead, so that the accumulator fits int32.
+# A channel whose bias would be larger gets coarser weights, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
 _BYTE_SHIFT = 16
-# Of an output step, the most that a bias's last bit is worth.
+# The most that the last bit of a stored bias is worth, in output steps.
 _BIAS_STEP = 0.25
 
 
 @dataclass(frozen=True)
 class _Input:
-    """How the input is quantized; `residual` is the real value of an int8 of `zero_point`."""
+    """Quantization of a network input.
+
+    Attributes:
+        residual: the real value of an int8 that equals the zero point; 0 unless it was rounded.
+    """
 
     quantization: Quantization
     byte_input: ByteInput | None = None
@@ -65,57 +71,97 @@ def quantize(graph: Graph, calibration: Calibration, *, narrow: bool = False) ->
     """The graph in integers.
 
     Args:
-        graph: folded.
+        graph: fused.
         calibration: its inputs have the graph's input shape.
-        narrow: give convolutions coarser weights where their sums then fit int16 and little is
-            lost by it, for kernels that multiply two inputs at once.
+        narrow: give convolutions coarser weights if their sums then fit int16 and little accuracy
+            is lost, for kernels that multiply two inputs at once.
     """
-    ranges = share_ranges(graph, observe_ranges(graph, calibration.inputs)) | dict(graph.ranges)
-    given = {
-        name: _quantize_input(ranges[name], calibration.byte_scaling, stated=name in graph.ranges)
-        for name in graph.inputs
-    }
-    tied = _tied(graph)
-    quantization = {name: by.quantization for name, by in given.items()}
-    tensors = dict(graph.tensors)
-    nodes: list[IntegerNode] = []
-    for node in graph.nodes:
-        if keeps_scale(node):
-            scales = [quantization[name] for name in node.inputs]
-            measured = node.output not in graph.ranges
-            common = (
-                scales[0] if measured and len(set(scales)) == 1 else affine(*ranges[node.output])
+    return _Quantizer(graph, calibration, narrow=narrow).run()
+
+
+class _Quantizer:
+    """The walk over the nodes, and the integers found so far."""
+
+    def __init__(self, graph: Graph, calibration: Calibration, *, narrow: bool) -> None:
+        self.graph, self.narrow = graph, narrow
+        observed = observe_ranges(graph, calibration.inputs)
+        self.ranges = share_ranges(graph, observed) | dict(graph.ranges)
+        self.inputs = {
+            name: _quantize_input(
+                self.ranges[name], calibration.byte_scaling, stated=name in graph.ranges
             )
-            node = _with_one_scale(node, common, tensors, quantization, nodes)
-        before = quantization[node.inputs[0]]
-        operator = OPERATORS[node.op]
+            for name in graph.inputs
+        }
+        self.tied = _tied(graph)
+        self.quantization = {name: given.quantization for name, given in self.inputs.items()}
+        self.tensors = dict(graph.tensors)
+        self.nodes: list[IntegerNode] = []
+
+    def run(self) -> IntegerGraph:
+        for node in self.graph.nodes:
+            integer, self.quantization[node.output] = self._quantize(
+                self._with_one_scale(node) if keeps_scale(node) else node
+            )
+            self.nodes.append(integer)
+        return IntegerGraph(
+            name=self.graph.name,
+            tensors=self.tensors,
+            quantization=self.quantization,
+            nodes=tuple(self.nodes),
+            inputs=self.graph.inputs,
+            outputs=self.graph.outputs,
+            byte_input=self.inputs[self.graph.inputs[0]].byte_input,
+        )
+
+    def _quantize(self, node: Node) -> tuple[IntegerNode, Quantization]:
+        operator, observed = OPERATORS[node.op], self.ranges[node.output]
+        scales = [self.quantization[name] for name in node.inputs]
         if not isinstance(operator, WeightedOperator):
-            scales = [quantization[name] for name in node.inputs]
-            integer, after = operator.quantize(node, scales, ranges[node.output])
-        else:
-            residual = given[node.inputs[0]].residual if node.inputs[0] in given else 0.0
-            integer, after = _quantize_weighted(
-                node,
-                before,
-                ranges[node.output],
-                residual,
-                narrow=narrow and node.op == "conv2d",
-                tied=node.name in tied,
+            integer, after = operator.quantize(node, scales, observed)
+            return integer, after
+        source = self.inputs.get(node.inputs[0])
+        return _quantize_weighted(
+            node,
+            scales[0],
+            observed,
+            source.residual if source else 0.0,
+            narrow=self.narrow and node.op == "conv2d",
+            tied=node.name in self.tied,
+        )
+
+    def _with_one_scale(self, node: Node) -> Node:
+        """The node with inputs of one scale; a requantization is put before each of another scale.
+
+        Scales differ if one is given, as that of raw bytes, or if a finer one would resolve noise.
+        """
+        scales = [self.quantization[name] for name in node.inputs]
+        measured = node.output not in self.graph.ranges
+        if measured and len(set(scales)) == 1:
+            return node
+        common = affine(*self.ranges[node.output])
+        inputs = tuple(self._in_scale(name, common, reader=node) for name in node.inputs)
+        return replace(node, inputs=inputs)
+
+    def _in_scale(self, tensor: str, scale: Quantization, *, reader: Node) -> str:
+        """The name of a tensor of the same values in a scale; adds the node that computes it."""
+        if self.quantization[tensor] == scale:
+            return tensor
+        name = f"{reader.output}.{tensor}"
+        if name not in self.tensors:  # a node may read a tensor twice
+            self.tensors[name] = Tensor(name, self.tensors[tensor].shape)
+            rescaling = scale_shift.rescale(
+                f"{reader.name}.{tensor}",
+                tensor,
+                self.tensors[name],
+                self.quantization[tensor],
+                scale,
             )
-        quantization[node.output] = after
-        nodes.append(integer)
-    return IntegerGraph(
-        name=graph.name,
-        tensors=tensors,
-        quantization=quantization,
-        nodes=tuple(nodes),
-        inputs=graph.inputs,
-        outputs=graph.outputs,
-        byte_input=given[graph.inputs[0]].byte_input,
-    )
+            self.quantization[name] = scale
+            self.nodes.append(rescaling)
+        return name
 
 
-def observe_ranges(graph: Graph, inputs: np.ndarray) -> dict[str, Range]:
+def observe_ranges(graph: Graph, inputs: Float32Array) -> dict[str, Range]:
     """Least and greatest value of every tensor over the inputs, by tensor name."""
     import torch
 
@@ -132,50 +178,30 @@ def observe_ranges(graph: Graph, inputs: np.ndarray) -> dict[str, Range]:
 
 
 def share_ranges(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
-    """The ranges, one for all tensors between which values are moved as they are.
+    """The ranges, with one range for all tensors of operators that must have one scale.
 
-    So what computes the parts of a concatenation gives them its scale, and they need not be
-    requantized.
+    The layers that compute the inputs of a concatenation then use the scale of its output, and
+    their outputs need not be requantized.
     """
-    group = {name: name for name in ranges}
+    parent = {name: name for name in ranges}
+
+    def group(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
     for node in filter(keeps_scale, graph.nodes):
-        joined = {group[name] for name in (*node.inputs, node.output)}
-        group = {name: min(joined) if g in joined else g for name, g in group.items()}
+        for name in node.inputs:
+            parent[group(name)] = group(node.output)
     shared: dict[str, Range] = {}
     for name, (low, high) in ranges.items():
-        least, greatest = shared.get(group[name], (low, high))
-        shared[group[name]] = min(least, low), max(greatest, high)
-    return {name: shared[group[name]] for name in ranges}
-
-
-def _with_one_scale(
-    node: Node,
-    common: Quantization,
-    tensors: dict[str, Tensor],
-    quantization: dict[str, Quantization],
-    nodes: list[IntegerNode],
-) -> Node:
-    """The node with inputs of this scale: those that have another are requantized before it.
-
-    That is so where a scale is given, as that of raw bytes, or where a finer one would be noise.
-    """
-    inputs = []
-    for name in node.inputs:
-        by = quantization[name]
-        if by != common:
-            source, name = name, f"{node.output}.{name}"
-            if name not in tensors:  # a tensor may be joined twice
-                tensors[name] = Tensor(name, tensors[source].shape)
-                quantization[name] = common
-                nodes.append(
-                    scale_shift.rescale(f"{node.name}.{source}", source, tensors[name], by, common)
-                )
-        inputs.append(name)
-    return replace(node, inputs=tuple(inputs))
+        least, greatest = shared.get(group(name), (low, high))
+        shared[group(name)] = min(least, low), max(greatest, high)
+    return {name: shared[group(name)] for name in ranges}
 
 
 def _tied(graph: Graph) -> set[str]:
-    """Layers that share their weights with others, for all of which one scale must do."""
+    """Names of layers that have the same weights as another, and so must have its scale."""
     layers: dict[tuple[str, bytes], list[str]] = {}
     for node in graph.nodes:
         if "weight" in node.parameters:
@@ -203,13 +229,28 @@ def _bytes_in_scale(scaling: ByteScaling, chosen: Quantization) -> _Input:
 
 
 def _quantize_plain_bytes(scale: float, zero: float) -> _Input:
-    """One scaling for all channels: the int8 is the byte less 128, exactly."""
+    """One scaling for all channels: the int8 is exactly the byte minus 128."""
     zero_point = int(np.clip(round(zero) - 128, -128, 127))
     return _Input(
         Quantization(float(np.float32(scale)), zero_point),
         ByteInput(np.array([1], np.int32), np.array([-128], np.int32), 0),
         residual=scale * (zero_point + 128 - zero),
     )
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Quantization of a weighted layer, per output channel.
+
+    Attributes:
+        weight: float64 [channels], the real value of a weight of 1.
+        factor: float64 [channels], of requantization: output steps per unit of the accumulator.
+        output: quantization of the layer's output.
+    """
+
+    weight: Float64Array
+    factor: Float64Array
+    output: Quantization
 
 
 def _quantize_weighted(
@@ -220,46 +261,76 @@ def _quantize_weighted(
     *,
     narrow: bool,
     tied: bool,
-) -> tuple[IntegerNode, Quantization]:
+) -> tuple[WeightedNode, Quantization]:
+    """A layer with a weight matrix in integers, and the quantization of its output.
+
+    Args:
+        before: quantization of the input.
+        residual: real value of the input that an int8 of its zero point stands for.
+        narrow: see `quantize`.
+        tied: another layer has the same weights, so the weights may not be scaled for this one.
+    """
     weight = node.parameters["weight"].astype(np.float64)
     weight = weight.reshape(len(weight), -1)
     bias = node.parameters["bias"].astype(np.float64)
-
     least_scale = np.abs(bias) / (before.scale * _BIAS_LIMIT)
-    grids = find_grids(weight, np.maximum(least_scale, narrow_bound(weight))) if narrow else None
-    if grids is None:
-        grids = find_grids(weight, least_scale)
-    if narrow and grids is None:
-        least_scale = np.maximum(least_scale, narrow_scale(weight))
-    on_grid = grids is not None
-    scale = grids if on_grid else weight_scale(weight, least_scale)
+    scales = _choose_scales(weight, least_scale, before, observed, narrow=narrow, tied=tied)
+    multiplier, shift = choose_multipliers(scales.factor)
 
-    # An output step finer than the accumulator's own would only multiply its noise.
-    after = affine(*observed, finest=float(before.scale * scale.max()))
-    factors = np.minimum(before.scale * scale / after.scale, 1.0)
-    if not (on_grid or tied):
-        factors = round_up_factors(factors)
-        scale = factors * after.scale / before.scale
-    multiplier, shift = choose_multipliers(factors)
-
-    weight_q = np.round(weight / scale[:, None])
-    weight_q = np.clip(weight_q, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
+    steps = np.round(weight / scales.weight[:, None])
+    weight_q = np.clip(steps, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
     sums = weight_q.sum(axis=1, dtype=np.int64)
-    bias_unit = _bias_unit(factors)
-    bias_q = bias / (before.scale * scale) + residual / before.scale * sums
+    bias_unit = _bias_unit(scales.factor)
+    bias_q = bias / (before.scale * scales.weight) + residual / before.scale * sums
     bias_q = np.round(bias_q / bias_unit).astype(np.int64) * bias_unit - before.zero_point * sums
-    minimum, maximum = clamp_int8(node.clamp, after)
+    minimum, maximum = clamp_int8(node.clamp, scales.output)
     integer = WeightedNode(
         *node.identity,
         weight=frozen(weight_q),
         bias=frozen(bias_q.astype(np.int32)),
         multiplier=frozen(multiplier),
-        requantize=Requantize(shift, after.zero_point, minimum, maximum),
+        requantize=Requantize(shift, scales.output.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
     )
-    return integer, after
+    return integer, scales.output
 
 
-def _bias_unit(factors: np.ndarray) -> int:
+def _choose_scales(
+    weight: Float64Array,
+    least_scale: Float64Array,
+    before: Quantization,
+    observed: Range,
+    *,
+    narrow: bool,
+    tied: bool,
+) -> _Scales:
+    """Scales of weights that are on a grid already are kept; others get short multipliers."""
+    grids = _find_grids(weight, least_scale, narrow=narrow)
+    if grids is None and narrow:
+        least_scale = np.maximum(least_scale, narrow_scale(weight))
+    scale = weight_scale(weight, least_scale) if grids is None else grids
+    # An output step finer than the accumulator's unit would resolve the accumulator's noise only.
+    output = affine(*observed, finest=float(before.scale * scale.max()))
+    factor = np.minimum(before.scale * scale / output.scale, 1.0)
+    if grids is None and not tied:
+        factor = round_up_factors(factor)
+        scale = factor * output.scale / before.scale
+    return _Scales(scale, factor, output)
+
+
+def _find_grids(
+    weight: Float64Array, least_scale: Float64Array, *, narrow: bool
+) -> Float64Array | None:
+    """Scales of which all weights are multiples, if there are such; narrow ones are preferred."""
+    if narrow:
+        grids = find_grids(weight, np.maximum(least_scale, narrow_bound(weight)))
+        if grids is not None:
+            return grids.astype(np.float64, copy=False)
+    grids = find_grids(weight, least_scale)
+    return None if grids is None else grids.astype(np.float64, copy=False)
+
+
+def _bias_unit(factor: Float64Array) -> int:
     """The largest power of two of accumulator units within `_BIAS_STEP` in every channel."""
-    return 2 ** max(0, int(np.floor(np.log2(_BIAS_STEP / factors.max()))))
+    exponent = int(np.floor(np.log2(_BIAS_STEP / factor.max())))
+    return 1 << max(0, exponent)

@@ -73,13 +73,14 @@ def html(facts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) ->
         measured: the JSON of a profile of its firmware, if there is one.
     """
     functions = measured["functions"] if measured else {}
-    return _template().render(
+    page: str = _template().render(
         facts=facts,
         measured=measured,
         tiles=_tiles(facts, measured),
         tables=_tables(facts, functions),
         charts=_charts(facts, functions),
     )
+    return page
 
 
 @functools.cache
@@ -97,10 +98,17 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def by_layer(functions: Mapping[str, Any], layer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What was measured of a layer: gcc calls its clones lenet5_conv1.isra.0."""
-    found = (row for name, row in functions.items() if name.split(".")[0] == layer["function"])
-    return next(found, None)
+def by_layer(
+    functions: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any] | None]:
+    """The measurements of each layer's function, None if there are none.
+
+    A clone that gcc made of a function, such as lenet5_conv1.isra.0, counts as the function.
+    """
+    measured: dict[str, Mapping[str, Any]] = {}
+    for name, row in functions.items():
+        measured.setdefault(name.split(".")[0], row)
+    return [measured.get(layer["function"]) for layer in layers]
 
 
 # --- the summary
@@ -202,7 +210,8 @@ def _tables(facts: Mapping[str, Any], functions: Mapping[str, Any]) -> list[Tabl
     stored = [_stored_cells(layer) for layer in layers]
     tables = [Table("Layers", (*_BYTES, "dense MACs", "cycles, estimated"), stored)]
     if functions:
-        rows = [_profiled_cells(layer, by_layer(functions, layer)) for layer in layers]
+        measured = zip(layers, by_layer(functions, layers), strict=True)
+        rows = [_profiled_cells(layer, row) for layer, row in measured]
         known = [i for i in range(2 + len(_PROFILED)) if i < 2 or any(row[i] for row in rows)]
         heads = ("layer", "", *_PROFILED)
         kept = [[row[i] for i in known] for row in rows]
@@ -254,7 +263,7 @@ def _charts(facts: Mapping[str, Any], functions: Mapping[str, Any]) -> list[Char
         )
     ]
     estimated = {"estimated": [layer["cycles"] for layer in layers]}
-    rows = [by_layer(functions, layer) for layer in layers]
+    rows = by_layer(functions, layers)
     if any(row and row["cycles"] is not None for row in rows):
         measured = {"profiled": [row["cycles"] if row else 0 for row in rows]}
         return [*charts, _chart("Cycles by layer", names, estimated | measured)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from deepcompress.data.calibration import (
-    Calibration,
-    scaling_doubt,
-)
+from deepcompress.data.calibration import Calibration
+from deepcompress.data.scaling_warning import scaling_warning
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
@@ -39,9 +37,9 @@ def _calibration_warnings(
             "no calibration data: ranges were measured on random inputs, so that accuracy may be "
             "poor. Name an .npz of real inputs in the option calibration"
         )
-    if doubt := scaling_doubt(calibration):
-        warnings.append(doubt)
-    if options.stateful and calibration.pieces == 1 and not calibration.synthetic:
+    if warning := scaling_warning(calibration):
+        warnings.append(warning)
+    if options.stateful and calibration.chunks == 1 and not calibration.synthetic:
         warnings.append(
             "ranges were measured on the first piece of streams only: later ones, which remember, "
             "may exceed them. Save the calibration's inputs as [streams, pieces, ...]"

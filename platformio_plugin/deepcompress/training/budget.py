@@ -1,60 +1,89 @@
-"""What a training may take in bytes and in cycles: estimated while it prunes, corrected by what the
-compiled network really takes."""
+"""Limits of a training in bytes and cycles: estimated from masks, corrected by compilation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from deepcompress.ir.graph import Graph
 from deepcompress.training.config import Outcome, Recipe
-from deepcompress.training.latency_per_weight import Pace
+from deepcompress.training.latency_per_weight import LatencyModel
 from deepcompress.training.masks import Masks, estimate_bytes, estimate_cycles, producers
 
 # Fields of a recipe that limit the fields of an outcome with the same names.
 LIMITED = ("parameter_bytes", "cycles")
-# Of a budget: rounding weights to a codebook that learns moves the size a little.
-_AIM = 0.997
+# Share of a budget that is used: refitting a codebook changes the size a little.
+_USED_SHARE = 0.997
+
+# Ratio of the estimate to the compiled network's value, by name of the limit.
+Corrections = dict[str, float]
 
 
+@dataclass(frozen=True)
 class Budgets:
     """The limits of one recipe.
 
     Attributes:
-        corrections: what an estimate is for each unit of the real number; a training learns them.
+        limits: bytes or cycles, by name; a subset of `LIMITED`.
+        dense: estimates of the same for the network with all weights.
+        inputs: as `masks.producers` returns.
     """
 
-    def __init__(self, graph: Graph, recipe: Recipe, pace: Pace, dense: Masks) -> None:
-        self._inputs, self._codebook_bits, self._pace = producers(graph), recipe.codebook_bits, pace
-        self._limits: Mapping[str, int] = {
-            name: limit for name in LIMITED if (limit := getattr(recipe, name)) is not None
-        }
-        self._dense = {name: self._estimate(name, dense) for name in self._limits}
-        self.corrections = dict.fromkeys(self._limits, 1.0)
+    limits: Mapping[str, int]
+    dense: Mapping[str, float]
+    inputs: Mapping[str, str | None]
+    codebook_bits: int
+    latency: LatencyModel
 
-    def fit(self, masks: Masks, left: float) -> bool:
-        """Whether masks are within the limits, by estimate, where this share of the way from the
-        dense network down to them is left."""
+    @classmethod
+    def of(cls, graph: Graph, recipe: Recipe, latency: LatencyModel, masks: Masks) -> Budgets:
+        """The recipe's limits on a graph. `masks` keep all weights."""
+        limits = {name: limit for name in LIMITED if (limit := getattr(recipe, name)) is not None}
+        empty = cls(limits, {}, producers(graph), recipe.codebook_bits, latency)
+        dense = {name: empty.estimate(name, masks) for name in limits}
+        return cls(limits, dense, empty.inputs, recipe.codebook_bits, latency)
+
+    def start(self) -> Corrections:
+        """The corrections before any network was compiled."""
+        return dict.fromkeys(self.limits, 1.0)
+
+    def fit(self, masks: Masks, corrections: Corrections, remaining: float) -> bool:
+        """Whether the masks are within the limits, by estimate.
+
+        Args:
+            remaining: how much of the way from the dense network to the limits is left, 0 to 1.
+        """
         return all(
-            self._estimate(name, masks) <= self._allowed(name, left) for name in self._limits
+            self.estimate(name, masks) <= self._allowed(name, corrections[name], remaining)
+            for name in self.limits
         )
 
-    def _allowed(self, name: str, left: float) -> float:
-        target = self._limits[name] * self.corrections[name]
-        return target + max(0.0, self._dense[name] - target) * left
+    def _allowed(self, name: str, correction: float, remaining: float) -> float:
+        target = self.limits[name] * correction
+        return target + max(0.0, self.dense[name] - target) * remaining
 
-    def _estimate(self, name: str, masks: Masks) -> float:
+    def estimate(self, name: str, masks: Masks) -> float:
+        """Bytes or cycles of a network with these masks."""
         if name == "cycles":
-            return estimate_cycles(masks, self._pace)
-        return estimate_bytes(masks, self._inputs, self._codebook_bits)
+            return estimate_cycles(masks, self.latency)
+        return estimate_bytes(masks, self.inputs, self.codebook_bits)
 
     def excess(self, outcome: Outcome) -> float:
-        """Shares of the limits by which they are exceeded, together; 0 where none is."""
-        over = (getattr(outcome, name) / limit - 1 for name, limit in self._limits.items())
-        return sum(max(0.0, share) for share in over)
+        """Sum of the shares by which limits are exceeded; 0 if none is."""
+        over = [getattr(outcome, name) / limit - 1 for name, limit in self.limits.items()]
+        return sum((max(0.0, float(share)) for share in over), 0.0)
 
-    def learn(self, masks: Masks, outcome: Outcome, *, only_excess: bool) -> None:
-        """Corrects the estimates by what these masks became, or only those that were too low."""
-        for name, limit in self._limits.items():
-            taken = getattr(outcome, name)
-            if taken > limit or not only_excess:
-                self.corrections[name] = _AIM * self._estimate(name, masks) / max(1, taken)
+    def corrected(
+        self, corrections: Corrections, masks: Masks, outcome: Outcome, *, only_excess: bool
+    ) -> Corrections:
+        """Corrections after the masks' network was compiled.
+
+        Args:
+            only_excess: keep the correction of a limit that is not exceeded.
+        """
+        updated = dict(corrections)
+        for name, limit in self.limits.items():
+            used = getattr(outcome, name)
+            if used > limit or not only_excess:
+                updated[name] = _USED_SHARE * self.estimate(name, masks) / max(1, used)
+        return updated

@@ -1,4 +1,4 @@
-"""The story of pruning with data: a Graph and samples become a smaller Graph that meets a goal.
+"""Pruning with data: a Graph and training data become a smaller Graph that meets a goal.
 
 Graph --search--> recipes --retrain--> Graphs --assess--> outcomes --choose--> Graph
 """
@@ -14,236 +14,247 @@ from pathlib import Path
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.data.calibration import Calibration, byte_scaling
+from deepcompress.data.byte_scaling import byte_scaling
+from deepcompress.data.calibration import Calibration
 from deepcompress.data.training_data import Samples
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
-from deepcompress.execute.int8_reference import quantize_inputs, run
-from deepcompress.ir.graph import Graph, WeightedNode
-from deepcompress.options import Options
+from deepcompress.ir.graph import Graph
+from deepcompress.options import Options, training_facts
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
-from deepcompress.pipeline.graph_to_plan import graph_to_plan
-from deepcompress.report.summary import flash_bytes, percent, top1, weights_bytes
-from deepcompress.training.config import Goal, Outcome, Recipe
-from deepcompress.training.latency_per_weight import Pace, dense_cycles, measure_pace
-from deepcompress.training.search import Found, level_search, search
-from deepcompress.training.trainer import Epoch, Retrained, retrain
+from deepcompress.report.summary import percent, top1
+from deepcompress.training.compiled import assess
+from deepcompress.training.config import Goal, Outcome, Recipe, SearchRequest, StudyLocation
+from deepcompress.training.latency_per_weight import dense_cycles, measure_latency
+from deepcompress.training.schedule import measured_epochs
+from deepcompress.training.search import Report, SearchResult, require_optuna, search
+from deepcompress.training.state import Epoch
+from deepcompress.training.trainer import Task, retrain
 
-# Trials that each kind of goal gets where the options do not say.
+# Trials per kind of goal if the options do not say.
 _TRIALS_FOR_LOSS, _TRIALS_FOR_FLASH, _TRIALS = 6, 3, 1
-OBSERVED = 512  # samples on which ranges are measured where there is no calibration file
-# Between these shares of the float network's bytes, or of the dense one's cycles, is searched.
+OBSERVED = 512  # samples on which ranges are measured if there is no calibration file
+# The range of the search, in shares of the float network's bytes or of the dense one's cycles.
 _SHARES = {"parameter_bytes": (1 / 200, 1 / 3), "cycles": (1 / 100, 1)}
 # Fields of the options that are goals.
 _GOALS = ("max_accuracy_drop", "parameter_budget", "flash_budget", "cycle_budget", "sparsity")
 
 
 @dataclass(frozen=True)
-class Shrunk:
-    """The network found, and all that was tried.
+class CompressionResult:
+    """The compressed network, and the search that led to it.
 
     Attributes:
-        graph: its weights are final; dead channels are gone.
-        before: the float graph it was made from.
-        baseline: percent of the validation samples that the float network gets right.
-        samples: how many these are.
+        graph: with final weights and without dead channels.
+        original: the float graph before compression.
+        baseline: accuracy of the float network on the validation samples, percent.
+        samples: number of validation samples.
     """
 
     graph: Graph
-    before: Graph
-    found: Found
+    original: Graph
+    search: SearchResult
     baseline: float
     samples: int
 
 
 def goal_of(options: Options) -> Goal:
-    """What the options ask of retraining. Raises UserError where that is nothing, or no sense."""
+    """The goal of the options. Raises UserError if there is none, or if it cannot be pursued."""
     if isinstance(options.sparsity, dict):
         raise UserError(
-            "retraining takes one number: it shares it out among the layers itself",
-            "option sparsity",
-            "Write for example sparsity = 0.95",
+            "retraining takes one number, and distributes it over the layers itself",
+            f"option {setting('sparsity')}",
+            f"Write for example {setting('sparsity', '0.95')}",
         )
     asked = {name: getattr(options, name) for name in _GOALS}
     if options.epochs == 0:
         raise UserError(
-            "retraining for 0 epochs is none", "option epochs", "Ask for at least 5; 20 are usual"
+            "retraining for 0 epochs trains nothing",
+            f"option {setting('epochs')}",
+            "Ask for at least 5; 20 are usual",
         )
     if not any(value is not None for value in asked.values()):
         raise UserError(
             "retraining has no goal",
             "options",
-            "Name one or more: max_accuracy_drop = 0.5, flash_budget = 8K, parameter_budget = 4K, "
-            "cycle_budget = 150K, sparsity = 0.95",
+            f"Set one or more: {setting('max_accuracy_drop', 0.5)}, "
+            f"{setting('flash_budget', '8K')}, {setting('parameter_budget', '4K')}, "
+            f"{setting('cycle_budget', '150K')}, {setting('sparsity', 0.95)}",
         )
     return Goal(**asked, least="cycles" if options.optimize == "speed" else "parameter_bytes")
 
 
 def compress_with_data(
     graph: Graph,
-    samples: Samples,
+    data: Samples,
     options: Options,
     *,
     calibration: Calibration,
-    beside: Path,
-    say: Callable[[str], None],
-) -> Shrunk:
+    studies: Path,
+    progress: Callable[[str], None],
+) -> CompressionResult:
     """The graph pruned and retrained until it meets the options' goal, or comes nearest.
 
     Args:
-        graph: folded.
+        graph: after `fuse`.
         calibration: what the compiled network's ranges are measured on.
-        beside: folder for studies where the options name none. Called again with the same, this
-            goes on where it was.
-        say: is told of progress, line by line.
+        studies: folder of the studies if the options name none. A later call with the same
+            arguments continues the study there.
+        progress: takes lines of progress.
 
     Raises:
-        UserError: no goal, or a study of something else.
+        UserError: there is no goal, Optuna is missing, or the study is of something else.
     """
     goal = goal_of(options)
-    inputs, labels = samples.validation
+    require_optuna()
+    inputs, labels = data.validation
     baseline = percent(top1(forward_numpy(graph, inputs)) == labels)
-    say(f"float network: {baseline:.2f}% of {len(labels):,} validation samples")
-    level = options.method == "level"
-    pace = measure_pace(graph, calibration, options)
-    base = replace(_base(goal), epochs=options.epochs, seed=options.seed, gradual=not level)
+    progress(f"float network: {baseline:.2f}% of {len(labels):,} validation samples")
+    task = Task(
+        graph,
+        data,
+        observed=calibration.inputs,
+        latency=measure_latency(graph, calibration, options),
+        assess=lambda candidate: assess(candidate, data, calibration, options),
+    )
 
-    def attempt(recipe: Recipe, folder: Path) -> Outcome:
-        return _retrained(recipe, folder).outcome
-
-    def _retrained(recipe: Recipe, folder: Path) -> Retrained:
+    def run(recipe: Recipe, folder: Path, report: Report) -> Outcome:
         return retrain(
-            graph,
-            samples,
-            recipe,
-            folder,
-            observed=calibration.inputs,
-            pace=pace,
-            assess=lambda candidate: assess(candidate, samples, calibration, options),
-            tell=_Lines(recipe, say).tell,
-        )
+            task, recipe, folder, on_epoch=_EpochLines(recipe, progress, report), progress=progress
+        ).outcome
 
-    fingerprint = _fingerprint(graph, samples, calibration, options, goal)
-    seek = level_search if level else search
-    found = seek(
-        goal,
-        study=_study(options.study or str(beside), fingerprint),
-        work=beside / fingerprint[:12],
-        run=attempt,
-        baseline=baseline,
-        sizes=_sizes(goal, graph, pace),
-        base=base,
-        trials=options.trials or _trials(goal),
-        fingerprint=fingerprint,
-        say=say,
+    result = search(
+        _request(goal, baseline, task, options),
+        _location(options, studies, _fingerprint(graph, data, calibration, options, goal)),
+        run,
+        progress=progress,
     )
-    final = _retrained(found.recipe, found.folder).graph
-    return Shrunk(remove_dead_channels(final), graph, found, baseline, len(labels))
-
-
-def assess(graph: Graph, samples: Samples, calibration: Calibration, options: Options) -> Outcome:
-    """What a graph reaches as it would be compiled: its bytes, and its int8 accuracy."""
-    _, planned = graph_to_plan(
-        remove_dead_channels(graph), calibration, replace(options, sparsity=None)
+    # Its training is finished: this reads the network from the checkpoint.
+    final = retrain(
+        task,
+        result.recipe,
+        result.folder,
+        on_epoch=_EpochLines(result.recipe, progress),
+        progress=progress,
     )
-    integer = planned.integer
-    inputs, labels = samples.validation
-    quantized = quantize_inputs(inputs, integer)
-    return Outcome(
-        accuracy=percent(top1(run(integer, quantized)) == labels),
-        parameter_bytes=weights_bytes(planned),
-        flash_bytes=flash_bytes(planned),
-        cycles=sum(step.cycles for step in planned.steps),
-        nonzeros=sum(
-            int(np.count_nonzero(node.weight))
-            for node in integer.nodes
-            if isinstance(node, WeightedNode)
-        ),
+    return CompressionResult(
+        remove_dead_channels(final.graph), graph, result, baseline, len(labels)
     )
 
 
-def samples_as_calibration(samples: Samples, options: Options) -> Calibration:
+def samples_as_calibration(data: Samples, options: Options) -> Calibration:
     """The validation samples in place of a calibration file."""
-    inputs, labels = samples.validation
-    chosen = inputs[:OBSERVED], labels[:OBSERVED]
-    return Calibration(*chosen, byte_scaling(options), kind="validation")
+    inputs, labels = data.validation
+    return Calibration(
+        inputs[:OBSERVED], labels[:OBSERVED], byte_scaling(options), kind="validation"
+    )
 
 
-def summary(shrunk: Shrunk) -> str:
-    """What came of it, for a person."""
-    outcome, before = shrunk.found.outcome, float_bytes(shrunk.before)
+def summary(result: CompressionResult) -> str:
+    """What the compression achieved, in three lines of text."""
+    outcome, before = result.search.outcome, float_bytes(result.original)
     return "\n".join(
         [
             f"parameters  {outcome.parameter_bytes:,} B, {before / outcome.parameter_bytes:.1f}x "
-            f"smaller than {before:,} B of float; {_left(shrunk)}",
-            f"cycles      about {outcome.cycles:,} an inference",
-            f"accuracy    {outcome.accuracy:.2f}% int8, {shrunk.baseline:.2f}% float, on "
-            f"{shrunk.samples:,} validation samples",
+            f"smaller than {before:,} B of float; {_weights_left(result)}",
+            f"cycles      about {outcome.cycles:,} per inference",
+            f"accuracy    {outcome.accuracy:.2f}% int8, {result.baseline:.2f}% float, on "
+            f"{result.samples:,} validation samples",
         ]
     )
 
 
-def _left(shrunk: Shrunk) -> str:
-    """How many weights; where all are, what made the network smaller."""
+def _weights_left(result: CompressionResult) -> str:
+    """How many weights are left; if all are, what made the network smaller."""
     weights = sum(
         node.parameters["weight"].size
-        for node in shrunk.before.nodes
+        for node in result.original.nodes
         if "weight" in node.parameters
     )
-    nonzeros, bits = shrunk.found.outcome.nonzeros, shrunk.found.recipe.codebook_bits
+    nonzeros, bits = result.search.outcome.nonzeros, result.search.recipe.codebook_bits
     if nonzeros < weights:
         return f"{nonzeros:,} of {weights:,} weights are left"
-    shared = f", values are shared ({2**bits} a layer)" if bits else ""
+    shared = f", values are shared ({2**bits} per layer)" if bits else ""
     return f"all {weights:,} weights are left: nothing was pruned{shared}"
 
 
 def float_bytes(graph: Graph) -> int:
-    """Of all parameters as float32."""
+    """Bytes of all parameters as float32."""
     return sum(array.nbytes for node in graph.nodes for array in node.parameters.values())
 
 
-def _base(goal: Goal) -> Recipe:
-    """The default recipe: where only speed counts, weights share no values."""
+def _request(goal: Goal, baseline: float, task: Task, options: Options) -> SearchRequest:
+    level = options.method == "level"
+    base = replace(
+        _default_recipe(goal), epochs=options.epochs, seed=options.seed, gradual=not level
+    )
+    return SearchRequest(
+        goal=goal,
+        baseline=baseline,
+        sizes=_sizes(goal, task),
+        base=base,
+        trials=options.trials or _trials(goal),
+        method="level" if level else "gradual",
+        early_stop=options.early_stop,
+        measured_epochs=len(measured_epochs(base)),
+    )
+
+
+def _default_recipe(goal: Goal) -> Recipe:
+    """Without a codebook if only cycles count: shared values save bytes, not cycles."""
     in_bytes = goal.parameter_budget is not None or goal.flash_budget is not None
     if goal.size == "cycles" and not in_bytes:
         return Recipe(score="cycles", codebook_bits=0)
     return Recipe(score="cycles" if goal.size == "cycles" else "bytes")
 
 
-def _sizes(goal: Goal, graph: Graph, pace: Pace) -> tuple[int, int]:
-    smallest, largest = _SHARES["cycles" if goal.size == "cycles" else "parameter_bytes"]
-    whole = dense_cycles(graph, pace) if goal.size == "cycles" else float_bytes(graph)
-    return round(smallest * whole), round(largest * whole)
+def _sizes(goal: Goal, task: Task) -> tuple[int, int]:
+    smallest, largest = _SHARES[goal.size_metric]
+    in_cycles = goal.size_metric == "cycles"
+    whole = dense_cycles(task.graph, task.latency) if in_cycles else float_bytes(task.graph)
+    return max(1, round(smallest * whole)), max(1, round(largest * whole))
 
 
 def _trials(goal: Goal) -> int:
     if goal.max_accuracy_drop is not None:
         return _TRIALS_FOR_LOSS
-    # How much of a flash budget the kernels take, the first trial has to find out.
+    # The first trial measures how much of a flash budget the kernels take.
     return _TRIALS_FOR_FLASH if goal.flash_budget is not None else _TRIALS
 
 
-def _study(text: str, fingerprint: str) -> Path | str:
-    """A database's URL, or in a folder one of its own for all that decides the outcomes."""
-    return text if "://" in text else Path(text) / fingerprint[:12]
+def _location(options: Options, studies: Path, fingerprint: str) -> StudyLocation:
+    """A database, or a folder per fingerprint."""
+    study = options.study or str(studies)
+    if "://" in study:
+        return StudyLocation(study, fingerprint, work=studies / fingerprint[:12])
+    return StudyLocation(Path(study) / fingerprint[:12], fingerprint)
 
 
-class _Lines:
-    """A line for each epoch of a training, with the time that is left of it."""
+class _EpochLines:
+    """A line of progress per epoch of a training, and a report per measured epoch."""
 
-    def __init__(self, recipe: Recipe, say: Callable[[str], None]) -> None:
-        self._epochs, self._say = recipe.epochs, say
-        self._began, self._done = time.monotonic(), 0
+    def __init__(
+        self,
+        recipe: Recipe,
+        progress: Callable[[str], None],
+        report: Report = lambda step, outcome: None,
+    ) -> None:
+        self._recipe, self._progress, self._report = recipe, progress, report
+        self._first = measured_epochs(recipe)[0]
+        self._started, self._done = time.monotonic(), 0
 
-    def tell(self, epoch: Epoch) -> None:
+    def __call__(self, epoch: Epoch) -> None:
         self._done += 1
-        text = f"  epoch {epoch.index + 1:3} of {self._epochs}  {epoch.nonzeros:9,} weights"
+        epochs = self._recipe.epochs
+        text = f"  epoch {epoch.index + 1:3} of {epochs}  {epoch.nonzeros:9,} weights"
         if epoch.outcome is not None:
             text += f"  {epoch.outcome.parameter_bytes:9,} B  {epoch.outcome.cycles:11,} cycles"
             text += f"  int8 {epoch.outcome.accuracy:6.2f}%"
-        seconds = (time.monotonic() - self._began) / self._done
-        left = seconds * (self._epochs - epoch.index - 1)
-        self._say(f"{text}  {_duration(left)} left" if left else text)
+        seconds = (time.monotonic() - self._started) / self._done
+        left = seconds * (epochs - epoch.index - 1)
+        self._progress(f"{text}  {_duration(left)} left" if left else text)
+        if epoch.outcome is not None and epoch.index + 1 < epochs:
+            self._report(epoch.index - self._first, epoch.outcome)
 
 
 def _duration(seconds: float) -> str:
@@ -251,16 +262,15 @@ def _duration(seconds: float) -> str:
 
 
 def _fingerprint(
-    graph: Graph, samples: Samples, calibration: Calibration, options: Options, goal: Goal
+    graph: Graph, data: Samples, calibration: Calibration, options: Options, goal: Goal
 ) -> str:
-    """Changes with all that a study's outcomes depend on."""
-    decides = ("method", "epochs", "seed", "encoding", "optimize", "input_mean", "input_std")
+    """A digest of everything besides a recipe that decides outcomes, 32 hex digits."""
     digest = hashlib.sha256(repr((__version__, goal, options.target.cpu)).encode())
-    digest.update(repr([getattr(options, name) for name in decides]).encode())
+    digest.update(repr(training_facts(options)).encode())
     for node in graph.nodes:
         digest.update(repr((node.name, node.op, node.attributes, node.clamp)).encode())
         for array in node.parameters.values():
             digest.update(array.tobytes())
-    digest.update(samples.fingerprint.encode())
+    digest.update(data.fingerprint.encode())
     digest.update(np.ascontiguousarray(calibration.inputs).tobytes())
     return digest.hexdigest()[:32]

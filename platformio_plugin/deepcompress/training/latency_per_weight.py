@@ -1,9 +1,10 @@
-"""How many cycles each layer's weights and channels cost: by what retraining estimates speed.
+"""A linear latency model per layer: cycles per non-zero weight and per output channel.
 
-Nothing here knows a kernel. The network is pruned in one go to two sparsities and compiled as it
-will be; two compiled networks tell what a weight more costs in each layer, and what is left is
-what its output channels cost. Where that is not a straight line (a layer whose best encoding
-changes with its density), retraining corrects it by the network that it really has.
+Retraining estimates speed with it while it prunes. The model is fitted to two compiled networks,
+which one-shot pruning to two sparsities makes: their difference gives the cycles per weight of
+each layer, the rest is divided among its output channels. No kernel is named here. Where latency
+is not linear (a layer whose best encoding changes with its density), `Budgets` corrects the
+estimate by the compiled network of each epoch.
 """
 
 from __future__ import annotations
@@ -12,73 +13,64 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-import numpy as np
-
-from deepcompress.backend.plan import Plan
 from deepcompress.data.calibration import Calibration
-from deepcompress.ir.graph import Graph, WeightedNode
+from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
-from deepcompress.pipeline.graph_to_plan import gains_by_narrow, graph_to_plan
+from deepcompress.training.compiled import Compiled, compile_candidate, has_narrow_sums
 
-# Retraining ends about here, at what counts in cycles.
+# The range of sparsities at which retraining ends where cycles count.
 _SPARSITIES = (0.8, 0.95)
-# So that the cheapest weight still has a price.
-_LEAST = 1e-3
+_MIN_CYCLES_PER_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Attributes: `weights` cycles of a non-zero weight, by layer; `channels` those of an output
-    channel besides; `rest` all cycles of layers without weights; `narrow` whether kernels gain
-    where a convolution's sums fit int16."""
+class LatencyModel:
+    """Estimated cycles of one inference.
 
-    weights: Mapping[str, float]
-    channels: Mapping[str, float]
-    rest: float = 0.0
-    narrow: bool = False
+    Attributes:
+        per_weight: cycles per non-zero weight, by layer.
+        per_channel: cycles per output channel, by layer.
+        constant: cycles of the layers without weights.
+        narrow_sums: whether kernels are faster if a convolution's sums fit int16.
+    """
+
+    per_weight: Mapping[str, float]
+    per_channel: Mapping[str, float]
+    constant: float = 0.0
+    narrow_sums: bool = False
 
 
-def measure_pace(graph: Graph, calibration: Calibration, options: Options) -> Pace:
-    """What the options' kernels on the options' CPU make of weights and channels."""
+def measure_latency(graph: Graph, calibration: Calibration, options: Options) -> LatencyModel:
+    """The latency model of a graph for the kernels and the CPU of the options."""
     denser, sparser = (
-        _Layers.of(_compiled(graph, calibration, options, sparsity)) for sparsity in _SPARSITIES
+        _pruned_and_compiled(graph, calibration, options, sparsity) for sparsity in _SPARSITIES
     )
-    weights, channels = {}, {}
-    for name, cycles in sparser.cycles.items():
-        more = denser.nonzeros[name] - sparser.nonzeros[name]
-        weights[name] = max(_LEAST, (denser.cycles[name] - cycles) / more if more else 0.0)
-        left = cycles - weights[name] * sparser.nonzeros[name]
-        channels[name] = max(0.0, left / sparser.rows[name])
-    return Pace(weights, channels, sparser.rest, gains_by_narrow(options))
+    per_weight, per_channel = {}, {}
+    for name, layer in sparser.layers.items():
+        other = denser.layers[name]
+        weights = other.nonzeros - layer.nonzeros
+        slope = (other.cycles - layer.cycles) / weights if weights else 0.0
+        per_weight[name] = max(_MIN_CYCLES_PER_WEIGHT, slope)
+        rest = layer.cycles - per_weight[name] * layer.nonzeros
+        per_channel[name] = max(0.0, rest / layer.rows)
+    return LatencyModel(
+        per_weight, per_channel, sparser.cycles_without_weights, has_narrow_sums(options)
+    )
 
 
-def dense_cycles(graph: Graph, pace: Pace) -> float:
-    """What an inference would take with all weights, at the price of the sparse ones."""
+def dense_cycles(graph: Graph, latency: LatencyModel) -> float:
+    """Cycles of one inference with all weights, at the cycles per weight of sparse layers."""
     shapes = {n.name: n.parameters["weight"].shape for n in graph.nodes if "weight" in n.parameters}
-    layers = (prod(s) * pace.weights[n] + s[0] * pace.channels[n] for n, s in shapes.items())
-    return pace.rest + sum(layers)
+    layers = (
+        prod(shape) * latency.per_weight[name] + shape[0] * latency.per_channel[name]
+        for name, shape in shapes.items()
+    )
+    cycles: float = latency.constant + sum(layers)
+    return cycles
 
 
-def _compiled(graph: Graph, calibration: Calibration, options: Options, sparsity: float) -> Plan:
+def _pruned_and_compiled(
+    graph: Graph, calibration: Calibration, options: Options, sparsity: float
+) -> Compiled:
     pruned = replace(options, sparsity=sparsity, prune="layer", retrain=False)
-    return graph_to_plan(graph, calibration, pruned)[1]
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """Of the layers with weights: estimated cycles, non-zeros and output channels, by name."""
-
-    cycles: Mapping[str, int]
-    nonzeros: Mapping[str, int]
-    rows: Mapping[str, int]
-    rest: int
-
-    @classmethod
-    def of(cls, plan: Plan) -> _Layers:
-        weighted = [step for step in plan.steps if isinstance(step.node, WeightedNode)]
-        return cls(
-            {step.node.name: step.cycles for step in weighted},
-            {step.node.name: int(np.count_nonzero(step.node.weight)) for step in weighted},
-            {step.node.name: len(step.node.weight) for step in weighted},
-            sum(step.cycles for step in plan.steps if not isinstance(step.node, WeightedNode)),
-        )
+    return compile_candidate(graph, calibration, pruned)

@@ -1,6 +1,6 @@
-"""Which weights stay while a network is retrained: the best by score that fit a size.
+"""Pruning masks: the weights with the highest scores that fit the budgets.
 
-A mask is a float tensor in the shape of a layer's weight, 1 where the weight stays.
+A mask is a float tensor in the shape of a layer's weight, 1 where the weight is kept.
 """
 
 from __future__ import annotations
@@ -12,67 +12,69 @@ from typing import TYPE_CHECKING
 
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
-from deepcompress.training.latency_per_weight import Pace
+from deepcompress.training.latency_per_weight import LatencyModel
 
 if TYPE_CHECKING:
     import torch
 
 Masks = Mapping[str, "torch.Tensor"]
 
-# What a weight's value takes when its layer has no codebook: int8, after entropy coding.
+# Bits per weight value without a codebook: int8 after entropy coding.
 _INT8_BITS = 6.5
-# A Huffman code loses this much against the entropy of its symbols, and they are not all as likely.
+# Bits per weight value over the codebook's bits: values are not equally frequent, and a Huffman
+# code needs a little more than their entropy.
 _CODEBOOK_BITS_USED = 0.85
-# Lengths of the codes, scale, and what else a layer has once.
+# Bytes per layer for the lengths of the codes, the scale and the rest of its constants.
 _LAYER_BYTES = 12
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer's size in flash, before it is encoded: see `parameter_bits`.
+class LayerSize:
+    """The estimated flash of one layer as a function of its non-zero weights.
 
     Attributes:
-        places: weights that are stored or skipped: those between living channels.
-        constant_bits: bias of each living channel, codebook and scale.
+        positions: weights that are stored or skipped: those between channels in use.
+        constant_bits: bias of each channel in use, codebook and scale.
         value_bits: of one non-zero weight's value.
     """
 
-    places: int
+    positions: int
     constant_bits: float
     value_bits: float
 
     def bits(self, nonzeros: int) -> float:
-        """Estimated: values, the entropy of where they lie, constants."""
-        return nonzeros * self.value_bits + self.places_bits(nonzeros) + self.constant_bits
+        """Values, the entropy of their positions, and constants."""
+        return nonzeros * self.value_bits + self.position_bits(nonzeros) + self.constant_bits
 
-    def places_bits(self, nonzeros: int) -> float:
-        density = nonzeros / max(self.places, nonzeros, 1)
+    def position_bits(self, nonzeros: int) -> float:
+        """The entropy of the non-zero weights' positions."""
+        density = nonzeros / max(self.positions, nonzeros, 1)
         if density in (0, 1):
             return 0.0
-        return -self.places * (density * log2(density) + (1 - density) * log2(1 - density))
+        return -self.positions * (density * log2(density) + (1 - density) * log2(1 - density))
 
     def weight_bits(self, nonzeros: int) -> float:
-        """What one weight takes on average, its place included."""
-        return self.value_bits + self.places_bits(nonzeros) / max(nonzeros, 1)
+        """Mean bits per non-zero weight, its position included."""
+        return self.value_bits + self.position_bits(nonzeros) / max(nonzeros, 1)
 
 
-def layers_of(
+def layer_sizes(
     masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int
-) -> dict[str, Layer]:
-    """The layers by name, for masks whose wasted weights are gone."""
+) -> dict[str, LayerSize]:
+    """The size of each layer, for masks that `remove_unused` returned."""
     value_bits = codebook_bits * _CODEBOOK_BITS_USED if codebook_bits else _INT8_BITS
     table = 2**codebook_bits if codebook_bits else 128
     layers = {}
     for name, mask in masks.items():
         by_unit = _by_unit(mask, masks.get(inputs[name] or ""))
-        rows, units = _living_rows(mask), int(by_unit.any(2).any(0).sum())
-        places = rows * units * by_unit.shape[2]
-        layers[name] = Layer(places, 8 * (rows + table + _LAYER_BYTES), value_bits)
+        rows, units = _used_rows(mask), int(by_unit.any(2).any(0).sum())
+        positions = rows * units * by_unit.shape[2]
+        layers[name] = LayerSize(positions, 8 * (rows + table + _LAYER_BYTES), value_bits)
     return layers
 
 
 def producers(graph: Graph) -> dict[str, str | None]:
-    """Layer with weights -> the one whose channels alone are its inputs, or None."""
+    """For each layer with weights the layer whose channels are its only inputs, or None."""
     weighted = {node.name: node for node in graph.nodes if "weight" in node.parameters}
     return {name: _producer(graph, node) for name, node in weighted.items()}
 
@@ -94,17 +96,17 @@ def _has_free_channels(node: Node) -> bool:
 
 
 def _by_unit(mask: torch.Tensor, producer: torch.Tensor | None) -> torch.Tensor:
-    """A mask as [rows, input channels, weights of one channel]."""
+    """A mask as [rows, input channels, weights per channel]."""
     units = mask.shape[1] if producer is None else producer.shape[0]
     return mask.reshape(mask.shape[0], units, -1)
 
 
-def _living_rows(mask: torch.Tensor) -> int:
+def _used_rows(mask: torch.Tensor) -> int:
     return int(mask.flatten(1).any(1).sum())
 
 
-def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, torch.Tensor]:
-    """Masks without weights that read a channel of constant value or write one nobody reads."""
+def remove_unused(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, torch.Tensor]:
+    """Masks without weights that read a constant channel or write a channel that is not read."""
     masks = dict(masks)
     while True:
         before = sum(float(mask.sum()) for mask in masks.values())
@@ -121,14 +123,14 @@ def without_wasted(masks: Masks, inputs: Mapping[str, str | None]) -> dict[str, 
 
 
 def rank_all(scores: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """How many weights of all layers together have a higher score, for each weight."""
+    """For each weight the number of weights in all layers with a higher score, int64."""
     import torch
 
     flat = torch.cat([score.flatten() for score in scores.values()])
     order = flat.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
-    parts = rank.split([score.numel() for score in scores.values()])
+    parts = torch.split(rank, [score.numel() for score in scores.values()])
     return {n: part.view_as(s) for (n, s), part in zip(scores.items(), parts, strict=True)}
 
 
@@ -139,11 +141,11 @@ def keep_fitting(
     *,
     fits: Callable[[Masks], bool],
 ) -> dict[str, torch.Tensor]:
-    """Masks of as many of the best weights as fit, but of no more than `most`."""
+    """Masks of as many of the best weights as fit, but of `most` at most."""
     ranks = rank_all(scores)
 
     def masks(keep: int) -> dict[str, torch.Tensor]:
-        return without_wasted({n: (rank < keep).float() for n, rank in ranks.items()}, inputs)
+        return remove_unused({n: (rank < keep).float() for n, rank in ranks.items()}, inputs)
 
     low, high = 0, most
     best = masks(high)
@@ -156,15 +158,15 @@ def keep_fitting(
 
 
 def estimate_bytes(masks: Masks, inputs: Mapping[str, str | None], codebook_bits: int) -> float:
-    """What the weights that the masks leave take in flash, with all that goes with them."""
-    layers = layers_of(masks, inputs, codebook_bits)
+    """Estimated flash of the kept weights and their layers' constants."""
+    layers = layer_sizes(masks, inputs, codebook_bits)
     return sum(layer.bits(int(masks[name].sum())) for name, layer in layers.items()) / 8
 
 
-def estimate_cycles(masks: Masks, pace: Pace) -> float:
-    """What an inference takes with the weights that the masks leave."""
+def estimate_cycles(masks: Masks, latency: LatencyModel) -> float:
+    """Estimated cycles of one inference with the kept weights."""
     layers = (
-        pace.weights[name] * float(mask.sum()) + pace.channels[name] * _living_rows(mask)
+        latency.per_weight[name] * float(mask.sum()) + latency.per_channel[name] * _used_rows(mask)
         for name, mask in masks.items()
     )
-    return pace.rest + sum(layers)
+    return latency.constant + sum(layers)

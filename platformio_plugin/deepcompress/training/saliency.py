@@ -1,6 +1,7 @@
-"""How much each weight matters: the rankings by which retraining prunes.
+"""Saliency scores: the rankings of weights by which retraining prunes.
 
-Scores compare between layers: the lowest of the whole network go first.
+Scores are comparable between layers: the weights with the lowest scores of the whole network are
+pruned first.
 """
 
 from __future__ import annotations
@@ -25,36 +26,36 @@ def score_weights(
     """The score of every weight, by layer, in the shape of the weights.
 
     Args:
-        score: "magnitude": its square (Han et al., arXiv 1506.02626). "level": its rank within
-            its layer, so that all layers lose the same share. "lamp": its square over the sum of
-            the squares of all weights of its layer that are not smaller (Lee et al., arXiv
-            2010.07611). "taylor": its saliency. "bytes" and "cycles": its saliency over what a
-            weight of its layer takes in flash, its place included, or in time.
+        score: "magnitude" is the weight's square (Han et al., arXiv 1506.02626). "level" is its
+            rank within its layer, so that all layers lose the same share. "lamp" is its square
+            over the sum of the squares of all weights of its layer that are not smaller (Lee et
+            al., arXiv 2010.07611). "taylor" is its saliency. "bytes" and "cycles" are its saliency
+            over the flash of a weight of its layer, position included, or over its cycles.
         saliency: mean over batches of `loss_shares`.
-        bits: of flash a weight of each layer takes.
-        cycles: of an inference a weight of each layer takes.
+        bits: flash per weight, by layer.
+        cycles: of one inference per weight, by layer.
     """
     if score == "magnitude":
         return {name: weight.square() for name, weight in weights.items()}
     if score in ("level", "lamp"):
-        within = {"level": _level, "lamp": _lamp}[score]
-        return {name: within(weight) for name, weight in weights.items()}
-    price = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": cycles}[score]
-    return {name: saliency[name] / price[name] for name in weights}
+        score_layer = {"level": _level, "lamp": _lamp}[score]
+        return {name: score_layer(weight) for name, weight in weights.items()}
+    cost = {"taylor": dict.fromkeys(weights, 1.0), "bytes": bits, "cycles": cycles}[score]
+    return {name: saliency[name] / cost[name] for name in weights}
 
 
 def loss_shares(
     weights: Mapping[str, torch.Tensor], gradients: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """How much the loss would change without each weight (the square of weight times gradient,
-    Molchanov et al., arXiv 1906.10771), as a share of the sum over all of them.
+    """First-order Taylor saliency, as a share of its sum over all weights.
 
-    As shares, so that a few batches of a network that was just cut too deep, whose loss and
-    gradients are many times the usual, do not decide alone.
+    The saliency is the square of weight times gradient, an estimate of how much the loss changes
+    without the weight (Molchanov et al., arXiv 1906.10771). Shares give every batch the same
+    influence: right after a deep cut, loss and gradients are many times larger than usual.
     """
     changes = {name: (weights[name].detach() * gradients[name]).square() for name in weights}
-    whole = sum(float(change.sum()) for change in changes.values()) or 1.0
-    return {name: change / whole for name, change in changes.items()}
+    total = sum(float(change.sum()) for change in changes.values()) or 1.0
+    return {name: change / total for name, change in changes.items()}
 
 
 def _level(weight: torch.Tensor) -> torch.Tensor:

@@ -1,224 +1,230 @@
-"""Which recipe to train next: what all trials so far say about sizes and about knobs.
+"""Optuna samplers that choose the recipe of the next trial. Importing this needs Optuna.
 
-Each trial tells roughly which size its recipe would need to lose just what is tolerated, because a
-network's loss of accuracy grows about with the square of how much smaller it gets. The logarithm of
-that size is taken as a sum of what the default recipe needs and of what each changed knob adds, and
-Bayesian linear regression (Bishop, Pattern Recognition and Machine Learning, 3.3) says how sure
-each term is. Knobs are drawn by Thompson sampling from it, the size is the one that it expects.
+`RecipeSampler` chooses the hyperparameters by Thompson sampling from the posterior of
+`size_model.py`, and the size that the posterior expects to be needed. A sampler depends only on the
+study's trials and on the seed: it gives the same recipe if a trial is continued after a kill.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
 
-from deepcompress.training.config import Goal, Recipe
-from deepcompress.training.trial_store import Trial
+from deepcompress.training.config import FinishedTrial, Goal, Recipe, SearchRequest, Trial
+from deepcompress.training.size_model import (
+    CODEBOOK_BITS,
+    LEARNING_RATES,
+    allowed,
+    first_size,
+    largest_size,
+    predict,
+    size_of,
+    size_range,
+)
+from deepcompress.training.trial_record import read_outcome, read_trials
 
-CODEBOOK_BITS = (3, 4, 5)
-LEARNING_RATES = (1 / 3, 3**-0.5, 1, 3**0.5, 3)  # times the default
-KERNEL_BYTES = 4096  # of flash, until a trial has shown how many they are
+if TYPE_CHECKING:
+    import optuna
 
-_STEEPNESS = 2.0  # the exponent of loss over size
-_KNOB = 0.2  # how much a changed knob moves the logarithm of the size needed: standard deviation
-_NOISE, _FAR = 0.1, 0.25  # of that logarithm: of a trial's; more, the further it is extrapolated
-_LEAST_LOSS, _MOST_LOSS = 0.03, 4.0  # in points; in tolerated losses. Beyond, it says no more
-_SETTLED = 3  # trials that look for the size with the default knobs, before the knobs change
-# At least, from the smallest that is enough, and from the largest that failed.
+_DEFAULT_TRIALS = 3  # that vary only the size, before hyperparameters change
+# Smallest relative steps: down from the smallest size that is enough, up from the largest that
+# failed.
 _STEP_DOWN, _STEP_UP = 0.95, 1.3
-_STEP_BACK = 1.03  # from the size that is expected, for each trial that failed below what is enough
+_STEP_BACK = 1.03  # up from the expected size, for each trial that failed below what is enough
+_MAX_SEED = 2**31 - 1
+# Optuna's key of a trial's constraints, which samplers and the dashboard read.
+_CONSTRAINTS = "constraints"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is searched.
+class StudySampler(BaseSampler):
+    """What both samplers share: trials as recipes, and the goal's limits as constraints."""
 
-    Attributes:
-        baseline: accuracy of the float network, percent.
-        sizes: smallest and largest sensible parameter bytes, or cycles where the size is in these.
-        base: the default recipe; its size is ignored.
-        scores: the scores to choose from, besides the default one.
-    """
+    def __init__(self, request: SearchRequest) -> None:
+        self._request = request
+        self._random = RandomSampler(request.base.seed)
 
-    goal: Goal
-    baseline: float
-    sizes: tuple[int, int]
-    base: Recipe
-    scores: tuple[str, ...]
+    @property
+    @abstractmethod
+    def search_space(self) -> dict[str, BaseDistribution]:
+        """Distributions of the recipe's fields that a trial sets, by name of the field."""
 
+    @abstractmethod
+    def recommend(self, before: Sequence[Trial], number: int) -> Recipe:
+        """The recipe of a trial.
 
-def suggest(problem: Problem, trials: Sequence[Trial], *, last: bool) -> Recipe:
-    """The recipe of the next trial, none of those before: the same for the same trials.
+        Args:
+            before: all trials with lower numbers that have not failed.
+        """
 
-    Args:
-        trials: all so far; those without an outcome are running elsewhere.
-        last: whether no other follows.
-    """
-    number = len(trials)
-    finished = [trial for trial in trials if trial.outcome is not None]
-    knobs, mean, covariance = _regress(problem, finished)
-    features = np.array([_features(problem, knob) for knob in knobs])
-    random = np.random.default_rng((problem.base.seed, number))
-    order = list(np.argsort(features @ random.multivariate_normal(mean, covariance)))
-    settled = _SETTLED if problem.goal.max_accuracy_drop is not None else 1
-    if number == len(finished) < settled:
-        order.insert(0, 0)
-    expected = math.exp(np.min(features @ mean))
-    size = _next_size(problem, finished, expected, last=last)
-    tried = {trial.recipe for trial in trials}
-    ends = _ends(problem, size, finished)
-    recipes = (replace(knobs[index], **ends) for index in order)
-    untried = (recipe for recipe in recipes if recipe not in tried)
-    return next(untried, replace(problem.base, seed=problem.base.seed + number, **ends))
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self.search_space
 
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        # From the storage, because Hyperband shows a sampler only the trials of its bracket.
+        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        before = [other for other in trials if other.number < trial.number]
+        recipe = self.recommend(read_trials(before, self._request.base), trial.number)
+        return {name: getattr(recipe, name) for name in search_space}
 
-def size_needed(problem: Problem, trials: Sequence[Trial]) -> float:
-    """The size that the trials let expect for the tolerated loss, as `_size_of` measures it."""
-    knobs, mean, _ = _regress(problem, trials)
-    return math.exp(min(np.dot(_features(problem, knob), mean) for knob in knobs))
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, distribution: Any
+    ) -> Any:
+        """Of parameters that are not ours."""
+        return self._random.sample_independent(study, trial, param_name, distribution)
 
-
-def _size_of(problem: Problem, trial: Trial) -> float:
-    """Bytes or cycles, or where a sparsity is asked for the share of the weights that is left.
-
-    Where another budget stopped the training later, that is less than what the recipe says.
-    """
-    size = getattr(trial.recipe, problem.goal.size)
-    if problem.goal.size == "sparsity":
-        return 1 - size
-    return min(size, getattr(trial.outcome, problem.goal.size))
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Stores how far the goal's limits are violated."""
+        outcome = read_outcome(trial)
+        if outcome is not None:
+            request = self._request
+            violations = request.goal.violations(outcome, baseline=request.baseline)
+            study._storage.set_trial_system_attr(
+                trial._trial_id, _CONSTRAINTS, list(violations.values())
+            )
 
 
-def allowed(goal: Goal, what: str, trials: Sequence[Trial]) -> float:
-    """Parameter bytes or cycles that the budgets leave; infinite without one."""
-    if what == "cycles":
-        return math.inf if goal.cycle_budget is None else goal.cycle_budget
-    return _bytes_allowed(goal, trials)
+class RecipeSampler(StudySampler):
+    """Bayesian linear regression with Thompson sampling."""
+
+    @property
+    def search_space(self) -> dict[str, BaseDistribution]:
+        request = self._request
+        base = request.base
+        rates = [base.learning_rate * rate for rate in LEARNING_RATES]
+        return {
+            **_size_distributions(request),
+            "score": CategoricalDistribution(sorted({base.score, *request.scores})),
+            "codebook_bits": CategoricalDistribution(sorted({base.codebook_bits, *CODEBOOK_BITS})),
+            "learning_rate": FloatDistribution(0.99 * rates[0], 1.01 * rates[-1], log=True),
+            "seed": IntDistribution(0, _MAX_SEED),
+        }
+
+    def recommend(self, before: Sequence[Trial], number: int) -> Recipe:
+        """Differs from all recipes before."""
+        request = self._request
+        finished = [trial for trial in before if isinstance(trial, FinishedTrial)]
+        prediction = predict(request, finished)
+        random = np.random.default_rng((request.base.seed, number))
+        terms = random.multivariate_normal(prediction.mean, prediction.covariance)
+        order = list(np.argsort(prediction.features @ terms))
+        default_trials = _DEFAULT_TRIALS if request.goal.max_accuracy_drop is not None else 1
+        if len(before) == len(finished) < default_trials:
+            order.insert(0, 0)
+        is_last = len(before) + 1 >= request.trials
+        size = _next_size(request, finished, prediction.size, is_last=is_last)
+        limits = _limits(request.goal, size, finished)
+        recipes = (_limited(prediction.candidates[index], limits) for index in order)
+        tried = {trial.recipe for trial in before}
+        untried = (recipe for recipe in recipes if recipe not in tried)
+        repeated = replace(request.base, seed=request.base.seed + number)
+        return next(untried, _limited(repeated, limits))
 
 
-def _bytes_allowed(goal: Goal, trials: Sequence[Trial]) -> float:
-    budget = math.inf if goal.parameter_budget is None else goal.parameter_budget
-    if goal.flash_budget is None:
-        return budget
-    kernels = [t.outcome.flash_bytes - t.outcome.parameter_bytes for t in trials]
-    return max(1, min(budget, goal.flash_budget - max(kernels, default=KERNEL_BYTES)))
+class BisectionSampler(StudySampler):
+    """Bisects the sparsity between trials within the tolerated loss and trials beyond it."""
+
+    @property
+    def search_space(self) -> dict[str, BaseDistribution]:
+        return {"sparsity": FloatDistribution(self._request.goal.sparsity or 0.0, 1.0)}
+
+    def recommend(self, before: Sequence[Trial], number: int) -> Recipe:
+        """Takes a trial that is not finished to be within the tolerated loss."""
+        goal, base = self._request.goal, self._request.base
+        low, high = goal.sparsity or 0.0, 1.0
+        if goal.sparsity is not None and not before:
+            return replace(base, sparsity=low)
+        tolerated = Goal(max_accuracy_drop=goal.max_accuracy_drop)
+        for trial in before:
+            sparsity = trial.recipe.sparsity or 0.0
+            if isinstance(trial, FinishedTrial) and tolerated.excess(
+                trial.outcome, baseline=self._request.baseline
+            ):
+                high = min(high, sparsity)
+            else:
+                low = max(low, sparsity)
+        return replace(base, sparsity=(min(low, high) + high) / 2)
 
 
-def _regress(
-    problem: Problem, trials: Sequence[Trial]
-) -> tuple[list[Recipe], np.ndarray, np.ndarray]:
-    """All choices of knobs, the default first; mean and covariance of the terms [knob features]."""
-    spread = np.array([3.0] + [_KNOB] * (len(_features(problem, problem.base)) - 1))
-    prior = np.zeros(len(spread))
-    prior[0] = math.log(_first_size(problem))
-    beyond = np.array([_extrapolation(problem, trial) for trial in trials])
-    needed = np.array([math.log(_size_of(problem, trial)) for trial in trials]) + beyond
-    weight = 1 / np.hypot(_NOISE, _FAR * beyond)
-    seen = np.array([_features(problem, trial.recipe) for trial in trials])
-    seen = seen.reshape(-1, len(spread)) * weight[:, None]
-    covariance = np.linalg.inv(seen.T @ seen + np.diag(spread**-2))
-    mean = covariance @ (seen.T @ (needed * weight) + prior / spread**2)
-    return _knobs(problem), mean, covariance
+def _size_distributions(request: SearchRequest) -> dict[str, BaseDistribution]:
+    goal = request.goal
+    low, high = size_range(request)
+    if goal.sparsity is not None:
+        sizes: dict[str, BaseDistribution] = {"sparsity": FloatDistribution(goal.sparsity, 1.0)}
+    else:
+        sizes = {goal.size: IntDistribution(math.floor(low), math.ceil(high), log=True)}
+    if goal.size == "cycles":
+        budget = allowed(replace(goal, flash_budget=None), "parameter_bytes", ())
+        budget = min(budget, goal.flash_budget or math.inf)
+        if budget != math.inf:
+            sizes["parameter_bytes"] = IntDistribution(1, int(budget))
+    elif goal.cycle_budget is not None:
+        sizes["cycles"] = IntDistribution(1, goal.cycle_budget)
+    return sizes
 
 
-def _extrapolation(problem: Problem, trial: Trial) -> float:
-    """Logarithm of the size that a trial's recipe needs over the size that it had."""
-    tolerated = problem.goal.max_accuracy_drop
-    tolerated = max(0.5 if tolerated is None else tolerated, 0.05)
-    loss = max(problem.baseline - trial.outcome.accuracy, _LEAST_LOSS) / tolerated
-    return math.log(min(loss, _MOST_LOSS)) / _STEEPNESS
-
-
-def _knobs(problem: Problem) -> list[Recipe]:
-    base = problem.base
-    scores = dict.fromkeys((base.score, *problem.scores))
-    bits = dict.fromkeys((base.codebook_bits, *CODEBOOK_BITS))
-    rates = sorted(LEARNING_RATES, key=lambda rate: abs(math.log(rate)))
-    return [
-        replace(
-            base, score=s, codebook_bits=b, learning_rate=float(f"{base.learning_rate * r:.3g}")
-        )
-        for s in scores
-        for b in bits
-        for r in rates
-    ]
-
-
-def _features(problem: Problem, recipe: Recipe) -> list[float]:
-    """1, which knobs differ from the default, and how far up the learning rate is: -1 to 1."""
-    base = problem.base
-    rate = math.log(recipe.learning_rate / base.learning_rate, 3)
-    scores = [recipe.score == score for score in problem.scores if score != base.score]
-    bits = [recipe.codebook_bits == bits for bits in CODEBOOK_BITS if bits != base.codebook_bits]
-    return [1.0, *map(float, scores), *map(float, bits), rate, rate**2]
-
-
-def _range(problem: Problem) -> tuple[float, float]:
-    """Smallest and largest size."""
-    low, high = problem.sizes
-    if problem.goal.size != "sparsity":
-        return low, high
-    left = 1 - problem.goal.sparsity
-    return left * low / high, left
-
-
-def _first_size(problem: Problem) -> float:
-    """The sparsity that is asked for, the budget, or with only a loss tolerated a middle size."""
-    largest = _largest_size(problem, ())
-    if problem.goal.max_accuracy_drop is None or problem.goal.sparsity is not None:
-        return largest
-    return min(largest, math.sqrt(math.prod(_range(problem))))
-
-
-def _largest_size(problem: Problem, trials: Sequence[Trial]) -> float:
-    """What range and budgets allow, as far as the trials show what becomes of a size."""
-    low, high = _range(problem)
-    by_weights = problem.goal.size == "sparsity"
-    taken = "parameter_bytes" if by_weights else problem.goal.size
-    budget = allowed(problem.goal, taken, trials)
-    if budget == math.inf:
-        return high
-    if not trials:
-        return high if by_weights else max(low, min(high, budget))
-    taken_by = {trial: getattr(trial.outcome, taken) for trial in trials}
-    nearest = min(trials, key=lambda trial: abs(math.log(taken_by[trial] / budget)))
-    room = budget * _size_of(problem, nearest) / taken_by[nearest]
-    # A training makes at most the bytes or cycles it was allowed; a sparsity's bytes only follow.
-    room = 0.98 * room if by_weights else min(room, budget)
-    return max(low, min(high, room))
-
-
-def _next_size(problem: Problem, trials: Sequence[Trial], expected: float, *, last: bool) -> float:
-    low, _ = _range(problem)
-    largest = _largest_size(problem, trials)
-    if problem.goal.max_accuracy_drop is None:
+def _next_size(
+    request: SearchRequest, trials: Sequence[FinishedTrial], expected: float, *, is_last: bool
+) -> float:
+    goal = request.goal
+    low, _ = size_range(request)
+    largest = largest_size(request, trials)
+    if goal.max_accuracy_drop is None:
         return largest
     if not trials:
-        return _first_size(problem)
+        return first_size(request)
+    sizes = [size_of(goal, trial.recipe, trial.outcome) for trial in trials]
     enough = [
-        _size_of(problem, trial)
-        for trial in trials
-        if not problem.goal.excess(trial.outcome, baseline=problem.baseline)
+        size
+        for size, trial in zip(sizes, trials, strict=True)
+        if not goal.excess(trial.outcome, baseline=request.baseline)
     ]
     if enough:
-        misses = sum(_size_of(problem, trial) < min(enough) for trial in trials)
+        misses = sum(size < min(enough) for size in sizes)
         expected = min(expected * _STEP_BACK**misses, _STEP_DOWN * min(enough))
-    elif last:
+    elif is_last:
         expected = largest
     else:
-        expected = max(expected, _STEP_UP * max(_size_of(problem, trial) for trial in trials))
+        expected = max(expected, _STEP_UP * max(sizes))
     return min(max(expected, low), largest)
 
 
-def _ends(problem: Problem, size: float, trials: Sequence[Trial]) -> dict[str, float | None]:
-    """Where a training of this size ends, and the other budget that it keeps to by itself."""
-    goal = problem.goal
+# Sizes at which a training ends: parameter bytes, cycles and sparsity.
+_Limits = tuple[int | None, int | None, float | None]
+
+
+def _limits(goal: Goal, size: float, trials: Sequence[FinishedTrial]) -> _Limits:
+    """The size that is searched, and the other budget, which a training keeps as well."""
     if goal.size == "cycles":
         budget = allowed(goal, "parameter_bytes", trials)
-        return {"cycles": int(size), "parameter_bytes": None if budget == math.inf else int(budget)}
+        return None if budget == math.inf else int(budget), int(size), None
     if goal.size == "parameter_bytes":
-        return {"parameter_bytes": int(size), "cycles": goal.cycle_budget}
-    return {"sparsity": max(goal.sparsity, round(1 - size, 4)), "cycles": goal.cycle_budget}
+        return int(size), goal.cycle_budget, None
+    return None, goal.cycle_budget, max(goal.sparsity or 0.0, round(1 - size, 4))
+
+
+def _limited(recipe: Recipe, limits: _Limits) -> Recipe:
+    parameter_bytes, cycles, sparsity = limits
+    return replace(recipe, parameter_bytes=parameter_bytes, cycles=cycles, sparsity=sparsity)

@@ -1,9 +1,9 @@
-"""Where a search keeps its trials, so that machines can share them and a kill loses none.
+"""The study of a search: trials in Optuna's storage, and a folder per trial for its training.
 
-Optuna stores them, in a journal file or a database. A trial is written down whole, with its
-recipe, before it starts. Whoever runs it holds the lock in its folder, which the system frees when
-the process ends, however it ends: a trial that is neither finished nor locked was abandoned, and
-whoever asks next continues it in the same folder.
+The storage is a journal file or a database. A process that runs a trial holds the lock in the
+trial's folder, which the operating system frees when the process ends, however it ends. A running
+trial whose lock is free was abandoned: the next process that asks for a trial continues it.
+Importing this needs Optuna.
 """
 
 from __future__ import annotations
@@ -11,94 +11,127 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.trial import TrialState
 
 from deepcompress.errors import UserError
 from deepcompress.file_lock import locked, try_lock
-from deepcompress.training.config import Outcome, Recipe
-from deepcompress.training.saliency import SCORES
+from deepcompress.training.config import Outcome, Recipe, SearchRequest, StudyLocation, Trial
+from deepcompress.training.sampler import BisectionSampler, RecipeSampler, StudySampler
+from deepcompress.training.size_model import needed_size
+from deepcompress.training.trial_record import read_trials, write_outcome
 
-if TYPE_CHECKING:
-    import optuna
+FORMAT = 2  # of a study; 1 had five objectives, and no mark
+_FORMAT = "deepcompress_format"  # an attribute of the study
+_WAITS_FOR = 3  # complete trials before the median stops one
 
-_RECIPE = "recipe"  # an attribute of Optuna's trial
-# An outcome is Optuna's values of a trial, so that it is told in one operation.
-_DIRECTIONS = {
-    "accuracy": "maximize",
-    "parameter_bytes": "minimize",
-    "flash_bytes": "minimize",
-    "cycles": "minimize",
-    "nonzeros": "minimize",
+# Optuna's pruner for each value of the option `early_stop`.
+EARLY_STOP: dict[str, Callable[[SearchRequest], optuna.pruners.BasePruner]] = {
+    "none": lambda request: optuna.pruners.NopPruner(),
+    "median": lambda request: optuna.pruners.MedianPruner(n_startup_trials=_WAITS_FOR),
+    "hyperband": lambda request: optuna.pruners.HyperbandPruner(
+        min_resource=1, max_resource=max(1, request.measured_epochs)
+    ),
 }
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One training. `outcome` is None until it is finished."""
+class RunningTrial:
+    """A trial that this process alone runs."""
 
-    number: int
-    recipe: Recipe
-    outcome: Outcome | None = None
+    def __init__(
+        self, handle: optuna.Trial, recipe: Recipe, folder: Path, request: SearchRequest
+    ) -> None:
+        self.number, self.recipe, self.folder = handle.number, recipe, folder
+        self._handle, self._request = handle, request
+
+    def report(self, step: int, outcome: Outcome) -> None:
+        """Stores an intermediate value, an estimate of the final objective.
+
+        Args:
+            step: number of reports before.
+
+        Raises:
+            optuna.TrialPruned: the trial was stopped early.
+        """
+        study = self._handle.study
+        if step not in study.get_trials(deepcopy=False)[self.number].intermediate_values:
+            self._handle.report(self._estimate(outcome), step)
+        # The pruner is asked first, because Hyperband keeps a record of what it was asked.
+        stops = self._handle.should_prune()
+        if stops and study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            write_outcome(self._handle, outcome)
+            study.tell(self._handle, state=TrialState.PRUNED)
+            raise optuna.TrialPruned
+
+    def finish(self, outcome: Outcome) -> None:
+        """Stores the outcome."""
+        write_outcome(self._handle, outcome)
+        self._handle.study.tell(self._handle, float(getattr(outcome, self._request.goal.objective)))
+
+    def _estimate(self, outcome: Outcome) -> float:
+        """The accuracy, or the size that the recipe needs for the tolerated loss."""
+        if self._request.goal.objective == "accuracy":
+            return outcome.accuracy
+        return needed_size(self._request, self.recipe, outcome)
 
 
 class Study:
     """The trials of one search; `open_study` makes it."""
 
-    def __init__(self, record: optuna.Study, folder: Path) -> None:
-        self._record, self._folder = record, folder
+    def __init__(
+        self, record: optuna.Study, sampler: StudySampler, folder: Path, request: SearchRequest
+    ) -> None:
+        self._record, self._sampler = record, sampler
+        self._folder, self._request = folder, request
 
     def trials(self) -> tuple[Trial, ...]:
-        """All trials in the order of their numbers."""
-        return tuple(
-            Trial(
-                trial.number,
-                Recipe(**trial.user_attrs[_RECIPE]),
-                _outcome(trial.values) if trial.state.is_finished() else None,
-            )
-            for trial in self._record.get_trials(deepcopy=False)
-        )
+        """All trials that have not failed, by number."""
+        return read_trials(self._record.get_trials(deepcopy=False), self._request.base)
 
     def folder(self, number: int) -> Path:
-        """Where a trial's training keeps its files."""
+        """Of a trial's training."""
         return self._folder / "trials" / f"{number:04}"
 
     @contextmanager
-    def claim(
-        self, count: int, suggest: Callable[[tuple[Trial, ...]], Recipe]
-    ) -> Iterator[Trial | None]:
-        """A trial that this process alone runs inside the `with`: an abandoned one, or a new one.
+    def claim(self) -> Iterator[RunningTrial | None]:
+        """A trial that this process alone runs inside the `with`: an abandoned or a new one.
 
-        None where `count` trials are finished or run elsewhere.
-
-        Args:
-            suggest: the recipe of the next trial, from all before it.
+        None if all trials of the request are finished or run in other processes.
         """
         with ExitStack() as held:
             with locked(self._folder / "lock"):
-                trial = self._abandoned(held) or self._new(held, count, suggest)
+                trial = self._abandoned(held) or self._new(held)
             yield trial
 
-    def finish(self, trial: Trial, outcome: Outcome) -> None:
-        """Notes a trial's outcome."""
-        self._record.tell(trial.number, [getattr(outcome, name) for name in _DIRECTIONS])
+    def _abandoned(self, held: ExitStack) -> RunningTrial | None:
+        running = self._record.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            if self._hold(trial.number, held):
+                # Optuna has no public way to a trial that another process began.
+                return self._running(optuna.Trial(self._record, trial._trial_id))
+        return None
 
-    def _abandoned(self, held: ExitStack) -> Trial | None:
-        unfinished = (trial for trial in self.trials() if trial.outcome is None)
-        return next((trial for trial in unfinished if self._hold(trial.number, held)), None)
-
-    def _new(
-        self, held: ExitStack, count: int, suggest: Callable[[tuple[Trial, ...]], Recipe]
-    ) -> Trial | None:
-        trials = self.trials()
-        if len(trials) >= count:
+    def _new(self, held: ExitStack) -> RunningTrial | None:
+        if len(self.trials()) >= self._request.trials:
             return None
-        trial = Trial(len(trials), suggest(trials))
-        self._hold(trial.number, held)
-        self._write_down(trial.recipe)
-        return trial
+        handle = self._record.ask()
+        self._hold(handle.number, held)
+        return self._running(handle)
+
+    def _running(self, handle: optuna.Trial) -> RunningTrial:
+        for name, distribution in self._sampler.search_space.items():
+            _suggest(handle, name, distribution)
+        (trial,) = read_trials(
+            [self._record.get_trials(deepcopy=False)[handle.number]], self._request.base
+        )
+        return RunningTrial(handle, trial.recipe, self.folder(trial.number), self._request)
 
     def _hold(self, number: int, held: ExitStack) -> bool:
         """Whether the trial's lock is now held, until `held` closes."""
@@ -111,93 +144,56 @@ class Study:
         held.enter_context(lock)
         return True
 
-    def _write_down(self, recipe: Recipe) -> None:
-        """In one operation of the storage. The parameters are for Optuna's own tools to show."""
-        from optuna.trial import TrialState, create_trial
 
-        shown = {name: value for name, value in asdict(recipe).items() if value is not None}
-        self._record.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=shown,
-                distributions={name: _distribution(value) for name, value in shown.items()},
-                user_attrs={_RECIPE: asdict(recipe)},
-            )
-        )
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
+    """Sets a parameter by the sampler, unless the trial has it already."""
+    if isinstance(distribution, CategoricalDistribution):
+        trial.suggest_categorical(name, distribution.choices)
+        return
+    limits: Any = distribution  # a range of floats or of integers
+    of_floats = isinstance(distribution, FloatDistribution)
+    suggest = trial.suggest_float if of_floats else trial.suggest_int
+    suggest(name, limits.low, limits.high, log=limits.log)
 
 
-def _outcome(values: list[float]) -> Outcome:
-    by_name = dict(zip(_DIRECTIONS, values, strict=True))
-    accuracy = by_name.pop("accuracy")
-    return Outcome(accuracy=accuracy, **{name: int(value) for name, value in by_name.items()})
-
-
-def _distribution(value: str | float) -> optuna.distributions.BaseDistribution:
-    from optuna import distributions
-
-    if isinstance(value, str):
-        return distributions.CategoricalDistribution(SCORES)
-    if isinstance(value, int):
-        return distributions.IntDistribution(value, value)
-    return distributions.FloatDistribution(value, value)
-
-
-def open_study(study: Path | str, *, work: Path | None, fingerprint: str) -> Study:
-    """The study of this name, made now if there is none.
-
-    Args:
-        study: a folder, or the URL of a database that Optuna knows.
-        work: where the trials' folders are if the study is a database: the same for all machines.
-        fingerprint: of all that decides the outcomes besides a recipe.
+def open_study(location: StudyLocation, request: SearchRequest) -> Study:
+    """The study at a location, which is created if it does not exist.
 
     Raises:
-        UserError: Optuna is missing, the storage cannot be opened, or it is of something else.
+        UserError: the storage cannot be opened, or holds a study of something else.
     """
-    optuna = _import_optuna()
-    in_database = "://" in str(study)
-    if in_database and work is None:
-        raise ValueError("a study in a database needs a folder to work in")
-    folder = work if in_database else Path(study)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder, database = location.folder, location.database
+    sampler = (BisectionSampler if request.method == "level" else RecipeSampler)(request)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / "lock"):
-            _refuse_foreign(folder, fingerprint)
-            storage = _open_database(study) if in_database else _open_journal(folder)
+            _refuse_foreign(folder, location.fingerprint)
             record = optuna.create_study(
-                study_name=f"deepcompress-{fingerprint}",
-                storage=storage,
-                directions=list(_DIRECTIONS.values()),
+                study_name=f"deepcompress-{location.fingerprint}",
+                storage=_open_journal(folder) if database is None else _open_database(database),
+                sampler=sampler,
+                pruner=EARLY_STOP[request.early_stop](request),
+                direction="maximize" if request.goal.objective == "accuracy" else "minimize",
                 load_if_exists=True,
             )
+            _refuse_old(record, location)
     except OSError as error:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"study {folder}",
-            "Make room or choose another folder",
+            "Free disk space or choose another folder",
         ) from None
-    return Study(record, folder)
-
-
-def _import_optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError:
-        raise UserError(
-            "the search needs Optuna, which is not installed",
-            "retraining",
-            "Run pip install optuna matplotlib with the Python that has torch",
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
+    return Study(record, sampler, folder, request)
 
 
 def _refuse_foreign(folder: Path, fingerprint: str) -> None:
     """The folder belongs to the first study that is opened in it."""
     mark = folder / "fingerprint"
     if not mark.is_file():
-        fresh = mark.with_suffix(".new")
-        fresh.write_text(fingerprint)
-        fresh.replace(mark)
+        temporary = mark.with_suffix(".new")
+        temporary.write_text(fingerprint)
+        temporary.replace(mark)
     elif mark.read_text() != fingerprint:
         raise UserError(
             "it is of another model, other data, another goal or other options",
@@ -206,12 +202,21 @@ def _refuse_foreign(folder: Path, fingerprint: str) -> None:
         )
 
 
-def _open_journal(folder: Path) -> optuna.storages.BaseStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+def _refuse_old(record: optuna.Study, location: StudyLocation) -> None:
+    is_new = len(record.directions) == 1 and not record.get_trials(deepcopy=False)
+    if is_new and _FORMAT not in record.user_attrs:
+        record.set_user_attr(_FORMAT, FORMAT)
+    if record.user_attrs.get(_FORMAT) != FORMAT:
+        raise UserError(
+            "another version of deepcompress wrote it, and this one cannot continue it",
+            f"study {location.folder}",
+            "Delete it to search again, or choose another folder",
+        )
 
+
+def _open_journal(folder: Path) -> BaseStorage:
     journal = folder / "study.journal"
-    lock = _JournalLock(journal.with_suffix(".journal.lock"))
+    lock = _JournalLock(folder / "journal.lock")
     lock.acquire()
     try:
         _drop_torn_line(journal)
@@ -223,12 +228,12 @@ def _open_journal(folder: Path) -> optuna.storages.BaseStorage:
         raise UserError(
             "the journal is damaged",
             f"study {journal}",
-            f"Restore it, or delete {folder} to begin anew",
+            f"Restore it from a copy, or delete {folder} to search again",
         ) from None
 
 
-class _JournalLock:
-    """Unlike Optuna's locks, free at once when its holder is killed. It is duck-typed to them."""
+class _JournalLock(BaseJournalFileLock):
+    """Unlike Optuna's locks, it is free at once when its holder is killed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -243,14 +248,14 @@ class _JournalLock:
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """What a power failure cut off in the middle was never told to anyone."""
+    """Removes the end of a line that a power failure cut off: no process has read it."""
     if journal.is_file():
         content = journal.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(journal, content.rfind(b"\n") + 1)
 
 
-def _open_database(url: str) -> optuna.storages.BaseStorage:
+def _open_database(url: str) -> BaseStorage:
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import SQLAlchemyError

@@ -1,20 +1,21 @@
-"""Shared weights: each layer's weights take one of a few values, its codebook.
+"""Weight sharing: each weight of a layer takes one value of the layer's codebook.
 
-k-means with linear initialisation, centroids that go on learning: Han et al., Deep Compression,
-arXiv 1510.00149, section 3. Centroids lie on the layer's int8 grid, so that quantization loses
-nothing more.
+The codebook is fitted by k-means with linear initialization, and refitted during training (Han et
+al., Deep Compression, arXiv 1510.00149, section 3). The forward pass uses centroids rounded to the
+layer's int8 grid, so that quantization changes nothing afterwards.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepcompress.arith.qparams import LARGEST_WEIGHT
+
 if TYPE_CHECKING:
     import torch
 
-LARGEST = 127
 _ROUNDS = 30
-_FINEST = 1e-12
+_MIN_SCALE = 1e-12
 
 
 def fit(weights: torch.Tensor, bits: int) -> torch.Tensor:
@@ -30,7 +31,7 @@ def fit(weights: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def refit(weights: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """One round of k-means. A centroid that nothing is nearest to stays where it is."""
+    """One round of k-means. A centroid that no weight is nearest to is unchanged."""
     nearest = assign(weights, centroids)
     count = weights.new_zeros(len(centroids)).index_add_(0, nearest, weights.new_ones(len(weights)))
     total = weights.new_zeros(len(centroids)).index_add_(0, nearest, weights)
@@ -45,13 +46,13 @@ def assign(weights: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 
 
 def on_grid(centroids: torch.Tensor) -> torch.Tensor:
-    """The centroids as multiples of the largest's 127th part; none becomes zero."""
-    scale = (centroids.abs().max() / LARGEST).clamp(min=_FINEST)
+    """The centroids rounded to int8 steps of the largest centroid; none becomes zero."""
+    scale = (centroids.abs().max() / LARGEST_WEIGHT).clamp(min=_MIN_SCALE)
     steps = (centroids / scale).round()
     return scale * steps.where(steps != 0, 1 - 2.0 * (centroids < 0))
 
 
 def share(weight: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """Each weight replaced by the nearest of the codebook; the gradient is passed straight on."""
+    """Each weight replaced by the nearest centroid on the grid: a straight-through estimator."""
     shared = on_grid(centroids)[assign(weight.detach(), centroids)]
     return shared + (weight - weight.detach())  # in this order the sum is exactly `shared`

@@ -1,0 +1,124 @@
+"""Reads and checks the arrays of an `.npz` file: inputs, and labels if it has them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from deepcompress.errors import UserError, did_you_mean, setting
+from deepcompress.ir.arrays import AnyArray
+
+Arrays = dict[str, AnyArray]
+
+
+def open_arrays(path: Path, option: str) -> Arrays:
+    """The arrays of an `.npz` by name; a plain `.npy` is the array `inputs`.
+
+    Args:
+        option: that names the file, for errors.
+
+    Raises:
+        UserError: there is no such file, or it is not an `.npz` of plain arrays.
+    """
+    if not path.is_file():
+        neighbours = [p.name for p in path.parent.glob("*.npz")] if path.parent.is_dir() else []
+        raise UserError(
+            f"there is no such file{did_you_mean(path.name, neighbours)}",
+            f"{option} file {path}",
+            f"Name an .npz in the option {setting(option)}, relative to the project",
+        )
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"inputs": loaded}
+        return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"it cannot be read as an .npz of plain arrays ({str(error).splitlines()[0]})",
+            f"{option} file {path}",
+            "Save it with numpy.savez(path, inputs=..., labels=...)",
+        ) from None
+
+
+def read_arrays(
+    arrays: Arrays, path: Path, option: str, *, prefix: str = ""
+) -> tuple[AnyArray, AnyArray | None]:
+    """The array `inputs`, float or uint8 [samples, ...], and `labels` [samples] or None.
+
+    Args:
+        option: that names the file, for errors.
+        prefix: of the arrays' names.
+
+    Raises:
+        UserError: there are no inputs, or one of the arrays is not as it should be.
+    """
+    where = f"{option} file {path}"
+    example = f"{prefix}inputs=..., {prefix}labels=..."
+    inputs = array_named(f"{prefix}inputs", arrays, where, example)
+    labels = arrays.get(f"{prefix}labels")
+    check_inputs(inputs, where)
+    check_labels(labels, len(inputs), where)
+    return inputs, labels
+
+
+def array_named(name: str, arrays: Arrays, where: str, example: str) -> AnyArray:
+    """One of the arrays.
+
+    Args:
+        where: the file, for the error.
+        example: arguments of numpy.savez that save such arrays, for the error.
+
+    Raises:
+        UserError: there is no array of this name.
+    """
+    if name in arrays:
+        return arrays[name]
+    shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())
+    raise UserError(
+        f"it has no array `{name}`{did_you_mean(name, arrays)}; it has {shapes or 'nothing'}",
+        where,
+        f"Save it with numpy.savez(path, {example})",
+    )
+
+
+def check_inputs(inputs: AnyArray, where: str, name: str = "inputs") -> None:
+    """Raises UserError unless an array is [samples, ...] of finite floats or of uint8."""
+    if inputs.ndim < 2 or len(inputs) == 0:
+        raise UserError(
+            f"`{name}` has the shape {list(inputs.shape)}, which holds no samples",
+            where,
+            "Save [samples, channels, height, width]; a hundred samples are enough",
+        )
+    if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
+        raise UserError(
+            f"`{name}` is {inputs.dtype}",
+            where,
+            "Save float32 as the network wants it, or uint8 images",
+        )
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        first = np.argwhere(~np.isfinite(inputs))[0]
+        raise UserError(
+            f"`{name}` holds NaN or infinity, first in sample {first[0]}",
+            where,
+            "Remove these samples: the ranges of the int8 network are measured on this data",
+        )
+
+
+def check_labels(labels: AnyArray | None, samples: int, where: str) -> None:
+    """Raises UserError unless labels, if any, are one index of a class per sample."""
+    if labels is None:
+        return
+    if labels.shape != (samples,) or labels.dtype.kind not in "iu":
+        raise UserError(
+            f"`labels` is {labels.dtype} {list(labels.shape)} for {samples} inputs",
+            where,
+            "Save one whole number per input: the index of its class",
+        )
+    if labels.min() < 0:
+        raise UserError(
+            f"`labels` holds {labels.min()}, first in sample {np.argmax(labels < 0)}",
+            where,
+            "A label is the index of an output, the first is 0",
+        )

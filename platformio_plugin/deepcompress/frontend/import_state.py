@@ -1,0 +1,118 @@
+"""What an import has read so far: the Graph's tensors and nodes, and facts about fx nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deepcompress.arith.qparams import Range
+from deepcompress.errors import UserError
+from deepcompress.frontend.constants import Constants
+from deepcompress.frontend.frontend import ImportedLayer
+from deepcompress.frontend.fx_node import (
+    aten_name,
+    computing_node,
+    named_arguments,
+    shape_of,
+    tensor_arguments,
+)
+from deepcompress.ir.graph import Node, Tensor
+from deepcompress.ops import OPERATORS
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_NAMES = 9999
+
+
+class ImportState:
+    """Grows call by call. A tensor of the Graph has the name of the fx node that computes it.
+
+    Attributes:
+        model: name of the model.
+        inputs: names of the network's inputs.
+        constants: tensors whose values are known.
+        tensors, nodes, ranges: of the Graph.
+        layers: calls that were imported or refused.
+        aliases: name of an fx node -> name of a node with the same result.
+        recurrent_states: names of fx nodes that are last states of recurrent layers.
+        time_major: names of fx nodes that are [steps, samples, ...].
+        unsupported: names of calls that are not supported.
+        unknown: names of their results, and of everything that is computed from these.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, model: str) -> None:
+        self.model = model
+        self.inputs = tuple(program.graph_signature.user_inputs)
+        self.constants = Constants(program)
+        self.tensors: dict[str, Tensor] = {}
+        self.nodes: list[Node] = []
+        self.ranges: dict[str, Range] = {}
+        self.layers: list[ImportedLayer] = []
+        self.aliases: dict[str, str] = {}
+        self.recurrent_states: set[str] = set()
+        self.time_major: set[str] = set()
+        self.unsupported: set[str] = set()
+        self.unknown: set[str] = set()
+
+    def add_tensor(self, name: str, shape: tuple[int, ...]) -> None:
+        self.tensors[name] = Tensor(name, shape)
+
+    def add_alias(self, fx: torch.fx.Node, source: torch.fx.Node) -> None:
+        """Notes that a call's result is the tensor of another node."""
+        self.aliases[fx.name] = self.tensor_of(source)
+
+    def add_layer(
+        self,
+        fx: torch.fx.Node,
+        name: str,
+        aten: str,
+        shape: tuple[int | str, ...],
+        *,
+        nodes: tuple[str, ...] = (),
+        problem: UserError | None = None,
+    ) -> None:
+        """Notes a call as a layer of the user's network, with how much it stores and computes."""
+        arguments = tensor_arguments(computing_node(fx))
+        parameters = sum(self.constants.value(a).numel() for a in arguments if a in self.constants)
+        inputs = [self.tensors.get(self._resolved(a.name)) for a in arguments]
+        values = sum(tensor.size for tensor in (*inputs, self.tensors.get(fx.name)) if tensor)
+        self.layers.append(ImportedLayer(name, aten, shape, parameters, values, nodes, problem))
+
+    def tensor_of(self, fx: object) -> str:
+        """The Graph's tensor for a node. Raises UserError if the node depends on no input."""
+        name = self._resolved(getattr(fx, "name", str(fx)))
+        if name not in self.tensors:
+            raise UserError(
+                "a result does not depend on the input",
+                f"the model {self.model}, {name}",
+                "Remove it from the model's outputs",
+            )
+        return name
+
+    def shape_of(self, fx: torch.fx.Node) -> tuple[int, ...]:
+        """Shape of a node's result without the batch. Raises UserError if it is dynamic."""
+        return shape_of(fx, batch_axis=1 if fx.name in self.time_major else 0)
+
+    def data_arguments(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
+        """The computed tensors that a call reads; for a concatenation also the constants."""
+        computing = computing_node(fx)
+        joins = aten_name(computing) in OPERATORS["concat"].aten
+        return [a for a in tensor_arguments(computing) if joins or a not in self.constants]
+
+    def layer_name(self, fx: torch.fx.Node) -> str:
+        """The user's name: of the weight, else of the nn.Module, else of the call; made unique."""
+        arguments = named_arguments(computing_node(fx))
+        weight = arguments.get("weight") or next(iter(arguments.get("params", ())), None)
+        name = self.constants.user_name(weight).rpartition(".")[0]
+        if not name:
+            modules = list((fx.meta.get("nn_module_stack") or {}).values())
+            name = modules[-1][0] if len(modules) > 1 else fx.name
+            name = name.removeprefix("L['self'].")
+        used = {node.name for node in self.nodes} | {layer.name for layer in self.layers}
+        candidates = (name, *(f"{name}_{i}" for i in range(2, _MOST_NAMES)))
+        return next(candidate for candidate in candidates if candidate not in used)
+
+    def _resolved(self, name: str) -> str:
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
