@@ -1,4 +1,4 @@
-"""Biases and multipliers in few bytes: lossless, and read by the C as they are meant."""
+"""Biases and multipliers in the smallest dtype: lossless, and read correctly by the C."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 
 
 @given(st.lists(INT32, min_size=1), st.integers(0, 31))
-def test_narrow_constants_are_the_same_constants(values: list[int], shift: int) -> None:
+def test_narrow_constants_have_the_same_values(values: list[int], shift: int) -> None:
     constants = np.array([value >> shift << shift for value in values], np.int32)
     np.testing.assert_array_equal(widen(narrow(constants), len(constants)), constants)
 
@@ -48,7 +48,7 @@ def test_narrow_constants_are_the_same_constants(values: list[int], shift: int) 
         ([3 << 28, 3 << 28], [3], np.int8, 28),
     ],
 )
-def test_constants_lose_common_zeros_then_width_then_repetition(
+def test_constants_are_reduced_by_common_zeros_then_width_then_repetition(
     values: list[int], stored: list[int], dtype: type, shift: int
 ) -> None:
     found = narrow(np.array(values, np.int64))
@@ -56,7 +56,7 @@ def test_constants_lose_common_zeros_then_width_then_repetition(
 
 
 def unfolded(selected: SelectedGraph) -> SelectedGraph:
-    """With the zero point left to the kernel in every layer where that may be."""
+    """The graph with the zero point subtracted in the kernel of every layer that allows it."""
 
     def of(selection: Selection) -> Selection:
         layer, weight, cpu = selection.layer, selection.weight, target.find(selected.cpu)
@@ -98,7 +98,7 @@ SPARSE = ("delta", "delta4", "bitmap", "huffman")
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(strategies.graphs(), st.integers(0, 1000), st.sampled_from(SPARSE))
-def test_the_zero_point_may_be_in_the_bias_or_taken_off_in_the_kernel(
+def test_the_zero_point_may_be_in_the_bias_or_subtracted_in_the_kernel(
     graph: Graph, seed: int, encoding: str
 ) -> None:
     assert_both_forms_are_the_reference(graph, seed, encoding)
@@ -116,7 +116,7 @@ def test_padding_is_the_zero_point_in_both_forms() -> None:
     assert_both_forms_are_the_reference(Graph("net", tensors, (node,), ("x",), ("y",)), 0, "delta")
 
 
-def test_fewest_bytes_take_the_zero_point_off_in_the_kernel_and_most_speed_folds_it() -> None:
+def test_size_subtracts_the_zero_point_in_the_kernel_and_speed_folds_it_into_the_bias() -> None:
     weight = np.random.default_rng(0).standard_normal((64, 40)).astype(np.float32)
     tensors = {"x": Tensor("x", (40,)), "y": Tensor("y", (64,))}
     parameters = {"weight": weight, "bias": np.full(64, 0.1, np.float32)}

@@ -39,13 +39,13 @@ def test_a_factor_of_one_and_a_tiny_one_have_representable_multipliers() -> None
     assert shift > 32 and multiplier[0] >= 2**11
 
 
-def test_a_multiplier_has_fifteen_bits_or_all_where_a_small_channel_needs_them() -> None:
+def test_a_multiplier_has_more_than_fifteen_bits_only_if_a_small_channel_needs_them() -> None:
     near, far = np.array([0.3, 0.05]), np.array([0.3, 0.001])
     assert choose_multipliers(near)[0].tolist() == [19661 << 16, 3277 << 16]
     assert choose_multipliers(far)[0].tolist() == [round(0.3 * 2**32), round(0.001 * 2**32)]
 
 
-def test_no_factors_at_all_have_multipliers_of_zero() -> None:
+def test_factors_of_zero_have_multipliers_of_zero() -> None:
     assert choose_multipliers(np.zeros(2))[0].tolist() == [0, 0]
 
 
@@ -69,8 +69,8 @@ def test_a_factor_above_one_is_refused() -> None:
 
 
 @given(st.floats(2.0**-20, 1.0), st.integers(-(2**31), 2**31 - 1))
-def test_the_result_is_the_exact_product_but_for_a_sixteenth(real: float, value: int) -> None:
-    """Where the exact result is in range, the integer one is its nearest, or a neighbour's tie."""
+def test_the_result_is_within_a_sixteenth_of_the_exact_product(real: float, value: int) -> None:
+    """If the exact result is in range, the integer result is the nearest, or a tie."""
     exact = Fraction(real) * value
     if abs(exact) < 128:
         assert abs(through([value], real)[0] - exact) <= Fraction(1, 2) + Fraction(1, 16) or (
@@ -78,8 +78,8 @@ def test_the_result_is_the_exact_product_but_for_a_sixteenth(real: float, value:
         )
 
 
-def test_a_dead_input_has_a_shift_that_64_bits_know() -> None:
-    """Its scale is the least there is; what it is added to or joined with may have any."""
+def test_a_dead_input_has_a_shift_that_fits_64_bits() -> None:
+    """A dead input has the smallest scale; a tensor that it is added to may have any scale."""
     multiplier, shift = choose_multipliers(np.array([1e-38]))
     assert shift < 63
     assert multiplier.tolist() == [0]

@@ -1,4 +1,4 @@
-"""Sums, differences and products of tensors: broadcasting, scales that differ, branches, memory."""
+"""Sums, differences and products of tensors: broadcasting, different scales, branches, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import nn
 
 
 class Residual(nn.Module):
-    """The block of a ResNet: two convolutions and what goes around them."""
+    """The residual block of a ResNet: two convolutions and a skip connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def test_a_residual_block_is_two_convolutions_and_a_sum_with_its_activation() ->
     assert noise_of_int8(graph, inputs_for(graph, 1)) < 2
 
 
-def test_a_sum_takes_the_memory_of_an_input_that_nobody_reads_any_more() -> None:
+def test_a_sum_reuses_the_memory_of_a_dead_input() -> None:
     graph = fuse(lowered(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Residual(4)), 1, 8, 8))
     integer = quantize(graph, Calibration(inputs_for(graph, 0)))
     planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
@@ -70,7 +70,7 @@ def test_four_values_at_a_time_are_as_exact_as_one(width: int, kernels: str) -> 
 
 
 class Arithmetic(nn.Module):
-    """a and b of different scales, made of the same input, and an operation of both."""
+    """An operation on a and b, which have different scales and are computed from the same input."""
 
     def __init__(self, operation: str, first: tuple[int, ...], second: tuple[int, ...]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_a_tensor_may_be_both_operands() -> None:
 
 @settings(max_examples=300)
 @given(st.data())
-def test_three_loops_walk_as_numpy_broadcasts(data: st.DataObject) -> None:
+def test_three_loops_broadcast_like_numpy(data: st.DataObject) -> None:
     result = data.draw(st.lists(st.integers(1, 3), max_size=4))
     shapes = []
     for _ in range(2):
@@ -137,6 +137,6 @@ def test_three_loops_walk_as_numpy_broadcasts(data: st.DataObject) -> None:
         np.testing.assert_array_equal(np.broadcast_to(offsets, expected.shape), expected)
 
 
-def test_shapes_that_do_not_fit_are_none_of_ours_to_guess() -> None:
+def test_shapes_that_cannot_be_broadcast_are_refused() -> None:
     with pytest.raises(ValueError, match="have no common shape"):
         broadcast([(2, 3), (2, 4)])

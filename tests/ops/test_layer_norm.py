@@ -1,4 +1,4 @@
-"""LayerNorm and RMSNorm over one axis and several, in C and against torch."""
+"""LayerNorm and RMSNorm over one or more axes, in C and against torch."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_int8_is_within_rounding_of_float(kind: type[nn.Module], length: int) ->
     assert noise_of_int8(graph, 3 * inputs_for(graph, 0) + 1) < 1
 
 
-def test_core_aten_means_the_same() -> None:
+def test_core_aten_gives_the_same_layers() -> None:
     graph = lowered(nn.Sequential(nn.LayerNorm([4, 8])), 4, 8, decompose=True)
     assert [node.op for node in graph.nodes] == ["layer_norm"]
 
 
-def test_roots_are_right_in_all_their_bits() -> None:
+def test_roots_are_exact() -> None:
     values = np.concatenate([2 ** np.arange(62), 3 ** np.arange(38)])
     root, exponent = _root(values)
     assert root.min() >= 2**15 and root.max() < 2**16

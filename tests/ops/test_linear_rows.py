@@ -1,4 +1,4 @@
-"""Linear on sequences: each row by itself, dense and sparse, in C and against torch."""
+"""Linear on sequences, row by row, dense and sparse, in C and against torch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_row_and_encoding_equals_the_reference(
     assert_c_equals(net, *rows, features[0], seed=seed, encoding=encoding)
 
 
-def test_pruning_takes_no_row_for_a_channel() -> None:
+def test_pruning_does_not_treat_rows_as_channels() -> None:
     first, second = pruned_linear(6, 4, 0.0), pruned_linear(20, 3, 0.0)
     first.weight.data[1] = 0
     graph = fuse(lowered(nn.Sequential(first, nn.ReLU(), nn.Flatten(), second), 5, 6))

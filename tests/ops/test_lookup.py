@@ -26,12 +26,12 @@ ARGUMENTS = {
     "softplus": {"beta": 2.0, "threshold": 5.0},
     "threshold": {"threshold": 0.1, "value": -1.0},
 }
-# Defined for some inputs only.
+# Functions that are not defined for all inputs.
 OF_POSITIVES = ("log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt")
 
 
 class Apply(nn.Module):
-    """An aten function as a layer, of positive values where it must be."""
+    """An aten function as a layer; its inputs are positive if the function requires it."""
 
     def __init__(self, function: str, **arguments: float | str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def test_results_are_the_nearest_int8_to_what_torch_computes(function: str) -> N
     assert np.abs(values[node.output] - steps).max() <= 0.51
 
 
-def test_infinity_becomes_the_greatest_result_of_another_int8() -> None:
+def test_infinity_becomes_the_largest_finite_result() -> None:
     inputs = np.array([[0.0, 0.5, 1.0]], np.float32)
     node = Node("f", "lookup", ("x",), "y", Lookup("rsqrt"), {})
     tensors = {name: Tensor(name, (3,)) for name in "xy"}

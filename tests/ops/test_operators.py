@@ -1,4 +1,4 @@
-"""Every row of docs/operators.md, whatever its options: exact in C on every core, near to float."""
+"""Every operator with all its options: bit-exact in C on every core, and close to float."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_graphs import assert_c_equals_reference, assert_equal_on, inputs_for
 
-# Drawing a layer of each operator takes many choices.
+# Drawing a layer of each operator takes many random choices.
 PATIENT = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
@@ -53,7 +53,7 @@ def test_every_operator_is_exact_on_every_core(
 
 
 def tamed(graph: Graph) -> Graph:
-    """With recurrent layers that do not multiply a small error from step to step."""
+    """The graph with recurrent layers that do not amplify a small error from step to step."""
     nodes = tuple(
         replace(node, parameters={k: np.clip(v, -0.3, 0.3) for k, v in node.parameters.items()})
         if node.op in RECURRENT
@@ -65,9 +65,12 @@ def tamed(graph: Graph) -> Graph:
 
 @settings(max_examples=20, derandomize=True, suppress_health_check=PATIENT)
 @given(graph=strategies.every_operator(), seed=st.integers(0, 1000))
-def test_every_operator_stays_near_to_float(graph: Graph, seed: int) -> None:
-    """What C and the reference have wrong alike, torch tells: beside what rounded weights lose, a
-    layer's error is a step of its output, or of its input where that is one of few."""
+def test_every_operator_is_close_to_float(graph: Graph, seed: int) -> None:
+    """Finds errors that C and the reference have in common, by a comparison with torch.
+
+    In addition to the error of rounded weights, a layer's error is one step of its output, or of
+    its input if the input has few steps.
+    """
     inputs = inputs_for(graph, seed)
     folded = fuse(in_chunks(tamed(graph), len(inputs)))
     integer = quantize(folded, Calibration(inputs))

@@ -15,7 +15,7 @@ from torch import nn
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_windows_of_any_kind(data: st.DataObject) -> None:
+def test_windows_of_all_kinds_equal_the_reference(data: st.DataObject) -> None:
     pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
     kernel, stride, dilation = data.draw(pair), data.draw(pair), data.draw(pair)
     padding = tuple(data.draw(st.integers(0, k // 2)) for k in kernel)
@@ -25,7 +25,7 @@ def test_windows_of_any_kind(data: st.DataObject) -> None:
     reach = [(k - 1) * d + 1 if maximum else k for k, d in zip(kernel, dilation, strict=True)]
     assume(reach[0] <= height + 2 * padding[0] and reach[1] <= width + 2 * padding[1])
     if maximum:
-        # A window of nothing but padding is minus infinity to torch.
+        # In torch, a window that contains only padding is minus infinity.
         assume(all(d == 1 or p == 0 for d, p in zip(dilation, padding, strict=True)))
         layer = nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=ceil)
     else:
@@ -41,7 +41,9 @@ def test_windows_of_any_kind(data: st.DataObject) -> None:
     pooled=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     maximum=st.booleans(),
 )
-def test_adaptive_sizes(size: tuple[int, int], pooled: tuple[int, int], maximum: bool) -> None:
+def test_adaptive_pooling_of_all_sizes_equals_the_reference(
+    size: tuple[int, int], pooled: tuple[int, int], maximum: bool
+) -> None:
     layer = nn.AdaptiveMaxPool2d(pooled) if maximum else nn.AdaptiveAvgPool2d(pooled)
     graph = assert_c_equals(nn.Sequential(layer, nn.ReLU6()), 2, *size)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1.2
@@ -57,11 +59,11 @@ def test_adaptive_sizes(size: tuple[int, int], pooled: tuple[int, int], maximum:
     ],
     ids=str,
 )
-def test_adaptive_pooling_is_the_simplest_that_does_the_same(layer: nn.Module, op: str) -> None:
+def test_adaptive_pooling_becomes_the_simplest_equal_pooling(layer: nn.Module, op: str) -> None:
     assert [node.op for node in lowered(layer, 2, 6, 9).nodes] == [op]
 
 
-def test_maximum_pooling_that_rounds_up_over_nothing_is_ordinary_and_fused() -> None:
+def test_ceil_mode_without_effect_does_not_prevent_fusion() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True))
     assert [node.op for node in fuse(lowered(module, 1, 8, 8)).nodes] == ["conv2d"]
     assert len(fuse(assert_c_equals(module, 1, 7, 8)).nodes) == 2
@@ -70,7 +72,7 @@ def test_maximum_pooling_that_rounds_up_over_nothing_is_ordinary_and_fused() -> 
 @pytest.mark.parametrize(
     "layer", [nn.AvgPool1d(3, 2, 1), nn.AdaptiveAvgPool1d(1), nn.AdaptiveMaxPool1d(3)], ids=str
 )
-def test_one_dimension(layer: nn.Module) -> None:
+def test_pooling_along_one_dimension_equals_the_reference(layer: nn.Module) -> None:
     assert_c_equals(layer, 3, 10)
 
 
@@ -86,11 +88,13 @@ class Reduce(nn.Module):
 @pytest.mark.parametrize("keepdim", [False, True])
 @pytest.mark.parametrize("dim", [1, 2, -1, (2, 3), (1, 2), (1, 3), (1, 2, 3)])
 @pytest.mark.parametrize("function", ["mean", "sum"])
-def test_means_and_sums_over_axes(function: str, dim: int | tuple, keepdim: bool) -> None:
+def test_means_and_sums_over_axes_equal_the_reference(
+    function: str, dim: int | tuple, keepdim: bool
+) -> None:
     graph = assert_c_equals(nn.Sequential(Reduce(function, dim, keepdim), nn.ReLU()), 3, 4, 5)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 3
 
 
-def test_a_mean_over_the_batch_is_told() -> None:
+def test_a_mean_over_the_batch_is_refused() -> None:
     with pytest.raises(UserError, match="over the batch mixes samples"):
         lowered(Reduce("mean", (0, 1), True), 3, 4, 5)

@@ -1,4 +1,4 @@
-"""PReLU, of one slope or one a channel, in C and against torch."""
+"""PReLU with one slope or one per channel, in C and against torch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_slopes_of_any_steepness_equal_the_reference(
 
 
 def test_a_dead_input_stays_at_zero() -> None:
-    """Its scale is the least there is; the output's is that of what it is joined with."""
+    """A dead input has the smallest scale; the output has that of a tensor it is joined with."""
     node = fuse(lowered(prelu(1, 0.3, 0), 4)).nodes[0]
     dead = [Quantization(1e-38, 0)]
     integer, after = OPERATORS["prelu"].quantize(node, dead, (-1.0, 1.0))

@@ -1,4 +1,4 @@
-"""What only moves values: permuted, cut, joined, padded, repeated; often no work at all."""
+"""Permutations, slices, concatenation, padding, repetition; many of them need no kernel."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MOVES = {
 
 @pytest.mark.parametrize("activation", [nn.Identity(), nn.ReLU6()], ids=["plain", "activated"])
 @pytest.mark.parametrize("move", MOVES)
-def test_an_image_is_moved_as_torch_moves_it(move: str, activation: nn.Module) -> None:
+def test_images_are_rearranged_as_in_torch(move: str, activation: nn.Module) -> None:
     graph = assert_c_equals(nn.Sequential(Call(MOVES[move]), activation), 4, 4, 6)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
 
@@ -68,7 +68,7 @@ JOINS = {
 
 
 @pytest.mark.parametrize("join", JOINS)
-def test_tensors_are_joined_and_split_as_torch_does(join: str) -> None:
+def test_tensors_are_concatenated_and_split_as_in_torch(join: str) -> None:
     graph = assert_c_equals(Call(JOINS[join]), 4, 4, 6)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 2
 
@@ -80,7 +80,7 @@ def planned(module: nn.Module, *shape: int) -> Plan:
 
 
 class Fire(nn.Module):
-    """The module of a SqueezeNet: what two convolutions compute lies behind each other."""
+    """The fire module of a SqueezeNet: the outputs of two convolutions are concatenated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Fire(nn.Module):
         return torch.cat([self.expand1(x).relu(), self.expand3(x).relu()], 1)
 
 
-def test_channels_are_joined_without_work() -> None:
+def test_concatenating_channels_needs_no_kernel() -> None:
     made = planned(Fire(), 4, 6, 6)
     assert [step.node.op for step in made.steps] == ["conv2d"] * 3
     assert made.steps[2].output - made.steps[1].output == 4 * 6 * 6
@@ -100,12 +100,12 @@ def test_channels_are_joined_without_work() -> None:
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 3
 
 
-def test_channels_are_taken_apart_without_work() -> None:
+def test_splitting_channels_needs_no_kernel() -> None:
     made = planned(Call(lambda x: sum(x.relu().chunk(2, dim=1))), 4, 4, 6)
     assert [step.node.op for step in made.steps] == ["clamp", "add"]
 
 
-def test_a_part_that_does_not_begin_on_a_word_is_copied() -> None:
+def test_a_part_that_does_not_start_at_a_word_is_copied() -> None:
     made = planned(Call(lambda x: sum(x.relu().chunk(2, dim=1))), 2, 3, 3)
     assert [step.node.op for step in made.steps] == ["clamp", "rearrange", "add"]
 
@@ -114,7 +114,7 @@ def ops(module: nn.Module, *shape: int) -> list[str]:
     return [node.op for node in fuse(assert_c_equals(module, *shape)).nodes]
 
 
-def test_zeros_are_padded_by_the_convolution_behind_them() -> None:
+def test_zero_padding_is_fused_into_the_convolution_after_it() -> None:
     assert ops(nn.Sequential(nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(4, 2, 3)), 4, 4, 6) == ["conv2d"]
     behind_relu = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ZeroPad2d(1), nn.ReLU(), nn.Conv2d(4, 2, 3))
     assert ops(behind_relu, 4, 4, 6) == ["conv2d", "conv2d"]
@@ -122,13 +122,13 @@ def test_zeros_are_padded_by_the_convolution_behind_them() -> None:
     assert "pad" not in ops(along, 3, 8)
 
 
-def test_a_padding_by_other_than_zeros_stays() -> None:
+def test_other_padding_than_zeros_is_not_fused() -> None:
     assert ops(nn.Sequential(nn.ConstantPad2d(1, 0.5), nn.Conv2d(4, 2, 3)), 4, 4, 6)[0] == "pad"
     module = nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(4, 2, 3))
     assert ops(module, 4, 4, 6) == ["pad", "conv2d"]
 
 
-def test_an_order_disappears_in_a_linear_before_or_behind_it() -> None:
+def test_a_permutation_is_fused_into_a_linear_before_or_after_it() -> None:
     behind = nn.Sequential(Call(lambda x: x.permute(0, 2, 3, 1).flatten(1)), nn.Linear(96, 3))
     assert ops(behind, 4, 4, 6) == ["linear"]
     before = nn.Sequential(nn.Linear(5, 24), Call(lambda x: x.reshape(-1, 6, 4).transpose(1, 2)))
@@ -137,7 +137,7 @@ def test_an_order_disappears_in_a_linear_before_or_behind_it() -> None:
     assert ops(part, 5) == ["linear"]
 
 
-def test_channels_last_and_first_again_is_nothing() -> None:
+def test_a_permutation_and_its_inverse_cancel() -> None:
     there_and_back = Call(lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2).relu())
     assert ops(there_and_back, 4, 4, 6) == ["clamp"]
 
@@ -146,7 +146,7 @@ def test_moving_an_axis_of_one_is_a_view() -> None:
     assert ops(Call(lambda x: x.permute(0, 2, 1, 3).relu()), 1, 4, 6) == ["clamp", "flatten"]
 
 
-def test_what_raw_bytes_join_is_requantized_to_their_common_scale() -> None:
+def test_concatenated_raw_bytes_are_requantized_to_a_common_scale() -> None:
     graph = fuse(lowered(Call(lambda x: torch.cat([x, x * 5, x], 1)), 1, 4, 4))
     images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4) * 5
     scaling = ByteScaling(np.array([1 / 255]), np.zeros(1))
@@ -160,7 +160,7 @@ def test_what_raw_bytes_join_is_requantized_to_their_common_scale() -> None:
 REFUSED = {
     "the batch moved": (lambda x: x.permute(1, 2, 0, 3), "moves the batch"),
     "the batch moved and worked on": (lambda x: x.transpose(0, 1).flatten(1), "moves the batch"),
-    "samples apart": (lambda x: x[0], "takes samples apart"),
+    "samples apart": (lambda x: x[0], "separates samples"),
     "samples joined": (lambda x: torch.cat([x, x], 0), "joins samples"),
     "cropping by reflection": (
         lambda x: F.pad(x, (-1, 0, 0, 0), mode="reflect"),
@@ -183,14 +183,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_moved_is_told(case: str) -> None:
+def test_unsupported_rearrangements_are_refused(case: str) -> None:
     function, complaint = REFUSED[case]
     with pytest.raises(UserError, match=complaint):
         lowered(Call(function), 4, 4, 6)
 
 
 class Joined(nn.Module):
-    """A tensor beside a constant, as a class token stands before the others."""
+    """A tensor that is concatenated with a constant, such as a class token."""
 
     def __init__(self, constant: torch.Tensor, dim: int) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class Joined(nn.Module):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
-def test_a_constant_is_joined(dim: int) -> None:
+def test_a_constant_is_concatenated(dim: int) -> None:
     shape = [3 if axis == dim else size for axis, size in enumerate((1, 4, 4, 6))]
     module = Joined(torch.linspace(-2, 2, int(np.prod(shape))).reshape(shape), dim)
     graph = assert_c_equals(module, 4, 4, 6)
@@ -210,7 +210,7 @@ def test_a_constant_is_joined(dim: int) -> None:
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
 
 
-def test_what_makes_constants_is_computed() -> None:
+def test_calls_that_create_constants_are_computed_on_import() -> None:
     coordinates = Call(lambda x: torch.cat([x, torch.arange(6.0).expand(1, 1, 4, 6) / 6], 1))
     graph = assert_c_equals(nn.Sequential(coordinates, nn.Conv2d(5, 2, 3)), 4, 4, 6)
     assert [node.op for node in graph.nodes] == ["literal", "concat", "conv2d"]
@@ -219,7 +219,7 @@ def test_what_makes_constants_is_computed() -> None:
     assert [node.op for node in graph.nodes] == ["scale_shift", "literal", "concat"]
 
 
-def test_a_constant_that_differs_from_sample_to_sample_is_told() -> None:
+def test_a_constant_that_differs_between_samples_is_refused() -> None:
     class Batch(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cat([x, torch.arange(6.0).reshape(2, 3)], 1)

@@ -25,7 +25,7 @@ KINDS = [nn.GRU, nn.LSTM]
 
 
 class Sequence(nn.Module):
-    """A recurrent layer and what of it is read: all outputs, or the last by any of its names."""
+    """A recurrent layer of which all outputs are read, or the last one in any of several ways."""
 
     def __init__(self, layer: nn.Module, read: str, *behind: nn.Module) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_int8_is_within_a_few_steps_of_float_after_many_steps(kind: type, read: 
 
 
 @pytest.mark.parametrize("read", ["outputs[:, -1]", "state[-1]"])
-def test_outputs_that_nobody_reads_are_not_kept(read: str) -> None:
+def test_unused_outputs_are_not_stored(read: str) -> None:
     graph = fuse(lowered(Sequence(recurrent(nn.GRU, 3, 4), read, nn.Linear(4, 2)), 5, 3))
     assert [node.op for node in graph.nodes] == ["gru", "linear"]
     assert graph.tensors[graph.nodes[0].output].shape == (4,)
@@ -111,13 +111,13 @@ def test_the_float_graph_can_be_trained(kind: type) -> None:
     assert all(tensor.grad.abs().min() > 0 for tensor in parameters["layer"].values())
 
 
-def test_the_table_of_the_kernel_is_that_of_the_specification() -> None:
+def test_the_kernel_and_the_specification_have_the_same_table() -> None:
     text = (INCLUDE / "deepcompress" / "kernels" / "recurrent.h").read_text()
     numbers = re.search(r"dc_tanh_table\[129\] = \{([^}]*)\}", text)[1]
     assert [int(n) for n in re.findall(r"\d+", numbers)] == TANH_TABLE.tolist()
 
 
-def test_functions_of_gates_are_right_to_a_two_thousandth() -> None:
+def test_gate_functions_are_accurate_to_one_in_two_thousand() -> None:
     gates = np.arange(-(2**16), 2**16 + 1)
     assert np.abs(tanh(gates) / 2**15 - np.tanh(gates / 2**12)).max() < 1 / 2000
     exact = 1 / (1 + np.exp(-gates / 2**12))
@@ -132,7 +132,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_says_what_to_do(case: str) -> None:
+def test_errors_say_what_to_do(case: str) -> None:
     how, complaint = REFUSED[case]
     layer = nn.LSTM(3, 4, **{"batch_first": True, **how})
     with pytest.raises(UserError, match=complaint):
@@ -140,7 +140,7 @@ def test_what_is_refused_says_what_to_do(case: str) -> None:
 
 
 class StepsFirst(nn.Module):
-    """A recurrent layer without batch_first, around which the samples lie on the second axis."""
+    """A recurrent layer without batch_first, between transpositions of the first two axes."""
 
     def __init__(self, kind: type, read: str) -> None:
         super().__init__()
@@ -165,13 +165,13 @@ class StepsFirst(nn.Module):
 @pytest.mark.parametrize(
     "read", ["outputs", "outputs[-1]", "the last two", "their mean", "one of each", "state[-1]"]
 )
-def test_steps_may_come_before_samples(kind: type, read: str) -> None:
+def test_inputs_may_be_time_major(kind: type, read: str) -> None:
     torch.manual_seed(0)
     graph = assert_c_equals(StepsFirst(kind, read), 3, 9)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 4
 
 
-def test_outputs_with_steps_first_are_given_as_they_lie() -> None:
+def test_time_major_outputs_keep_the_order_of_their_values() -> None:
     class Plain(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -194,7 +194,7 @@ def test_outputs_with_steps_first_are_given_as_they_lie() -> None:
     ],
     ids=["a sample", "a softmax over steps", "a vector", "a sum of both orders"],
 )
-def test_what_needs_samples_first_is_told(function: Callable) -> None:
+def test_operators_that_need_batch_major_tensors_say_so(function: Callable) -> None:
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return function(x.transpose(0, 1))

@@ -1,4 +1,4 @@
-"""BatchNorm and arithmetic with constants: inside weights where exact, else a layer of its own."""
+"""BatchNorm and arithmetic with constants: fused into weights if exact, else a separate layer."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ FOLDED = {
 
 
 @pytest.mark.parametrize("where", FOLDED)
-def test_batch_norm_is_folded_where_that_is_exact(where: str) -> None:
+def test_batch_norm_is_fused_if_that_is_exact(where: str) -> None:
     module, expected = FOLDED[where]
     assert ops(assert_c_equals(trained(module), 2, 8, 8)) == expected
 
 
 class Arithmetic(nn.Module):
-    """Constants of every shape, on either side."""
+    """Constants of every shape, as the first or the second operand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,13 +93,13 @@ class Arithmetic(nn.Module):
         return torch.relu(torch.sub(3, x, alpha=0.5)) * 0.1 - self.gain
 
 
-def test_numbers_and_parameters_are_scaled_and_shifted_by() -> None:
+def test_arithmetic_with_numbers_and_parameters_is_a_scale_and_shift() -> None:
     graph = assert_c_equals(Arithmetic(), 3, 4, 5)
     assert ops(graph) == ["scale_shift"] * 4
     assert [node.attributes.channels for node in fuse(graph).nodes] == [3, 60, 1, 3]
 
 
-def test_scalings_of_pairs_and_of_threes_become_one_of_sixes() -> None:
+def test_scalings_of_two_and_three_channels_become_one_of_six() -> None:
     pairs, threes = (nn.Parameter(torch.randn(n, 1)) for n in (2, 3))
     scaled = Call(lambda x: (x.reshape(-1, 2, 3) * pairs).reshape(-1, 3, 2) * threes)
     scaled.register_parameter("pairs", pairs)
@@ -115,7 +115,7 @@ def test_scalings_of_pairs_and_of_threes_become_one_of_sixes() -> None:
     width=st.integers(1, 5),
     seed=st.integers(0, 1000),
 )
-def test_alone_it_is_exact_in_c_and_near_to_float(
+def test_a_scaling_that_is_not_fused_is_exact_in_c_and_close_to_float(
     channels: int, height: int, width: int, seed: int
 ) -> None:
     module = trained(nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU6()), seed)
@@ -124,7 +124,7 @@ def test_alone_it_is_exact_in_c_and_near_to_float(
 
 
 def worst_error(graph: Graph, inputs: np.ndarray) -> float:
-    """In steps of the output, against float on the very inputs that int8 stands for."""
+    """The error in output steps, against float on the dequantized inputs."""
     integer = quantize(fuse(graph), Calibration(inputs))
     before, after = (integer.quantization[name] for name in (*integer.inputs, *integer.outputs))
     quantized = quantize_float(inputs, before)
@@ -147,6 +147,6 @@ def test_a_module_in_training_mode_is_refused() -> None:
         lowered(Training(), 2, 3, 3)
 
 
-def test_a_division_with_rounding_says_what_works() -> None:
-    with pytest.raises(UserError, match=r"only those by constants.*torch\.reciprocal"):
+def test_a_division_with_rounding_is_refused_with_an_alternative() -> None:
+    with pytest.raises(UserError, match=r"only by a constant.*torch\.reciprocal"):
         lowered(Call(lambda x: torch.div(x, 2, rounding_mode="floor")), 2, 3, 3)

@@ -37,7 +37,7 @@ def test_int8_is_within_rounding_of_float(kind: type[nn.Module], length: int) ->
     assert noise_of_int8(graph, 4 * inputs_for(graph, 0)) < 1.5
 
 
-def test_the_logarithm_is_right_to_its_last_bit_or_two() -> None:
+def test_the_logarithm_is_right_except_for_its_last_two_bits() -> None:
     values = np.concatenate([2 ** np.arange(32), 3 ** np.arange(20), [2**32 - 1]])
     assert np.abs(_log2(values) - 2**16 * np.log2(values)).max() < 2
 

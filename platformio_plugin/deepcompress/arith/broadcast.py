@@ -45,14 +45,3 @@ def nest(shapes: Sequence[Shape]) -> list[tuple[int, list[int]]]:
         else:
             loops.insert(0, (size, steps))
     return loops
-
-
-def c_loops(shapes: Sequence[Shape]) -> dict[str, int]:
-    """Fields of dc_broadcast in include/deepcompress/kernels/broadcast.h."""
-    loops = nest(shapes)
-    loops = [(1, [0] * len(shapes))] * (len(LOOPS) - len(loops)) + loops
-    fields = {f"loops.{name}": size for name, (size, _) in zip(LOOPS, loops, strict=True)}
-    for i, operand in enumerate(("first", "second")):
-        for name, (_, steps) in zip(LOOPS, loops, strict=True):
-            fields[f"loops.{operand}_{name}"] = steps[i]
-    return fields

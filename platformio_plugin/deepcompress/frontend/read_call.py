@@ -17,7 +17,7 @@ from deepcompress.frontend.fx_node import (
 from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.time_major import LayoutCall
 from deepcompress.frontend.unsupported_ops import advice_for
-from deepcompress.ir.aten_call import AtenCall, place
+from deepcompress.ir.aten_call import AtenCall, call_name
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> AtenCall:
     if not data:
         raise UserError(
             "it reads no input, and is not computed here",
-            place(state.layer_name(fx), aten, source_line(fx)),
+            call_name(state.layer_name(fx), aten, source_line(fx)),
             advice_for(aten, default="Store its result in __init__, with register_buffer"),
         )
     layout = _batch_major(state, fx, aten, data)

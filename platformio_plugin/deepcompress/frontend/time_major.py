@@ -13,9 +13,8 @@ from deepcompress.ops.recurrent import RECURRENT
 
 # Ops on single values or along the last axis: the order of the first two axes does not matter.
 _ORDER_INDEPENDENT = {
-    *OPERATORS["clamp"].aten,
-    *OPERATORS["lookup"].aten,
-    *("add", "linear", "matmul", "mul", "sub"),
+    *(aten for operator in OPERATORS.values() if operator.elementwise for aten in operator.aten),
+    *("linear", "matmul"),
 }
 _TRANSPOSES = {"transpose", "permute"}
 # Ops along one axis, which may be that of the steps.

@@ -91,9 +91,9 @@ class AtenCall:
 
     def unsupported(self, what: str, do: str) -> UserError:
         """The error for a use of the operator that is not supported."""
-        return UserError(what, place(self.layer, self.aten, self.source), do)
+        return UserError(what, call_name(self.layer, self.aten, self.source), do)
 
 
-def place(layer: str, aten: str, source: str) -> str:
+def call_name(layer: str, aten: str, source: str) -> str:
     """How error texts name a call."""
     return f"layer {layer} ({aten})" + (f", {source}" if source else "")

@@ -1,6 +1,6 @@
 """Adaptive pooling to sizes that do not divide the input's: windows of different sizes overlap.
 
-If they divide it, `as_fixed_pooling` replaces the call by max_pool2d, avg_pool2d or mean.
+If they divide it, the layer becomes max_pool2d, avg_pool2d or mean instead.
 """
 
 from __future__ import annotations
@@ -104,26 +104,6 @@ class AdaptivePool2dOperator(Operator[AdaptivePool2d, IntegerNode[AdaptivePool2d
                     value = saturate(window.max(axis=(2, 3)), node.clamp)
                 result[:, :, i, j] = value
         return result
-
-    def c_parameters(
-        self,
-        node: IntegerNode[AdaptivePool2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_adaptive_pool2d in include/deepcompress/kernels/adaptive_pool2d.h."""
-        a, channels = node.attributes, inputs[0][0]
-        return {
-            "channels": channels,
-            "in_height": a.size[0],
-            "in_width": a.size[1],
-            "out_height": a.pooled[0],
-            "out_width": a.pooled[1],
-            "is_maximum": int(a.function == "maximum"),
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
 
     def macs(self, a: AdaptivePool2d, weights: int, output: Shape) -> int:
         rows, columns = (sum(last - first for first, last in a.spans(axis)) for axis in (0, 1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from deepcompress.arith.broadcast import LOOPS, broadcast, c_loops, nest
+from deepcompress.arith.broadcast import LOOPS, broadcast, nest
 from deepcompress.arith.qparams import Range, affine, clamp_int8
 from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import AnyArray, Int8Array
@@ -47,6 +47,7 @@ class Add(Attributes):
 
 class AddOperator(Operator[Add, IntegerNode[Add]]):
     aten = ("add", "sub", "rsub")
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Add, Parameters]:
@@ -106,16 +107,6 @@ class AddOperator(Operator[Add, IntegerNode[Add]]):
         sums = first * by["first"] + second * by["second"] + by["offset"]
         return saturate(sums >> by["shift"], node.clamp)
 
-    def c_parameters(
-        self,
-        node: IntegerNode[Add],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_add in include/deepcompress/kernels/add.h."""
-        return c_loops(inputs)
-
     def macs(self, attributes: Add, weights: int, output: Shape) -> int:
         return prod(output)
 
@@ -124,8 +115,12 @@ def broadcast_shapes(call: AtenCall) -> tuple[Shape, Shape]:
     """The shapes of the two tensors of an elementwise call.
 
     Raises:
-        UserError: their broadcasting needs more than three nested loops.
+        UserError: one operand is a constant, or the broadcasting needs more than three loops.
     """
+    if len(call.input_shapes) != 2:
+        raise call.unsupported(
+            "one of its operands is a constant", "Use two tensors that depend on the input"
+        )
     first, second = call.input_shapes
     if len(nest([first, second])) > len(LOOPS):
         shapes = " and ".join(str(list(shape)) for shape in call.input_shapes)

@@ -18,7 +18,7 @@ from deepcompress.ir.arrays import Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Array, Node, Quantization, Requantize, RequantizedNode
 from deepcompress.ops.operator import A, Operator, Parameters, Shape, TorchParameters
-from deepcompress.ops.windows import Pair, as_pair, count_windows, read_windows, window_fields
+from deepcompress.ops.windows import Pair, as_pair, count_windows, read_windows
 
 if TYPE_CHECKING:
     import torch
@@ -122,21 +122,6 @@ class AvgPool2dOperator(Operator[AvgPool2d, RequantizedNode[AvgPool2d]]):
                 window = x[:, :, top:bottom, left:right]
                 result[:, :, i, j] = mean(node, window, a.divisor or height * width)
         return result
-
-    def c_parameters(
-        self,
-        node: RequantizedNode[AvgPool2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_avg_pool2d in include/deepcompress/kernels/avg_pool2d.h."""
-        a = node.attributes
-        return {
-            **window_fields(a, inputs[0], output),
-            "count_padding": int(a.count_padding),
-            "divisor": a.divisor,
-        }
 
     def macs(self, attributes: AvgPool2d, weights: int, output: Shape) -> int:
         return int(np.prod(output)) * attributes.kernel[0] * attributes.kernel[1]

@@ -1,4 +1,4 @@
-"""ReLU, ReLU6, Hardtanh and clamp: limits on a value. `passes/fuse.py` fuses them."""
+"""ReLU, ReLU6, Hardtanh and clamp: limits on values, merged into the producer by fusion."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Limits(Attributes):
 class ClampOperator(ScaleKeepingOperator[Limits]):
     aten = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
     channelwise = True
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Limits, Parameters]:
@@ -66,19 +67,6 @@ class ClampOperator(ScaleKeepingOperator[Limits]):
     ) -> Int8Array:
         (x,) = inputs
         return saturate(x, node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Limits],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_clamp_layer in include/deepcompress/kernels/clamp.h."""
-        return {"size": int(np.prod(output)), "minimum": node.clamp[0], "maximum": node.clamp[1]}
-
-    def macs(self, attributes: Limits, weights: int, output: Shape) -> int:
-        return 0
 
 
 def limit(x: torch.Tensor, minimum: float, maximum: float) -> torch.Tensor:

@@ -42,7 +42,6 @@ class Concat(Attributes):
 class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     aten = ("cat", "concat", "concatenate", "stack")
     only_moves = True
-    takes_array = True
     keeps_scale = True
 
     def read(self, call: AtenCall) -> tuple[Concat, Parameters]:
@@ -89,16 +88,3 @@ class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
         rows = [x.reshape(len(x), a.rows, -1) for x in inputs]
         shape = self.output_shape(a, [x.shape[1:] for x in inputs])
         return np.concatenate(rows, axis=2).reshape(len(inputs[0]), *shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Concat],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_concat in include/deepcompress/kernels/concat.h."""
-        return {"rows": node.attributes.rows, "parts": len(inputs)}
-
-    def macs(self, attributes: Concat, weights: int, output: Shape) -> int:
-        return 0

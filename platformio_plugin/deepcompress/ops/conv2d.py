@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.arith.qparams import NARROW_SUM
 from deepcompress.arith.requantize import requantize
 from deepcompress.errors import UserError
 from deepcompress.ir.arrays import Int8Array, Int64Array, IntArray
@@ -16,16 +15,12 @@ from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Quantization, WeightedNode
 from deepcompress.ops.max_pool2d import MaxPool2d, pool_maximum
 from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
-from deepcompress.ops.windows import Pair, as_pair, extent_of, height_width
+from deepcompress.ops.windows import Pair, as_pair, extent_of
 
 if TYPE_CHECKING:
     import torch
 
     from deepcompress.ir.aten_call import AtenCall
-
-
-# DC_LARGEST_STEP in include/deepcompress/kernels/conv2d_taps.h.
-_LARGEST_STEP = 65535
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,6 @@ class Conv2d(Attributes):
 
 class Conv2dOperator(WeightedOperator[Conv2d]):
     aten = ("conv2d", "convolution", "_convolution_mode")
-    takes_scratch = True
     rows_are_channels = True
 
     def read(self, call: AtenCall) -> tuple[Conv2d, Parameters]:
@@ -150,46 +144,6 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
             accumulator = pool_maximum(node.attributes.pool, accumulator)
         return requantize(accumulator, node.multiplier, node.requantize)
 
-    def c_parameters(
-        self,
-        node: WeightedNode[Conv2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_conv2d in include/deepcompress/kernels/conv2d.h."""
-        a, (_, height, width) = node.attributes, inputs[0]
-        out_height, out_width = output[1:]
-        if a.is_pointwise:
-            # All positions are one row, so that none is left over at the ends of rows.
-            height, width = 1, height * width
-            out_height, out_width = 1, out_height * out_width
-        top, left, *_ = a.padding
-        rows, columns, end = _bordered(a, height, width)
-        pool = a.pool or MaxPool2d((1, 1), (1, 1))
-        return {
-            "in_channels": a.in_channels // a.groups,
-            "in_height": rows,
-            "in_width": columns,
-            "out_channels": a.out_channels,
-            "out_height": out_height,
-            "out_width": out_width,
-            "groups": a.groups,
-            **height_width("kernel", a.kernel),
-            **height_width("stride", a.stride),
-            **height_width("dilation", a.dilation),
-            "padded": int(any(a.padding)),
-            "pad_top": top,
-            "pad_left": left,
-            "pad_bottom": rows - height - top,
-            "pad_right": columns - width - left,
-            "pad_end": end,
-            "pad_value": quantization[0].zero_point,
-            "pooled": int(a.pool is not None),
-            **height_width("pool", pool.kernel),
-            **height_width("pool_stride", pool.stride),
-        }
-
     def macs(self, attributes: Conv2d, weights: int, output: Shape) -> int:
         positions = output[1] * output[2]
         if attributes.pool:
@@ -236,56 +190,3 @@ def convolve(a: Conv2d, x: Int8Array, weight: Int8Array, pad_value: int) -> Int6
     sums = sums.transpose(1, 0, 2).reshape(batch, height, width, a.out_channels)
     channels_first: Int64Array = sums.transpose(0, 3, 1, 2).astype(np.int64)
     return channels_first
-
-
-def is_narrow(weight: Int8Array) -> bool:
-    """Whether in each row of int8 [rows, columns] sums of products with any int8 fit int16."""
-    return bool((np.abs(weight.astype(np.int32)).sum(axis=1) <= NARROW_SUM).all())
-
-
-def tap_words(a: Conv2d, weight: Int8Array, shape: tuple[int, ...]) -> int:
-    """4-byte words for the taps of any output channel, an even number.
-
-    Args:
-        weight: int8 [output channels, weights of one].
-        shape: the input's, [channels, height, width].
-    """
-    bridges = _group_bytes(a, shape) // _LARGEST_STEP
-    most = int(np.count_nonzero(weight, axis=1).max()) + bridges
-    return max(2, most + most % 2)
-
-
-def panel_words(weight: Int8Array) -> int:
-    """4-byte words for two columns of int16, each of an even number of values."""
-    columns = int(weight.shape[1])
-    return columns + columns % 2
-
-
-def column_words(weight: Int8Array) -> int:
-    """4-byte words for four columns of int8."""
-    return int(weight.shape[1])
-
-
-def copied_bytes(a: Conv2d, shape: tuple[int, ...], tiles: int) -> int:
-    """Scratch for the copy of a group's input, which padding asks for, and tiles of 16."""
-    return _group_bytes(a, shape) if any(a.padding) or tiles == 16 else 0
-
-
-def _group_bytes(a: Conv2d, shape: tuple[int, ...]) -> int:
-    """A group's input [channels, height, width] with its padding."""
-    channels, height, width = shape[0] // a.groups, *shape[1:]
-    rows, columns, end = _bordered(a, height, width)
-    return channels * rows * columns + end
-
-
-def _bordered(a: Conv2d, height: int, width: int) -> tuple[int, int, int]:
-    """Rows and columns of a channel in a padded copy, and values behind the last channel.
-
-    What is right of a row is left of the next, and what is below a channel is above the next: these
-    share it, unless a kernel is so large that its taps would step back.
-    """
-    top, left, bottom, right = a.padding
-    rows, columns = height + max(top, bottom), width + max(left, right)
-    if a.extent[0] > rows or a.extent[1] > columns:
-        return height + top + bottom, width + left + right, 0
-    return rows, columns, min(top, bottom) * columns + min(left, right)

@@ -21,7 +21,7 @@ from deepcompress.ir.arrays import Float32Array, Float64Array, Int8Array, frozen
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Quantization, WeightedNode
 from deepcompress.ops.operator import Parameters, Shape, TorchParameters, WeightedOperator
-from deepcompress.ops.windows import Pair, as_pair, extent_of, height_width
+from deepcompress.ops.windows import Pair, as_pair, extent_of
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,6 @@ class ConvTranspose2d(Attributes):
 
 class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
     aten = ("conv_transpose2d",)
-    takes_scratch = True
     rows_are_channels = True
 
     def read(self, call: AtenCall) -> tuple[ConvTranspose2d, Parameters]:
@@ -137,34 +136,6 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
         # The bias is not folded, because outputs at the border do not use all weights.
         bias = unfolded_bias(node, zero)
         return requantize(cropped + bias[:, None, None], node.multiplier, node.requantize)
-
-    def scratch_bytes(self, a: ConvTranspose2d, shape: Shape) -> int:
-        """One channel's accumulators."""
-        return 4 * prod(a.plane(*shape[1:]))
-
-    def c_parameters(
-        self,
-        node: WeightedNode[ConvTranspose2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_conv_transpose2d in include/deepcompress/kernels/conv_transpose2d.h."""
-        a, (_, height, width) = node.attributes, inputs[0]
-        return {
-            "in_channels": a.in_channels // a.groups,
-            **height_width("in", (height, width)),
-            "out_channels": a.out_channels,
-            **height_width("out", as_pair(output[1:])),
-            "groups": a.groups,
-            **height_width("kernel", a.kernel),
-            **height_width("stride", a.stride),
-            **height_width("dilation", a.dilation),
-            "pad_top": a.padding[0],
-            "pad_left": a.padding[1],
-            **height_width("plane", a.plane(height, width)),
-            "zero_point": quantization[0].zero_point,
-        }
 
     def macs(self, a: ConvTranspose2d, weights: int, output: Shape) -> int:
         return weights * prod(a.fed(*output[1:]))

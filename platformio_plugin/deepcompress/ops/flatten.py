@@ -58,16 +58,3 @@ class FlattenOperator(ScaleKeepingOperator[Flatten]):
     ) -> Int8Array:
         (x,) = inputs
         return x.reshape(len(x), *node.attributes.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Flatten],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_flatten in include/deepcompress/kernels/flatten.h."""
-        return {"size": prod(output)}
-
-    def macs(self, attributes: Flatten, weights: int, output: Shape) -> int:
-        return 0

@@ -16,13 +16,15 @@ from deepcompress.arith.qparams import Range
 from deepcompress.ir.arrays import Int8Array, Int64Array
 from deepcompress.ir.graph import Node, Quantization, WeightedNode
 from deepcompress.ops import recurrent
-from deepcompress.ops.operator import Parameters, Shape, TorchParameters
+from deepcompress.ops.operator import Parameters, TorchParameters
 from deepcompress.ops.recurrent import Recurrent, RecurrentOperator, sigmoid, tanh
 
 if TYPE_CHECKING:
     import torch
 
     from deepcompress.ir.aten_call import AtenCall
+
+_GATES = 3
 
 
 class GRUOperator(RecurrentOperator):
@@ -78,10 +80,3 @@ class GRUOperator(RecurrentOperator):
             return state
 
         return recurrent.run(node, x, step)
-
-    def scratch_bytes(self, a: Recurrent, shape: Shape) -> int:
-        """The state, the previous output and the next one."""
-        return (2 + 1 + 1) * a.hidden
-
-
-_GATES = 3

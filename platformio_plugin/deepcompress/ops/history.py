@@ -1,7 +1,7 @@
 """The last columns of earlier inputs, concatenated with this input, for a causal convolution.
 
-`passes/make_stateful.py` inserts it instead of the convolution's padding. In the first inference
-the columns are zeros.
+A stateful network has it instead of the convolution's padding. In the first inference the columns
+are zeros.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ class History(Attributes):
 
 class HistoryOperator(ScaleKeepingOperator[History]):
     aten = ()
-    takes_scratch = True
     only_moves = True
 
     def read(self, call: AtenCall) -> tuple[History, Parameters]:
@@ -75,33 +74,10 @@ class HistoryOperator(ScaleKeepingOperator[History]):
         """x: int8 [batch, ..., width]."""
         (x,) = inputs
         a, (*rows, width) = node.attributes, x.shape[1:]
-        before = np.full((*x.shape[:-1], a.columns), self.start_byte(quantization[0]), np.int8)
+        before = np.full((*x.shape[:-1], a.columns), quantization[0].zero_point, np.int8)
         streams = np.moveaxis(x.reshape(-1, a.chunks, *rows, width), 1, -2)
         streams = np.concatenate(
             [before[:: a.chunks], streams.reshape(-1, *rows, a.chunks * width)], axis=-1
         )
         chunks = sliding_window_view(streams, a.columns + width, axis=-1)[..., ::width, :]
         return np.moveaxis(chunks, -2, 1).reshape(*before.shape[:-1], -1)
-
-    def scratch_bytes(self, attributes: History, shape: Shape) -> int:
-        return int(np.prod(shape[:-1])) * attributes.columns
-
-    def start_byte(self, before: Quantization) -> int:
-        return before.zero_point
-
-    def c_parameters(
-        self,
-        node: IntegerNode[History],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_history in include/deepcompress/kernels/history.h."""
-        return {
-            "rows": int(np.prod(output[:-1])),
-            "columns": node.attributes.columns,
-            "width": inputs[0][-1],
-        }
-
-    def macs(self, attributes: History, weights: int, output: Shape) -> int:
-        return 0

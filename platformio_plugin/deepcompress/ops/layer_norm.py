@@ -147,26 +147,6 @@ class LayerNormOperator(Operator[LayerNorm, RequantizedNode[LayerNorm]]):
         limits = (by.minimum, by.maximum)
         return saturate((scaled >> by.shift) + by.zero_point, limits).reshape(x.shape)
 
-    def c_parameters(
-        self,
-        node: RequantizedNode[LayerNorm],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_layer_norm in include/deepcompress/kernels/layer_norm.h."""
-        length = node.attributes.length
-        return {
-            "rows": prod(output) // length,
-            "length": length,
-            "centered": int(node.attributes.centered),
-            "shared": int(len(node.table("gain")) == 1),
-            "input_zero_point": quantization[0].zero_point,
-        }
-
-    def macs(self, attributes: LayerNorm, weights: int, output: Shape) -> int:
-        return 0
-
 
 def _shared(values: Float32Array) -> Float64Array:
     """float64 [n], or [1] if all are equal."""

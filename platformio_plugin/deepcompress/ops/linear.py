@@ -71,18 +71,5 @@ class LinearOperator(WeightedOperator[Linear]):
         sums = x.reshape(len(x), -1).astype(np.float64) @ node.weight.T.astype(np.float64)
         return requantize(sums.astype(np.int64) + node.bias, node.multiplier, node.requantize)
 
-    def c_parameters(
-        self,
-        node: WeightedNode[Linear],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_linear in include/deepcompress/kernels/linear.h."""
-        return {
-            "in_features": node.attributes.in_features,
-            "out_features": node.attributes.out_features,
-        }
-
     def macs(self, attributes: Linear, weights: int, output: Shape) -> int:
         return weights

@@ -73,19 +73,5 @@ class LinearRowsOperator(WeightedOperator[LinearRows]):
         channels_first = np.moveaxis(sums.astype(np.int64) + node.bias, -1, 1)
         return np.moveaxis(requantize(channels_first, node.multiplier, node.requantize), 1, -1)
 
-    def c_parameters(
-        self,
-        node: WeightedNode[LinearRows],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_linear_rows in include/deepcompress/kernels/linear_rows.h."""
-        return {
-            "rows": prod(node.attributes.rows),
-            "in_features": node.attributes.in_features,
-            "out_features": node.attributes.out_features,
-        }
-
     def macs(self, attributes: LinearRows, weights: int, output: Shape) -> int:
         return weights * prod(attributes.rows)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,16 +64,3 @@ class LiteralOperator(Operator[Literal, IntegerNode[Literal]]):
         (x,) = inputs
         shape = (len(x), *node.attributes.shape)
         return np.broadcast_to(node.table("values").reshape(shape[1:]), shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Literal],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_literal in include/deepcompress/kernels/literal.h."""
-        return {"size": prod(output)}
-
-    def macs(self, attributes: Literal, weights: int, output: Shape) -> int:
-        return 0

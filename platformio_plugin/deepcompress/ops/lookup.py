@@ -108,6 +108,7 @@ class Lookup(Attributes):
 
 class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
     aten = tuple(FUNCTIONS)
+    elementwise = True
     in_place = True
     channelwise = True
 
@@ -156,19 +157,6 @@ class LookupOperator(Operator[Lookup, IntegerNode[Lookup]]):
     ) -> Int8Array:
         (x,) = inputs
         return node.table("table")[x.astype(np.int16) + 128]
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Lookup],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_lookup in include/deepcompress/kernels/lookup.h."""
-        return {"size": int(np.prod(output))}
-
-    def macs(self, attributes: Lookup, weights: int, output: Shape) -> int:
-        return 0
 
 
 def _are_simple(values: Iterable[object]) -> bool:

@@ -16,13 +16,17 @@ from deepcompress.arith.qparams import Range
 from deepcompress.ir.arrays import Int8Array, Int64Array
 from deepcompress.ir.graph import Node, Quantization, WeightedNode
 from deepcompress.ops import recurrent
-from deepcompress.ops.operator import Parameters, Shape, TorchParameters
+from deepcompress.ops.operator import Parameters, TorchParameters
 from deepcompress.ops.recurrent import Recurrent, RecurrentOperator, sigmoid, tanh
 
 if TYPE_CHECKING:
     import torch
 
     from deepcompress.ir.aten_call import AtenCall
+
+_GATES = 4
+# A cell saturates at +-2^15, in steps of 2^-15.
+_CELL_LIMIT = 2**30
 
 
 class LSTMOperator(RecurrentOperator):
@@ -75,12 +79,3 @@ class LSTMOperator(RecurrentOperator):
             return (sigmoid(output_gate) * tanh((cell + 4) >> 3) + 2**14) >> 15
 
         return recurrent.run(node, x, step)
-
-    def scratch_bytes(self, a: Recurrent, shape: Shape) -> int:
-        """The cells, the previous output and the next one."""
-        return (4 + 1 + 1) * a.hidden
-
-
-_GATES = 4
-# A cell saturates at +-2^15, in steps of 2^-15.
-_CELL_LIMIT = 2**30

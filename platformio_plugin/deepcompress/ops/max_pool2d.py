@@ -1,4 +1,4 @@
-"""MaxPool2d. After a convolution, `passes/fuse.py` fuses it into the convolution."""
+"""MaxPool2d. After a convolution, operator fusion merges it into the convolution."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from deepcompress.ops.windows import (
     as_pair,
     count_windows,
     extent_of,
-    height_width,
     read_windows,
-    window_fields,
 )
 
 if TYPE_CHECKING:
@@ -91,25 +89,6 @@ class MaxPool2dOperator(ScaleKeepingOperator[MaxPool2d]):
         padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=-128)
         height, width = a.pooled(*x.shape[2:])
         return saturate(pool_maximum(a, padded)[:, :, :height, :width], node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[MaxPool2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_max_pool2d in include/deepcompress/kernels/max_pool2d.h."""
-        a = node.attributes
-        return {
-            **window_fields(a, inputs[0], output),
-            **height_width("dilation", a.dilation),
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
-
-    def macs(self, attributes: MaxPool2d, weights: int, output: Shape) -> int:
-        return 0
 
 
 def pool_maximum(pool: MaxPool2d, x: IntArray) -> IntArray:

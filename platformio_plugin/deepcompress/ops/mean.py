@@ -97,16 +97,6 @@ class MeanOperator(Operator[Mean, RequantizedNode[Mean]]):
         requantized = requantize(sums, np.array([node.fields["multiplier"]]), node.requantize)
         return requantized.reshape(len(x), *node.attributes.shape)
 
-    def c_parameters(
-        self,
-        node: RequantizedNode[Mean],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_mean in include/deepcompress/kernels/mean.h."""
-        return dict(zip(("outer", "reduced", "inner"), node.attributes.around(), strict=True))
-
     def macs(self, attributes: Mean, weights: int, output: Shape) -> int:
         return prod(attributes.source)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompress.arith.broadcast import broadcast, c_loops
+from deepcompress.arith.broadcast import broadcast
 from deepcompress.arith.qparams import Range, affine, clamp_int8
 from deepcompress.arith.requantize import saturate
 from deepcompress.ir.arrays import Int8Array
@@ -41,6 +41,7 @@ class Mul(Attributes):
 
 class MulOperator(Operator[Mul, IntegerNode[Mul]]):
     aten = ("mul", "div")
+    elementwise = True
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Mul, Parameters]:
@@ -95,16 +96,6 @@ class MulOperator(Operator[Mul, IntegerNode[Mul]]):
         first, second = (x.astype(np.int32) for x in align(node.attributes.shapes, a, b))
         products = (first - by["first_zero"]) * (second - by["second_zero"]) * by["multiplier"]
         return saturate((products + by["offset"]) >> by["shift"], node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Mul],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_mul in include/deepcompress/kernels/mul.h."""
-        return c_loops(inputs)
 
     def macs(self, attributes: Mul, weights: int, output: Shape) -> int:
         return prod(output)

@@ -36,11 +36,10 @@ class Operator(ABC, Generic[A, N]):
     """
 
     aten: ClassVar[tuple[str, ...]] = ()
-    """Names of the aten operators, without overload, that `read` understands."""
+    """Names of the aten operators, without overload, that `read` understands.
 
-    is_binary: ClassVar[bool] = False
-    """It combines two tensors elementwise. With a constant as one of them, the importer reads the
-    aten name with the suffix "_constant" instead."""
+    With the suffix "_constant", it reads the calls in which one of two operands is a constant.
+    """
 
     elementwise: ClassVar[bool] = False
     """Each output value depends on the input values at the same position alone."""
@@ -57,15 +56,6 @@ class Operator(ABC, Generic[A, N]):
     keeps_scale: ClassVar[bool] = False
     """All inputs must have the output's scale and zero point."""
 
-    takes_array: ClassVar[bool] = False
-    """The kernel takes an array of pointers to its inputs, of any length."""
-
-    takes_scratch: ClassVar[bool] = False
-    """The kernel takes a pointer to scratch memory in the arena."""
-
-    keeps_bias_folded: ClassVar[bool] = False
-    """The kernel cannot subtract the zero point from its inputs, so the bias must contain it."""
-
     rows_are_channels: ClassVar[bool] = False
     """Row c of the parameter `weight` computes channel c; its columns are the input's channels."""
 
@@ -78,16 +68,16 @@ class Operator(ABC, Generic[A, N]):
         """
 
     @abstractmethod
-    def output_shape(self, attributes: A, inputs: Sequence[Shape]) -> Shape:
+    def output_shape(self, attributes: A, /, inputs: Sequence[Shape]) -> Shape:
         """Shape of the output for inputs of these shapes."""
 
     @abstractmethod
-    def describe(self, attributes: A) -> str:
+    def describe(self, attributes: A, /) -> str:
         """The layer in a few words, as PyTorch would print it."""
 
     @abstractmethod
     def forward(
-        self, attributes: A, parameters: TorchParameters, *inputs: torch.Tensor
+        self, attributes: A, /, parameters: TorchParameters, *inputs: torch.Tensor
     ) -> torch.Tensor:
         """The float operator on a batch, without `Node.clamp`; differentiable.
 
@@ -115,47 +105,21 @@ class Operator(ABC, Generic[A, N]):
             quantization: of each input.
         """
 
-    @abstractmethod
-    def c_parameters(
-        self,
-        node: N,
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """The fields of the kernel's parameter struct that the node does not contain itself."""
-
-    def macs(self, attributes: A, weights: int, output: Shape) -> int:
+    def macs(self, attributes: A, /, weights: int, output: Shape) -> int:
         """Multiplications (or additions) of one inference with `weights` weights."""
         return 0
 
-    def changes_nothing(self, attributes: A, parameters: Parameters) -> bool:
+    def changes_nothing(self, attributes: A, /, parameters: Parameters) -> bool:
         """Whether the output is the input, except for its shape."""
         return False
 
-    def view(self, attributes: A, source: Shape) -> int | None:
+    def view(self, attributes: A, /, source: Shape) -> int | None:
         """Byte offset of the output in the input; None if the output is computed."""
         return None
 
-    def parts(self, attributes: A, inputs: Sequence[Shape]) -> list[int] | None:
+    def parts(self, attributes: A, /, inputs: Sequence[Shape]) -> list[int] | None:
         """Byte offset of each input in the output; None if it is not their concatenation."""
         return None
-
-    def scratch_bytes(self, attributes: A, shape: Shape) -> int:
-        """Bytes of the arena in which the kernel works; kept between inferences if stateful.
-
-        Args:
-            shape: of the first input.
-        """
-        return 0
-
-    def start_byte(self, before: Quantization) -> int:
-        """The int8 value with which a stateful layer's scratch memory is filled at the start.
-
-        Args:
-            before: quantization of the first input.
-        """
-        return 0
 
 
 class WeightedOperator(Operator[A, WeightedNode[A]]):

@@ -1,4 +1,4 @@
-"""Padding as a separate layer. `passes/fuse.py` moves zeros into the convolution after it."""
+"""Padding as a separate layer. Operator fusion merges zeros into the convolution after it."""
 
 from __future__ import annotations
 
@@ -109,28 +109,6 @@ class PadOperator(ScaleKeepingOperator[Pad]):
         if a.mode == "constant":
             return np.pad(x, around, constant_values=fill_value(a, quantization[0]))
         return np.pad(x, around, mode=_MODES[a.mode])
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Pad],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_pad in include/deepcompress/kernels/pad.h."""
-        a = node.attributes
-        missing = _AXES - len(a.around)
-        sizes = (1,) * missing + inputs[0]
-        around = ((0, 0),) * missing + a.around
-        names = ("channels", "height", "width")
-        fields: dict[str, int] = {}
-        for name, size, (before, after) in zip(names, sizes, around, strict=True):
-            fields |= {f"{name}.size": size, f"{name}.before": before, f"{name}.after": after}
-        mode = list(_MODES).index(a.mode)
-        return {**fields, "mode": mode, "value": fill_value(a, quantization[0])}
-
-    def macs(self, attributes: Pad, weights: int, output: Shape) -> int:
-        return 0
 
 
 def fill_value(attributes: Pad, by: Quantization) -> int:

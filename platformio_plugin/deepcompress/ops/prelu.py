@@ -89,21 +89,3 @@ class PReLUOperator(Operator[PReLU, RequantizedNode[PReLU]]):
         products = real * np.where(real < 0, slopes, node.fields["positive"])
         rounded = (products + (1 << (by.shift - 1))) >> by.shift
         return saturate(rounded + by.zero_point, (by.minimum, by.maximum))
-
-    def c_parameters(
-        self,
-        node: RequantizedNode[PReLU],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_prelu in include/deepcompress/kernels/prelu.h."""
-        slopes = node.attributes.slopes
-        return {
-            "slopes": slopes,
-            "plane": int(np.prod(output)) // slopes,
-            "zero_point": quantization[0].zero_point,
-        }
-
-    def macs(self, attributes: PReLU, weights: int, output: Shape) -> int:
-        return 0

@@ -50,7 +50,7 @@ class Rearrange(Attributes):
     loops: Loops
     shape: tuple[int, ...]
 
-    def places(self) -> Int64Array:
+    def source_indices(self) -> Int64Array:
         """The flat index in the input of each output value, int64 [values of the output]."""
         indices = np.array([self.offset])
         for size, step in self.loops:
@@ -253,21 +253,4 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
     ) -> Int8Array:
         (x,) = inputs
         a = node.attributes
-        return x.reshape(len(x), -1)[:, a.places()].reshape(len(x), *a.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Rearrange],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_rearrange in include/deepcompress/kernels/rearrange.h."""
-        a = node.attributes
-        loops = ((1, 0),) * (_MOST_LOOPS - len(a.loops)) + a.loops
-        sizes = {f"size[{i}]": size for i, (size, _) in enumerate(loops)}
-        steps = {f"step[{i}]": step for i, (_, step) in enumerate(loops)}
-        return {"offset": a.offset, **sizes, **steps}
-
-    def macs(self, attributes: Rearrange, weights: int, output: Shape) -> int:
-        return 0
+        return x.reshape(len(x), -1)[:, a.source_indices()].reshape(len(x), *a.shape)

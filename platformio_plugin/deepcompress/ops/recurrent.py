@@ -85,29 +85,9 @@ class Recurrent(Attributes):
 class RecurrentOperator(Operator[Recurrent, WeightedNode[Recurrent]]):
     """What is equal in both operators."""
 
-    keeps_bias_folded = True
-    takes_scratch = True
-
     def output_shape(self, attributes: Recurrent, inputs: Sequence[Shape]) -> Shape:
         hidden = (attributes.hidden,)
         return hidden if attributes.last else (attributes.steps, *hidden)
-
-    def c_parameters(
-        self,
-        node: WeightedNode[Recurrent],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_recurrent in include/deepcompress/kernels/recurrent.h."""
-        a = node.attributes
-        return {
-            "steps": a.steps,
-            "features": a.features,
-            "hidden": a.hidden,
-            "last": int(a.last),
-            "stateful": int(a.stateful),
-        }
 
     def macs(self, attributes: Recurrent, weights: int, output: Shape) -> int:
         return weights * attributes.steps

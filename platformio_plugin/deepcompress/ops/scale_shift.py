@@ -1,6 +1,6 @@
 """x * scale + shift with constants: BatchNorm, and sums and products with numbers or parameters.
 
-Next to a convolution or a Linear, `passes/fuse.py` fuses it into the weights.
+Next to a convolution or a Linear, operator fusion merges it into the weights.
 """
 
 from __future__ import annotations
@@ -104,17 +104,6 @@ class ScaleShiftOperator(Operator[ScaleShift, IntegerNode[ScaleShift]]):
         multiplier = node.table("multiplier").astype(np.int32)[:, None]
         sums = (by_channel * multiplier + node.table("offset")[:, None]) >> node.fields["shift"]
         return saturate(sums, node.clamp).reshape(x.shape)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[ScaleShift],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_scale_shift in include/deepcompress/kernels/scale_shift.h."""
-        a = node.attributes
-        return {"channels": a.channels, "plane": a.values // a.channels}
 
     def macs(self, attributes: ScaleShift, weights: int, output: Shape) -> int:
         return prod(output)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, prod
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,27 +121,6 @@ class SoftmaxOperator(Operator[Softmax, IntegerNode[Softmax]]):
         else:
             result = (256 * exponentials + total // 2) // total + fields["zero_point"]
         return saturate(result, node.clamp)
-
-    def c_parameters(
-        self,
-        node: IntegerNode[Softmax],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_softmax in include/deepcompress/kernels/softmax.h."""
-        axis = node.attributes.axis
-        return {
-            "outer": prod(output[:axis]),
-            "length": output[axis],
-            "inner": prod(output[axis + 1 :]),
-            "log": int(node.attributes.log),
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
-
-    def macs(self, attributes: Softmax, weights: int, output: Shape) -> int:
-        return 0
 
 
 def _exponentials(scale: float) -> UInt16Array:

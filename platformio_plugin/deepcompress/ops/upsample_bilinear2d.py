@@ -72,23 +72,6 @@ class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
         sums = _doubled(_doubled(x.astype(np.int32), 2), 3)
         return saturate((sums + 8) >> 4, node.clamp)
 
-    def c_parameters(
-        self,
-        node: IntegerNode[UpsampleBilinear2d],
-        quantization: Sequence[Quantization],
-        inputs: Sequence[Shape],
-        output: Shape,
-    ) -> dict[str, int]:
-        """Fields of dc_upsample_bilinear2d, in kernels/upsample_bilinear2d.h."""
-        channels, height, width = inputs[0]
-        return {
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "minimum": node.clamp[0],
-            "maximum": node.clamp[1],
-        }
-
     def macs(self, attributes: UpsampleBilinear2d, weights: int, output: Shape) -> int:
         return 4 * prod(output)
 

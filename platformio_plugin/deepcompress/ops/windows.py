@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
-
-from deepcompress.ops.operator import Shape
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepcompress.ir.aten_call import AtenCall
 
 Pair = tuple[int, int]
-
-
-class _Windows(Protocol):
-    """Attributes of a pooling operator."""
-
-    @property
-    def kernel(self) -> Pair: ...
-    @property
-    def stride(self) -> Pair: ...
-    @property
-    def padding(self) -> Pair: ...
 
 
 def as_pair(sizes: Sequence[int]) -> Pair:
@@ -65,24 +52,3 @@ def read_windows(call: AtenCall) -> tuple[Pair, Pair, Pair]:
     kernel = call.pair("kernel_size")
     stride = call.pair("stride") if call.get("stride", []) else kernel
     return kernel, stride, call.pair("padding")
-
-
-def window_fields(a: _Windows, shape: Shape, output: Shape) -> dict[str, int]:
-    """The fields that all pooling structs have; shapes are [channels, height, width]."""
-    channels, in_height, in_width = shape
-    return {
-        "channels": channels,
-        "in_height": in_height,
-        "in_width": in_width,
-        "out_height": output[1],
-        "out_width": output[2],
-        **height_width("kernel", a.kernel),
-        **height_width("stride", a.stride),
-        "pad_top": a.padding[0],
-        "pad_left": a.padding[1],
-    }
-
-
-def height_width(name: str, pair: Pair) -> dict[str, int]:
-    """A pair as two fields of a kernel's struct."""
-    return {f"{name}_height": pair[0], f"{name}_width": pair[1]}

@@ -115,7 +115,7 @@ def _as_view(node: Node[Rearrange], source: str) -> Node[Flatten]:
     return Node(node.name, "flatten", (source,), node.output, shape, {}, node.clamp, node.source)
 
 
-# --- pairs that change places
+# --- pairs that reorder values
 
 
 def _swap(producer: Node, consumer: Node) -> tuple[Node, Node]:
@@ -280,32 +280,34 @@ def _padding_after_view(padding: Node[Pad], view: Node[Flatten]) -> tuple[Node, 
 
 
 def _selects_outputs(linear: Node[Linear], rearrange: Node[Rearrange]) -> bool:
-    return len(rearrange.attributes.places()) <= linear.attributes.out_features
+    return len(rearrange.attributes.source_indices()) <= linear.attributes.out_features
 
 
 def _order_into_rows(linear: Node[Linear], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
-    places = rearrange.attributes.places()
-    parameters = fold_weights.select_rows(linear.parameters, places)
-    attributes = replace(linear.attributes, out_features=len(places))
+    indices = rearrange.attributes.source_indices()
+    parameters = fold_weights.select_rows(linear.parameters, indices)
+    attributes = replace(linear.attributes, out_features=len(indices))
     reordered = replace(linear, attributes=attributes, parameters=parameters)
     return reordered, _as_view(rearrange, linear.output)
 
 
 def _permutes_all_values(rearrange: Node[Rearrange], linear: Node[Linear]) -> bool:
-    places = rearrange.attributes.places()
-    return len(places) == rearrange.attributes.values == len(set(places.tolist()))
+    indices = rearrange.attributes.source_indices()
+    return len(indices) == rearrange.attributes.values == len(set(indices.tolist()))
 
 
 def _order_into_columns(rearrange: Node[Rearrange], linear: Node[Linear]) -> tuple[Node]:
-    parameters = fold_weights.permute_columns(linear.parameters, rearrange.attributes.places())
+    parameters = fold_weights.permute_columns(
+        linear.parameters, rearrange.attributes.source_indices()
+    )
     return (replace(linear, inputs=rearrange.inputs, parameters=parameters),)
 
 
 def _selects_last_step(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> bool:
     if recurrent.attributes.last:
         return False
-    wanted = last_step(recurrent.attributes).places()
-    return np.array_equal(rearrange.attributes.places(), wanted)
+    wanted = last_step(recurrent.attributes).source_indices()
+    return np.array_equal(rearrange.attributes.source_indices(), wanted)
 
 
 def _last_step_alone(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> tuple[Node, Node]:
@@ -315,8 +317,8 @@ def _last_step_alone(recurrent: Node[Recurrent], rearrange: Node[Rearrange]) -> 
 
 def _undoes(first: Node[Rearrange], second: Node[Rearrange]) -> bool:
     """As channels last and then channels first again."""
-    places = first.attributes.places()[second.attributes.places()]
-    return np.array_equal(places, np.arange(first.attributes.values))
+    indices = first.attributes.source_indices()[second.attributes.source_indices()]
+    return np.array_equal(indices, np.arange(first.attributes.values))
 
 
 def _view_of_source(first: Node[Rearrange], second: Node[Rearrange]) -> tuple[Node]:
