@@ -123,7 +123,7 @@ def main() -> None:
             row = measure_network(name, sparsity)
             print(json.dumps(asdict(row)), flush=True)
             if not row.exact:
-                sys.exit(f"networks: {name} is not bit for bit what the specification says")
+                sys.exit(f"networks: {name} is not bit-exact with the reference")
             rows[name, sparsity] = row
     publish(rows)
 

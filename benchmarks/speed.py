@@ -106,9 +106,7 @@ def main() -> None:
             print("\n".join(workload_lines(measured)), flush=True)
             rows += measured
     if wrong := sum(not row.exact for row in rows):
-        sys.exit(
-            f"speed: {wrong} rows are not bit for bit what the specification says: not written"
-        )
+        sys.exit(f"speed: {wrong} rows are not bit-exact with the reference: not written")
     if not only:
         publish(rows)
 

@@ -18,7 +18,7 @@ from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.options import Options, Target, parse
 from deepcompress.passes.fuse import fuse
-from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.pipeline.graph_to_plan import graph_to_plan
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "lenet5_mnist"
 MODELS = EXAMPLE / "models"
@@ -103,7 +103,7 @@ def lenet5(model: str = "lenet5.pt") -> Workload:
     wanted = ("calibration", "input_mean", "input_std")
     texts = {name: text for name, text in compiler_options().items() if name in wanted}
     options = parse(texts, where="benchmarks/workloads.py")
-    opened = open_model(MODELS / model, name=NAME, options=options, clock=Clock())
+    opened = open_model(MODELS / model, name=NAME, options=options)
     return Workload(LENET, opened.graph, opened.calibration)
 
 

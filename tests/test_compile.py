@@ -102,7 +102,7 @@ def test_a_model_that_does_not_fit_says_by_how_much_and_what_would_help(project:
         compiled(project, target=Target(flash_limit=1200))
     assert "more than the 1,200 of the board" in error.value.what
     sparsity = re.search(
-        r"With sparsity = (0\.\d+) and optimize = size it would fit", error.value.do
+        r"With sparsity = (0\.\d+) and optimize = size it would fit", str(error.value)
     )
     fitting = {"sparsity": sparsity[1], "optimize": "size"}
     compiled(project, target=Target(flash_limit=1200), **fitting)

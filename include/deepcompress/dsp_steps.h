@@ -4,8 +4,8 @@
  * then spill the sums; and short ones, for it must find registers for all operands of one at once.
  * Cycles are of Cortex-M4 without wait states.
  *
- * `next`, a distance in bytes, is a constant below 4088; where the compiler does not know it (-Og)
- * it takes the same step written in C, as a PC does.
+ * `next`, a distance in bytes, is a constant below DC_NEXT_LIMIT; where the compiler does not know
+ * it (-Og) it takes the same step written in C, as a PC does.
  */
 #ifndef DEEPCOMPRESS_DSP_STEPS_H
 #define DEEPCOMPRESS_DSP_STEPS_H
@@ -17,6 +17,9 @@
  * those of the weight before it.
  */
 typedef uint32_t dc_tap;
+
+/* The reach of a load's immediate operand, 4095, and the eight bytes from there on. */
+#define DC_NEXT_LIMIT 4088
 
 #if DC_DSP_INSTRUCTIONS
 

@@ -24,6 +24,10 @@
 #define DC_SMALL_LAYER static
 #endif
 
+/* What the compiler assumed when it chose a kernel, checked where its output is compiled; at file
+ * scope. C99 has no _Static_assert. */
+#define DC_STATIC_ASSERT(condition, name) extern char name[(condition) ? 1 : -1]
+
 #if defined(__GNUC__) && !defined(__clang__)
 #define DC_LAYER DC_SMALL_LAYER __attribute__((optimize("O2")))
 #else

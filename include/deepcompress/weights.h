@@ -8,18 +8,6 @@
 
 #include "model.h"
 
-/* How the weights lie in flash; docs/formats.md draws each. */
-typedef enum {
-    DC_DENSE,
-    DC_PANEL,
-    DC_DELTA,
-    DC_DELTA4,
-    DC_BITMAP,
-    DC_BLOCK,
-    DC_CODEBOOK,
-    DC_HUFFMAN
-} dc_encoding;
-
 /*
  * Integers of which a layer has one an output channel, in as few bytes as hold them. All but the
  * data is a constant to the compiler.
@@ -40,7 +28,6 @@ DC_INLINE int32_t dc_constant(const dc_constants *constants, int32_t channel) {
 }
 
 typedef struct {
-    dc_encoding encoding;
     const void *values;   /* int8_t [out][k] if dense, else the values, and what goes with them */
     const uint8_t *index; /* where the values belong, if the encoding keeps that apart */
     dc_constants bias;

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from c_runner import ROOT
@@ -145,6 +148,38 @@ def test_options_in_an_error_are_written_as_the_user_sets_them(
     assert error.paragraph(SPELLINGS[spelling] if spelling else plain) == (
         f"net.pt: it is {{odd}}. {text}."
     )
+
+
+OPTION = re.compile(
+    r"(?<![\w./-])(?:(?:{any}) = |(?:(?:{long})|(?<=option )(?:{any}))(?![\w/]|\.\w))".format(
+        any="|".join(BY_NAME), long="|".join(name for name in BY_NAME if "_" in name)
+    )
+)
+
+
+def unmarked_options(file: Path) -> list[str]:
+    """The texts in calls of UserError that name an option without `setting`."""
+    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+    errors = [call for call in calls if getattr(call.func, "id", "") == "UserError"]
+    marks = {
+        id(argument)
+        for error in errors
+        for call in ast.walk(error)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "setting"
+        for argument in call.args
+    }
+    texts = (
+        text
+        for error in errors
+        for text in ast.walk(error)
+        if isinstance(text, ast.Constant) and isinstance(text.value, str)
+    )
+    return [t.value for t in texts if id(t) not in marks and OPTION.search(t.value)]
+
+
+def test_errors_mark_the_options_that_they_name() -> None:
+    files = (ROOT / "platformio_plugin" / "deepcompress").rglob("*.py")
+    assert {file.name: found for file in files if (found := unmarked_options(file))} == {}
 
 
 def test_the_command_line_imports_no_package_before_it_knows_the_command() -> None:

@@ -20,7 +20,8 @@ from deepcompress.errors import UserError
 from deepcompress.options import Options, parse
 from deepcompress.passes.magnitude_prune import magnitude_prune
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
-from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.pipeline.graph_to_plan import graph_to_plan
+from deepcompress.pipeline.reporter import SilentReporter
 from deepcompress.training.compress_with_data import CompressionResult, summary
 from deepcompress.training.config import Goal, Outcome, Recipe
 from deepcompress.training.latency_per_weight import dense_cycles, measure_latency
@@ -28,6 +29,13 @@ from deepcompress.training.masks import estimate_cycles, producers, remove_unuse
 from deepcompress.training.search import SearchResult
 
 SIDE, CLASSES = 8, 4
+
+
+class Lines(SilentReporter):
+    """Keeps the lines of progress."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.progress = lines.append
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +122,7 @@ def test_what_is_left_is_counted_in_weights(
     nonzeros: int, bits: int, said: str, folder: Path, tmp_path: Path
 ) -> None:
     given = Options(calibration=str(folder / "data.npz"), input_mean=(0.0,), input_std=(1.0,))
-    graph = open_model(folder / "net.pt", name="net", options=given, clock=Clock()).graph
+    graph = open_model(folder / "net.pt", name="net", options=given).graph
     outcome = Outcome(99.0, 700, 900, 1000, nonzeros)
     recipe = Recipe(codebook_bits=bits)
     found = SearchResult(Goal(), recipe, outcome, tmp_path, met=True, shortfall="", trials=())
@@ -156,7 +164,7 @@ def test_cycles_that_cannot_be_reached_are_told_with_the_nearest(
 def test_the_latency_model_predicts_other_sparsities(folder: Path, optimize: str) -> None:
     texts = options(folder, calibration=str(folder / "data.npz"), optimize=optimize)
     parsed = parse(texts, where="test")
-    opened = open_model(folder / "net.pt", name="net", options=parsed, clock=Clock())
+    opened = open_model(folder / "net.pt", name="net", options=parsed)
     latency = measure_latency(opened.graph, opened.calibration, parsed)
     pruned = magnitude_prune(opened.graph, sparsity=0.9, scope="layer")
     masks = {
@@ -284,12 +292,12 @@ def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> 
     texts = options(folder, retrain="yes", parameter_budget="400", study=str(tmp_path / "study"))
     said: list[str] = []
     parsed = parse(texts, where="test")
-    compiled = compile_model(folder / "net.pt", name="net", options=parsed, tell=said.append)
+    compiled = compile_model(folder / "net.pt", name="net", options=parsed, reporter=Lines(said))
     assert compiled.report["flash"]["weights_bytes"] <= 400
     assert any("epoch" in line for line in said)
     assert "parameter_budget = 400" in compiled.texts["net.c"] + compiled.texts["net.h"]
     again: list[str] = []
-    compile_model(folder / "net.pt", name="net", options=parsed, tell=again.append)
+    compile_model(folder / "net.pt", name="net", options=parsed, reporter=Lines(again))
     assert not any("trial 1 of 1: 400 B" in line for line in again)
 
 

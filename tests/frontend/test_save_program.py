@@ -137,3 +137,21 @@ def test_layers_whose_weights_are_stored_in_another_order_than_torchs_are_read_b
     graph = fuse(lowered(module, *shape))
     save_graph(graph, tmp_path / "net.pt")
     assert_same(graph, read(tmp_path / "net.pt"))
+
+
+def test_a_strided_view_that_a_recurrent_layer_reads_is_saved_for_batches_of_any_size(
+    tmp_path: Path,
+) -> None:
+    """torch derived a condition on the batch from the view's strides, and refused to export."""
+
+    class Strided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(5, 3, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x.as_strided((1, 2, 5), (480, 160, 2), 311))[0]
+
+    graph = fuse(lowered(Strided(), 3, 10, 16))
+    save_graph(graph, tmp_path / "net.pt")
+    assert_same(graph, read(tmp_path / "net.pt"))

@@ -25,6 +25,7 @@ from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from deepcompress.pipeline import verify
+from deepcompress.pipeline.reporter import SilentReporter
 from model_graphs import NOWHERE
 from torch import nn
 
@@ -201,4 +202,4 @@ def test_what_several_inputs_cannot_have_is_told(saved: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match=r"has 2 inputs \(image, motion\), of which raw bytes"):
         compile_model(saved, name="towers", options=Options(input_mean=(0.5,), input_std=(0.5,)))
     with pytest.raises(UserError, match=r"it has 2 inputs and 2 outputs.*takes one of each"):
-        prune_model(saved, tmp_path / "out.pt", options=Options(), say=print)
+        prune_model(saved, tmp_path / "out.pt", options=Options(), reporter=SilentReporter())

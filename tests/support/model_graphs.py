@@ -87,7 +87,12 @@ NOWHERE = Provenance(source="random", sha256="0", options=())
 
 
 def through_the_stages(
-    graph: Graph, inputs: np.ndarray, encoding: str, optimize: str, step: int
+    graph: Graph,
+    inputs: np.ndarray,
+    encoding: str,
+    optimize: str,
+    step: int,
+    cpu: str = "cortex-m4",
 ) -> Plan:
     """All stages from fold to plan, with every check; int8 weights rounded down to steps."""
     verify.shapes_follow(graph)
@@ -97,7 +102,7 @@ def through_the_stages(
     integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
     integer = in_steps(integer, step)
     verify.accumulators_fit(integer)
-    selected = select_kernels(integer, encoding=encoding, optimize=optimize, cpu="cortex-m4")
+    selected = select_kernels(integer, encoding=encoding, optimize=optimize, cpu=cpu)
     verify.encodings_are_lossless(selected)
     planned = plan_memory(selected)
     verify.buffers_do_not_collide(planned)
@@ -147,10 +152,20 @@ def assert_c_equals_reference(
 
 
 def assert_equal_on(
-    cpu: str, graph: Graph, seed: int, encoding: str, optimize: str, gcc: str
+    cpu: str,
+    graph: Graph,
+    seed: int,
+    encoding: str,
+    optimize: str,
+    gcc: str,
+    planned_for: str = "cortex-m4",
 ) -> None:
-    """The firmware for a CPU, which its simulator runs, gives the scores of the reference."""
-    planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1)
+    """The firmware for a CPU, which its simulator runs, gives the scores of the reference.
+
+    Args:
+        planned_for: the target that the compiler was told.
+    """
+    planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1, planned_for)
     integer = planned.integer
     shape = shape_of(integer, integer.inputs)
     inputs = np.random.default_rng(seed).integers(-128, 128, (1, *shape)).astype(np.int8)

@@ -18,6 +18,17 @@
 #include "delta4.h"
 #include "huffman.h"
 
+/* How the weights are stored in flash; docs/formats.md draws each. */
+typedef enum {
+    DC_DENSE,
+    DC_DELTA,
+    DC_DELTA4,
+    DC_BITMAP,
+    DC_BLOCK,
+    DC_CODEBOOK,
+    DC_HUFFMAN
+} dc_encoding;
+
 DC_INLINE void dc_sparse_begin(dc_reader *reader, const dc_weights *weights) {
     reader->values = (const uint8_t *)weights->values;
     reader->bit = 0;

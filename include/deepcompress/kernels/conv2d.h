@@ -17,26 +17,26 @@
 #include "conv2d_panel.h"
 #include "conv2d_taps.h"
 
-/* The dense convolution of one group. */
-#if DC_HAS_MVE
-#define dc_conv2d_dense dc_conv2d_dense_mve
-#else
-#define dc_conv2d_dense dc_conv2d_taps
+/*
+ * All kernels: input [channels][height][width] -> output [out_channels][out_height][out_width]
+ * scratch: layer->scratch_words, and after them a group's padded input if the kernel copies it
+ *
+ * What a CPU without the instructions runs instead: the same result, with no more scratch.
+ */
+DC_INLINE void dc_conv2d_dense_c(const dc_conv2d *layer, const dc_weights *weights,
+                                 const int8_t *input, int8_t *output, int32_t *scratch) {
+    dc_conv2d_taps_c(layer, weights, DC_DENSE, input, output, scratch);
+}
+
+#if !DC_HAS_DSP
+#define dc_conv2d_taps_dsp8  dc_conv2d_taps_c
+#define dc_conv2d_taps_dsp16 dc_conv2d_taps_c
 #endif
 
-/*
- * input [channels][height][width] -> output [out_channels][out_height][out_width]
- * scratch: layer->scratch_words, and behind them room for a group's padded input if it is copied
- */
-DC_INLINE void dc_conv2d_int8(const dc_conv2d *layer, const dc_weights *weights,
-                              const int8_t *input, int8_t *output, int32_t *scratch) {
-    if (weights->encoding == DC_PANEL) {
-        dc_conv2d_panel(layer, weights, input, output, (uint32_t *)scratch);
-    } else if (weights->encoding == DC_DENSE && layer->groups == 1) {
-        dc_conv2d_dense(layer, weights, input, output, scratch);
-    } else {
-        dc_conv2d_taps(layer, weights, input, output, scratch);
-    }
-}
+#if !DC_HAS_MVE
+#define dc_conv2d_taps_mve12 dc_conv2d_taps_c
+#define dc_conv2d_taps_mve24 dc_conv2d_taps_c
+#define dc_conv2d_dense_mve  dc_conv2d_dense_c
+#endif
 
 #endif

@@ -116,7 +116,7 @@ DC_INLINE void dc_conv2d_pooled_mve(const dc_conv2d *layer, const dc_weights *we
 /* input [in_channels][height][width] -> output [out_channels][out_height][out_width] */
 DC_INLINE void dc_conv2d_dense_mve(const dc_conv2d *layer, const dc_weights *weights,
                                    const int8_t *input, int8_t *output, int32_t *scratch) {
-    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+    const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, 0);
     if (layer->pooled) {
         dc_conv2d_pooled_mve(layer, weights, padded, (int8_t *)scratch, output);
     } else {

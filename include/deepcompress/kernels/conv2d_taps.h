@@ -22,9 +22,9 @@
 /* What a tap can step at most; taps of weight 0 bridge more. */
 #define DC_LARGEST_STEP 65535
 
-/* Decodes the next output channel of the reader. */
+/* Decodes the next output channel of the reader; if `even`, to an even number of taps above 0. */
 DC_INLINE dc_taps dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding, dc_reader *reader,
-                                   dc_tap *first) {
+                                   int32_t even, dc_tap *first) {
     const int32_t columns = layer->in_channels * layer->kernel_height * layer->kernel_width;
     const int32_t next_row =
         layer->in_width * layer->dilation_height - layer->kernel_width * layer->dilation_width;
@@ -56,55 +56,82 @@ DC_INLINE dc_taps dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
             total += weight.value;
         }
     }
-    while (!DC_HAS_MVE && (tap == first || (tap - first) % 2 != 0)) {
+    while (even && (tap == first || (tap - first) % 2 != 0)) {
         *tap++ = 0;
     }
     const dc_taps taps = {first, tap, total};
     return taps;
 }
 
-/* One output channel, the way that its shape allows: a constant to the compiler. */
-DC_INLINE void dc_conv2d_channel_output_c(const dc_conv2d_channel *channel, int8_t *output) {
-    const dc_conv2d *const layer = channel->layer;
-    const int32_t shrink = layer->pooled ? 2 : 1;
-    const int32_t height = layer->out_height * shrink, width = layer->out_width * shrink;
-    const int32_t rows = dc_conv2d_rows_of_tiles(layer);
-    if (rows > 0) {
-        dc_conv2d_tiled_plane(channel, rows, height, width, output);
-    } else if (layer->pooled) {
-        dc_conv2d_pooled_plane(channel, output);
-    } else {
-        dc_conv2d_plane(channel, output);
-    }
-}
+typedef void dc_conv2d_channel_function(const dc_conv2d_channel *channel, int8_t *output);
 
-#if DC_HAS_MVE
-#define dc_conv2d_channel_output dc_conv2d_channel_output_mve
-#else
-#define dc_conv2d_channel_output dc_conv2d_channel_output_c
-#endif
-
-/* input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width] */
+/*
+ * Decodes and computes one output channel after the other; `compute`, `even` (see dc_conv2d_decode)
+ * and `flip` (see dc_conv2d_pad) are constants of the kernel.
+ *
+ * input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width]
+ */
 DC_INLINE void dc_conv2d_taps(const dc_conv2d *layer, const dc_weights *weights,
-                              const int8_t *input, int8_t *output, int32_t *scratch) {
+                              dc_encoding encoding, const int8_t *input, int8_t *output,
+                              int32_t *scratch, dc_conv2d_channel_function *compute, int32_t even,
+                              int32_t flip) {
     const int32_t channels = layer->out_channels / layer->groups;
     dc_reader reader;
     dc_sparse_begin(&reader, weights);
     int32_t o = 0;
     for (int32_t group = 0; group < layer->groups; ++group) {
-        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch);
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, flip);
         for (int32_t end = o + channels; o < end; ++o) {
             const dc_taps taps =
-                dc_conv2d_decode(layer, weights->encoding, &reader, (dc_tap *)scratch);
+                dc_conv2d_decode(layer, encoding, &reader, even, (dc_tap *)scratch);
             const dc_conv2d_channel channel = {layer, taps, padded,
                                                dc_constant(&weights->bias, o) -
                                                    weights->zero_point * taps.total,
                                                dc_constant(&weights->multiplier, o)};
-            dc_conv2d_channel_output(&channel, output);
+            compute(&channel, output);
             output += layer->out_height * layer->out_width;
         }
         input += dc_conv2d_group_size(layer);
     }
 }
+
+/* For any CPU and any shape. */
+DC_INLINE void dc_conv2d_taps_c(const dc_conv2d *layer, const dc_weights *weights,
+                                dc_encoding encoding, const int8_t *input, int8_t *output,
+                                int32_t *scratch) {
+    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_c, 0, 0);
+}
+
+/* Where layer->tile_rows is 1 or 2. */
+DC_INLINE void dc_conv2d_taps_dsp8(const dc_conv2d *layer, const dc_weights *weights,
+                                   dc_encoding encoding, const int8_t *input, int8_t *output,
+                                   int32_t *scratch) {
+    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_dsp8, 1, 0);
+}
+
+/* Where also the stride is 1 and sums of products of every channel fit int16; copies its input. */
+DC_INLINE void dc_conv2d_taps_dsp16(const dc_conv2d *layer, const dc_weights *weights,
+                                    dc_encoding encoding, const int8_t *input, int8_t *output,
+                                    int32_t *scratch) {
+    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_dsp16, 1,
+                   DC_FLIPPED);
+}
+
+#if DC_HAS_MVE
+
+DC_INLINE void dc_conv2d_taps_mve12(const dc_conv2d *layer, const dc_weights *weights,
+                                    dc_encoding encoding, const int8_t *input, int8_t *output,
+                                    int32_t *scratch) {
+    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_mve12, 0, 0);
+}
+
+/* Where sums of products of every channel fit int16, and so do the offsets of windows. */
+DC_INLINE void dc_conv2d_taps_mve24(const dc_conv2d *layer, const dc_weights *weights,
+                                    dc_encoding encoding, const int8_t *input, int8_t *output,
+                                    int32_t *scratch) {
+    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_mve24, 0, 0);
+}
+
+#endif
 
 #endif

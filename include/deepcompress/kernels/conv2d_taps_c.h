@@ -93,4 +93,13 @@ DC_INLINE void dc_conv2d_pooled_plane(const dc_conv2d_channel *channel, int8_t *
     }
 }
 
+/* All positions of an output channel. */
+DC_INLINE void dc_conv2d_channel_c(const dc_conv2d_channel *channel, int8_t *output) {
+    if (channel->layer->pooled) {
+        dc_conv2d_pooled_plane(channel, output);
+    } else {
+        dc_conv2d_plane(channel, output);
+    }
+}
+
 #endif

@@ -68,6 +68,9 @@ typedef struct {
 
 #define DC_NARROW_ZERO 0x8000
 
+/* What flips the sign of an int8: x ^ DC_FLIPPED is x + 128 as an unsigned byte. */
+#define DC_FLIPPED (-128)
+
 DC_INLINE uint32_t dc_conv2d_narrow_zero(const dc_taps *taps) {
     return (uint32_t)(DC_NARROW_ZERO - 128 * taps->total) * 0x10001U;
 }
@@ -162,12 +165,12 @@ DC_INLINE void dc_conv2d_narrow_tile_row(const dc_conv2d_channel *channel, const
 
 /* One row of tiles, of `rows` rows of the convolution, `width` wide. */
 DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t *line,
-                                  int32_t rows, int32_t width, int8_t *output) {
+                                  int32_t rows, int32_t width, int32_t narrow, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
     const int32_t stride = layer->stride_width, columns = 8 / rows;
     const int32_t below = layer->stride_height * layer->in_width;
     const int32_t shrink = layer->pooled ? 2 : 1;
-    if (dc_conv2d_is_narrow(layer)) {
+    if (narrow) {
         dc_conv2d_narrow_tile_row(channel, line, rows, width, output);
         return;
     }
@@ -187,7 +190,8 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
 }
 
 /* A column that is left over beside the tiles, four rows at a time. */
-DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int8_t *output) {
+DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int32_t flip,
+                                     int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
     const int32_t below = layer->stride_height * layer->in_width, bias = channel->bias;
     const int32_t x = layer->out_width - 1;
@@ -196,7 +200,7 @@ DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int8_t *o
         y = dc_minimum(y, layer->out_height - 4);
         int32_t sum[4] = {bias, bias, bias, bias};
         dc_conv2d_four(&channel->taps, dc_conv2d_window_at(layer, channel->input, y, x), below,
-                       2 * below, 3 * below, dc_conv2d_flip(layer), sum);
+                       2 * below, 3 * below, flip, sum);
         for (int32_t i = 0; i < 4; ++i, ++y) {
             output[y * layer->out_width + x] = dc_conv2d_requantize(channel, sum[i]);
         }
@@ -209,18 +213,28 @@ DC_INLINE int32_t dc_conv2d_next_row(int32_t y, int32_t rows, int32_t height) {
     return height % rows == 0 || y >= last ? y + rows : dc_minimum(y + rows, last);
 }
 
-DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t rows, int32_t height,
-                                     int32_t width, int8_t *output) {
+/* All positions of an output channel; of narrow sums if `narrow`. */
+DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t narrow,
+                                     int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
-    const int32_t shrink = layer->pooled ? 2 : 1;
+    const int32_t shrink = layer->pooled ? 2 : 1, rows = layer->tile_rows;
+    const int32_t height = layer->out_height * shrink, width = layer->out_width * shrink;
     const int32_t one_left = !layer->pooled && rows == 2 && width % 4 == 1 && height >= 4;
     for (int32_t y = 0; y < height; y = dc_conv2d_next_row(y, rows, height)) {
         dc_conv2d_tile_row(channel, dc_conv2d_window_at(layer, channel->input, y, 0), rows,
-                           width - one_left, output + y / shrink * layer->out_width);
+                           width - one_left, narrow, output + y / shrink * layer->out_width);
     }
     if (one_left) {
-        dc_conv2d_last_column(channel, output);
+        dc_conv2d_last_column(channel, narrow ? DC_FLIPPED : 0, output);
     }
+}
+
+DC_INLINE void dc_conv2d_channel_dsp8(const dc_conv2d_channel *channel, int8_t *output) {
+    dc_conv2d_tiled_plane(channel, 0, output);
+}
+
+DC_INLINE void dc_conv2d_channel_dsp16(const dc_conv2d_channel *channel, int8_t *output) {
+    dc_conv2d_tiled_plane(channel, 1, output);
 }
 
 #endif

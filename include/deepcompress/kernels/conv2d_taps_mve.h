@@ -148,27 +148,30 @@ DC_INLINE void dc_conv2d_twenty_four(const dc_conv2d_channel *channel, const int
 
 /* --- the channel */
 
-/* Whether sums fit int16, and so do the places of windows and what divides by the width. */
-DC_INLINE int32_t dc_conv2d_by_eights(const dc_conv2d *layer) {
-    const int32_t width = layer->out_width;
-    return layer->tiles == DC_SIXTEEN && (width + 24) * width <= UINT16_MAX &&
-           (24 / width + 2) * dc_conv2d_below(layer) <= UINT16_MAX;
-}
-
-DC_INLINE void dc_conv2d_channel_output_mve(const dc_conv2d_channel *channel, int8_t *output) {
+/* `size` outputs at a time, 12 or 24. */
+DC_INLINE void dc_conv2d_vector_plane(const dc_conv2d_channel *channel, int32_t size,
+                                      int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
-    const int32_t count = dc_conv2d_outputs(layer), by_eights = dc_conv2d_by_eights(layer);
-    const int32_t size = by_eights ? 24 : 12;
+    const int32_t count = dc_conv2d_outputs(layer);
     for (int32_t done = 0; done < count; done += size) {
         const int32_t at = dc_maximum(dc_minimum(done, count - size), 0);
         const int32_t y = at / layer->out_width;
         const int8_t *const row = channel->input + y * dc_conv2d_below(layer);
-        if (by_eights) {
+        if (size == 24) {
             dc_conv2d_twenty_four(channel, row, at - y * layer->out_width, output + at);
         } else {
             dc_conv2d_twelve(channel, row, at - y * layer->out_width, output + at);
         }
     }
+}
+
+DC_INLINE void dc_conv2d_channel_mve12(const dc_conv2d_channel *channel, int8_t *output) {
+    dc_conv2d_vector_plane(channel, 12, output);
+}
+
+/* Sums fit int16, and so do the places of windows and what divides by the width. */
+DC_INLINE void dc_conv2d_channel_mve24(const dc_conv2d_channel *channel, int8_t *output) {
+    dc_conv2d_vector_plane(channel, 24, output);
 }
 
 #endif

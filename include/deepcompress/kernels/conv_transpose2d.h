@@ -77,8 +77,9 @@ DC_INLINE int32_t *dc_conv_transpose2d_at(const dc_conv_transpose2d *layer, int3
 }
 
 /* All weights of one output channel, the next of the reader; returns what they add up to. */
-DC_INLINE int32_t dc_conv_transpose2d_sparse(const dc_conv_transpose2d *layer, dc_encoding encoding,
-                                             dc_reader *reader, const int8_t *input, int32_t *sum) {
+DC_INLINE int32_t dc_conv_transpose2d_sparse_channel(const dc_conv_transpose2d *layer,
+                                                     dc_encoding encoding, dc_reader *reader,
+                                                     const int8_t *input, int32_t *sum) {
     const int32_t plane = layer->in_height * layer->in_width;
     int32_t ky = 0, kx = -1, total = 0;
     dc_weight weight;
@@ -103,8 +104,9 @@ DC_INLINE int32_t dc_conv_transpose2d_sparse(const dc_conv_transpose2d *layer, d
 }
 
 /* weight: int8_t [in_channels][kernel_height][kernel_width] */
-DC_INLINE int32_t dc_conv_transpose2d_dense(const dc_conv_transpose2d *layer, const int8_t *weight,
-                                            const int8_t *input, int32_t *sum) {
+DC_INLINE int32_t dc_conv_transpose2d_dense_channel(const dc_conv_transpose2d *layer,
+                                                    const int8_t *weight, const int8_t *input,
+                                                    int32_t *sum) {
     const int32_t size = layer->kernel_height * layer->kernel_width;
     const int32_t plane = layer->in_height * layer->in_width;
     int32_t total = 0;
@@ -139,33 +141,60 @@ DC_INLINE int8_t *dc_conv_transpose2d_output(const dc_conv_transpose2d *layer, i
     return output;
 }
 
-/*
- * input [channels][in_height][in_width] -> output [out_channels][out_height][out_width]
- * scratch: [plane_height][plane_width], the accumulators of one output channel
- */
-DC_INLINE void dc_conv_transpose2d_int8(const dc_conv_transpose2d *layer, const dc_weights *weights,
-                                        const int8_t *input, int8_t *output, int32_t *scratch) {
-    const size_t bytes = (size_t)(layer->plane_height * layer->plane_width) * sizeof *scratch;
-    const int32_t row = layer->in_channels * layer->kernel_height * layer->kernel_width;
+/* The input of an output channel: that of its group. */
+DC_INLINE const int8_t *dc_conv_transpose2d_group(const dc_conv_transpose2d *layer, int32_t channel,
+                                                  const int8_t *input) {
     const int32_t group = layer->in_channels * layer->in_height * layer->in_width;
-    const int8_t *dense = (const int8_t *)weights->values;
+    return input + channel / (layer->out_channels / layer->groups) * group;
+}
+
+DC_INLINE size_t dc_conv_transpose2d_scratch(const dc_conv_transpose2d *layer) {
+    return (size_t)(layer->plane_height * layer->plane_width) * sizeof(int32_t);
+}
+
+/*
+ * The bias of an output channel whose weights add up to `total`. No output sees all weights, so the
+ * share of a folded bias that belongs to the others is added again.
+ */
+DC_INLINE int32_t dc_conv_transpose2d_bias(const dc_conv_transpose2d *layer,
+                                           const dc_weights *weights, int32_t channel,
+                                           int32_t total) {
+    return dc_constant(&weights->bias, channel) + (layer->zero_point - weights->zero_point) * total;
+}
+
+/*
+ * Both kernels: input [channels][in_height][in_width] -> output
+ * [out_channels][out_height][out_width] scratch: [plane_height][plane_width], the accumulators of
+ * one output channel
+ */
+DC_INLINE void dc_conv_transpose2d_dense(const dc_conv_transpose2d *layer,
+                                         const dc_weights *weights, const int8_t *input,
+                                         int8_t *output, int32_t *scratch) {
+    const int32_t row = layer->in_channels * layer->kernel_height * layer->kernel_width;
+    const int8_t *weight = (const int8_t *)weights->values;
+    for (int32_t o = 0; o < layer->out_channels; ++o, weight += row) {
+        const int8_t *const x = dc_conv_transpose2d_group(layer, o, input);
+        memset(scratch, 0, dc_conv_transpose2d_scratch(layer));
+        const int32_t total = dc_conv_transpose2d_dense_channel(layer, weight, x, scratch);
+        output =
+            dc_conv_transpose2d_output(layer, dc_conv_transpose2d_bias(layer, weights, o, total),
+                                       dc_constant(&weights->multiplier, o), scratch, output);
+    }
+}
+
+DC_INLINE void dc_conv_transpose2d_sparse(const dc_conv_transpose2d *layer,
+                                          const dc_weights *weights, dc_encoding encoding,
+                                          const int8_t *input, int8_t *output, int32_t *scratch) {
     dc_reader reader;
     dc_sparse_begin(&reader, weights);
     for (int32_t o = 0; o < layer->out_channels; ++o) {
-        const int8_t *const x = input + o / (layer->out_channels / layer->groups) * group;
-        int32_t total;
-        memset(scratch, 0, bytes);
-        if (weights->encoding == DC_DENSE) {
-            total = dc_conv_transpose2d_dense(layer, dense, x, scratch);
-            dense += row;
-        } else {
-            total = dc_conv_transpose2d_sparse(layer, weights->encoding, &reader, x, scratch);
-        }
-        /* No output sees all weights, so what of a folded bias belongs to the others goes back. */
-        const int32_t bias =
-            dc_constant(&weights->bias, o) + (layer->zero_point - weights->zero_point) * total;
-        output = dc_conv_transpose2d_output(layer, bias, dc_constant(&weights->multiplier, o),
-                                            scratch, output);
+        const int8_t *const x = dc_conv_transpose2d_group(layer, o, input);
+        memset(scratch, 0, dc_conv_transpose2d_scratch(layer));
+        const int32_t total =
+            dc_conv_transpose2d_sparse_channel(layer, encoding, &reader, x, scratch);
+        output =
+            dc_conv_transpose2d_output(layer, dc_conv_transpose2d_bias(layer, weights, o, total),
+                                       dc_constant(&weights->multiplier, o), scratch, output);
     }
 }
 

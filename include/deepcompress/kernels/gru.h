@@ -24,8 +24,8 @@ DC_INLINE int32_t dc_gru_unit(const dc_gru *layer, const dc_weights *weights,
  * input [steps][features] -> output [steps][hidden], or [hidden] if only the last is wanted
  * scratch: int16_t state[hidden], int8_t last output[hidden], int8_t next output[hidden]
  */
-DC_INLINE void dc_gru_int8(const dc_gru *layer, const dc_weights *weights, const int8_t *input,
-                           int8_t *output, int32_t *scratch) {
+DC_INLINE void dc_gru_int8(const dc_gru *layer, const dc_weights *weights, dc_encoding encoding,
+                           const int8_t *input, int8_t *output, int32_t *scratch) {
     int16_t *const state = (int16_t *)(void *)scratch;
     int8_t *const hidden = (int8_t *)(state + layer->hidden), *const next = hidden + layer->hidden;
     if (!layer->stateful) {
@@ -33,7 +33,7 @@ DC_INLINE void dc_gru_int8(const dc_gru *layer, const dc_weights *weights, const
     }
     for (int32_t step = 0; step < layer->steps; ++step, input += layer->features) {
         dc_recurrent_rows rows;
-        dc_recurrent_begin(&rows, weights);
+        dc_recurrent_begin(&rows, weights, encoding);
         for (int32_t unit = 0; unit < layer->hidden; ++unit) {
             state[unit] =
                 (int16_t)dc_gru_unit(layer, weights, &rows, unit, input, hidden, state[unit]);

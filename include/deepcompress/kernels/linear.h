@@ -2,6 +2,8 @@
  * Linear: output[o] = requantize(bias[o] + sum over k of weight[o][k] * (input[k] - zero_point)),
  * where the zero point is 0 if the bias has it folded in.
  *
+ * All kernels: input [rows][in_features] -> output [rows][out_features]
+ *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does
  * not, and folds the zero point where taking it off here would not.
  */
@@ -13,15 +15,10 @@
 #include "linear_layer.h"
 #include "linear_mve.h"
 
-#if DC_HAS_MVE
-#define dc_linear_dense dc_linear_dense_mve
-#else
-#define dc_linear_dense dc_linear_dense_c
-#endif
+/* --- weights->values: int8_t [out_features][in_features] */
 
-/* weights->values: int8_t [out_features][in_features] */
-DC_INLINE void dc_linear_dense_c(const dc_linear *layer, const dc_weights *weights,
-                                 const int8_t *input, int8_t *output) {
+DC_INLINE void dc_linear_dense_row(const dc_linear *layer, const dc_weights *weights,
+                                   const int8_t *input, int8_t *output) {
     const int8_t *weight = (const int8_t *)weights->values;
     for (int32_t o = 0; o < layer->out_features; ++o) {
         int32_t sum = dc_constant(&weights->bias, o);
@@ -33,15 +30,24 @@ DC_INLINE void dc_linear_dense_c(const dc_linear *layer, const dc_weights *weigh
     }
 }
 
+DC_INLINE void dc_linear_dense_c(const dc_linear *layer, const dc_weights *weights,
+                                 const int8_t *input, int8_t *output) {
+    int32_t row = 0;
+    do {
+        dc_linear_dense_row(layer, weights, input, output);
+        input += layer->in_features;
+        output += layer->out_features;
+    } while (++row < layer->rows);
+}
+
+/* --- sparse weights: each output channel is decoded for each row */
+
 /* Adds the products of the next output channel with x[columns] - zero_point to a sum. */
+typedef int32_t dc_linear_dot_function(dc_encoding encoding, dc_reader *reader, int32_t columns,
+                                       const int8_t *x, int32_t zero_point, int32_t sum);
+
 DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t columns,
                                 const int8_t *x, int32_t zero_point, int32_t sum) {
-    if (encoding == DC_BLOCK) {
-        return dc_block_dot(reader, columns, x, sum);
-    }
-    if (DC_HAS_DSP && encoding == DC_DELTA && zero_point == 0) {
-        return dc_delta_dot(reader, x, sum);
-    }
     dc_weight weight;
     dc_sparse_channel(encoding, reader, columns);
     while (dc_sparse_next(encoding, reader, &weight)) {
@@ -51,17 +57,65 @@ DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t
     return sum;
 }
 
-DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
-                                const int8_t *input, int8_t *output) {
-    dc_reader reader;
-    dc_sparse_begin(&reader, weights);
-    for (int32_t o = 0; o < layer->out_features; ++o) {
-        const int32_t sum = dc_linear_dot(weights->encoding, &reader, layer->in_features, input,
-                                          weights->zero_point, dc_constant(&weights->bias, o));
-        output[o] =
-            dc_requantize_int8(sum, dc_constant(&weights->multiplier, o), &layer->requantize);
-    }
+/* Of DC_DELTA. */
+DC_INLINE int32_t dc_linear_dot_delta(dc_encoding encoding, dc_reader *reader, int32_t columns,
+                                      const int8_t *x, int32_t zero_point, int32_t sum) {
+    (void)encoding;
+    (void)columns;
+    (void)zero_point;
+    return dc_delta_dot(reader, x, sum);
 }
+
+/* Of DC_BLOCK. */
+DC_INLINE int32_t dc_linear_dot_block(dc_encoding encoding, dc_reader *reader, int32_t columns,
+                                      const int8_t *x, int32_t zero_point, int32_t sum) {
+    (void)encoding;
+    (void)zero_point;
+    return dc_block_dot(reader, columns, x, sum);
+}
+
+DC_INLINE void dc_linear_sparse_rows(const dc_linear *layer, const dc_weights *weights,
+                                     dc_encoding encoding, const int8_t *input, int8_t *output,
+                                     dc_linear_dot_function *dot) {
+    int32_t row = 0;
+    do {
+        dc_reader reader;
+        dc_sparse_begin(&reader, weights);
+        for (int32_t o = 0; o < layer->out_features; ++o) {
+            const int32_t sum = dot(encoding, &reader, layer->in_features, input,
+                                    weights->zero_point, dc_constant(&weights->bias, o));
+            output[o] =
+                dc_requantize_int8(sum, dc_constant(&weights->multiplier, o), &layer->requantize);
+        }
+        input += layer->in_features;
+        output += layer->out_features;
+    } while (++row < layer->rows);
+}
+
+/* Weight by weight, of any encoding. */
+DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
+                                dc_encoding encoding, const int8_t *input, int8_t *output) {
+    dc_linear_sparse_rows(layer, weights, encoding, input, output, dc_linear_dot);
+}
+
+/* Four weights at a time (encodings/delta.h); the zero point is in the bias. */
+DC_INLINE void dc_linear_delta_dsp(const dc_linear *layer, const dc_weights *weights,
+                                   const int8_t *input, int8_t *output) {
+    dc_linear_sparse_rows(layer, weights, DC_DELTA, input, output, dc_linear_dot_delta);
+}
+
+DC_INLINE void dc_linear_delta_c(const dc_linear *layer, const dc_weights *weights,
+                                 const int8_t *input, int8_t *output) {
+    dc_linear_sparse(layer, weights, DC_DELTA, input, output);
+}
+
+/* Four weights at a time (encodings/block.h); the zero point is in the bias. */
+DC_INLINE void dc_linear_block(const dc_linear *layer, const dc_weights *weights,
+                               const int8_t *input, int8_t *output) {
+    dc_linear_sparse_rows(layer, weights, DC_BLOCK, input, output, dc_linear_dot_block);
+}
+
+/* --- weights in panels (encodings/panel.h) */
 
 DC_INLINE void dc_linear_store(const dc_linear *layer, const dc_weights *weights, int32_t o,
                                int32_t sum, int8_t *output) {
@@ -123,8 +177,8 @@ DC_INLINE void dc_linear_panel_two(const dc_linear *layer, const dc_weights *wei
     dc_linear_store(layer, weights, o + 1, b, output);
 }
 
-DC_INLINE void dc_linear_panel(const dc_linear *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output) {
+DC_INLINE void dc_linear_panel_row(const dc_linear *layer, const dc_weights *weights,
+                                   const int8_t *input, int8_t *output) {
     const uint8_t *values = (const uint8_t *)weights->values;
     int32_t o = 0;
     for (; o + 2 < layer->out_features; o += 4) {
@@ -135,16 +189,24 @@ DC_INLINE void dc_linear_panel(const dc_linear *layer, const dc_weights *weights
     }
 }
 
-/* input [in_features] -> output [out_features] */
-DC_INLINE void dc_linear_int8(const dc_linear *layer, const dc_weights *weights,
-                              const int8_t *input, int8_t *output) {
-    if (weights->encoding == DC_PANEL) {
-        dc_linear_panel(layer, weights, input, output);
-    } else if (weights->encoding == DC_DENSE) {
-        dc_linear_dense(layer, weights, input, output);
-    } else {
-        dc_linear_sparse(layer, weights, input, output);
-    }
+DC_INLINE void dc_linear_panel(const dc_linear *layer, const dc_weights *weights,
+                               const int8_t *input, int8_t *output) {
+    int32_t row = 0;
+    do {
+        dc_linear_panel_row(layer, weights, input, output);
+        input += layer->in_features;
+        output += layer->out_features;
+    } while (++row < layer->rows);
 }
+
+/* --- what a CPU without the instructions runs instead, with the same result */
+
+#if !DC_HAS_DSP
+#define dc_linear_delta_dsp dc_linear_delta_c
+#endif
+
+#if !DC_HAS_MVE
+#define dc_linear_dense_mve dc_linear_dense_c
+#endif
 
 #endif

@@ -10,6 +10,7 @@
 #include "../weights.h"
 
 typedef struct {
+    int32_t rows; /* vectors that are multiplied, one after the other */
     int32_t in_features;
     int32_t out_features;
     dc_requantize requantize;

@@ -34,16 +34,16 @@ DC_INLINE int8_t dc_lstm_unit(const dc_lstm *layer, const dc_weights *weights,
  * input [steps][features] -> output [steps][hidden], or [hidden] if only the last is wanted
  * scratch: int32_t cell[hidden], int8_t last output[hidden], int8_t next output[hidden]
  */
-DC_INLINE void dc_lstm_int8(const dc_lstm *layer, const dc_weights *weights, const int8_t *input,
-                            int8_t *output, int32_t *scratch) {
-    int8_t *const hidden = (int8_t *)(scratch + layer->hidden), *const next =
-                                                                    hidden + layer->hidden;
+DC_INLINE void dc_lstm_int8(const dc_lstm *layer, const dc_weights *weights, dc_encoding encoding,
+                            const int8_t *input, int8_t *output, int32_t *scratch) {
+    int8_t *const hidden = (int8_t *)(scratch + layer->hidden);
+    int8_t *const next = hidden + layer->hidden;
     if (!layer->stateful) {
         memset(scratch, 0, (size_t)(5 * layer->hidden));
     }
     for (int32_t step = 0; step < layer->steps; ++step, input += layer->features) {
         dc_recurrent_rows rows;
-        dc_recurrent_begin(&rows, weights);
+        dc_recurrent_begin(&rows, weights, encoding);
         for (int32_t unit = 0; unit < layer->hidden; ++unit) {
             next[unit] = dc_lstm_unit(layer, weights, &rows, unit, input, hidden, scratch + unit);
         }

@@ -56,11 +56,14 @@ DC_INLINE int32_t dc_multiply_q15(int32_t a, int32_t b) {
 
 /* Where the next row of weights begins. */
 typedef struct {
+    dc_encoding encoding;
     const int8_t *dense;
     dc_reader reader;
 } dc_recurrent_rows;
 
-DC_INLINE void dc_recurrent_begin(dc_recurrent_rows *rows, const dc_weights *weights) {
+DC_INLINE void dc_recurrent_begin(dc_recurrent_rows *rows, const dc_weights *weights,
+                                  dc_encoding encoding) {
+    rows->encoding = encoding;
     rows->dense = (const int8_t *)weights->values;
     dc_sparse_begin(&rows->reader, weights);
 }
@@ -123,7 +126,7 @@ DC_INLINE void dc_recurrent_gates(const dc_recurrent *layer, const dc_weights *w
         if (layer->hidden_bias && i + 1 == count) {
             sums.of_hidden = layer->hidden_bias[unit];
         }
-        dc_recurrent_dot(layer, weights->encoding, rows, x, h, &sums);
+        dc_recurrent_dot(layer, rows->encoding, rows, x, h, &sums);
         gates[i].of_input =
             dc_recurrent_scale(sums.of_input, dc_constant(&weights->multiplier, row), shift);
         gates[i].of_hidden = dc_recurrent_scale(sums.of_hidden, by, shift);

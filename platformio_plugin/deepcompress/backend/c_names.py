@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
+from deepcompress.errors import UserError
+
 _LINE = 96
+_KEYWORDS = """
+    auto break case char class const continue default delete do double else enum extern float for
+    goto if inline int long namespace new operator register restrict return short signed sizeof
+    static struct switch template this typedef union unsigned void volatile while
+"""
+C_KEYWORDS = frozenset(_KEYWORDS.split())
 
 
 def input_names(tensors: tuple[str, ...]) -> list[str]:
@@ -30,6 +39,42 @@ def c_identifier(name: str, *, prefix: str) -> str:
     """A C identifier from a layer's name: conv1, features_0, layer_0 for "0"."""
     word = re.sub(r"\W", "_", name, flags=re.ASCII)
     return word if word and not word[0].isdigit() else prefix + word
+
+
+def layer_names(layers: Iterable[str]) -> dict[str, str]:
+    """The name of each layer in C by its name in the network: identifiers, each different.
+
+    Args:
+        layers: names of all layers that are called, in execution order.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for layer in layers:
+        name = c_identifier(layer, prefix="layer_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[layer] = name
+    return names
+
+
+def layer_function(model: str, layer: str) -> str:
+    """The C function of a layer, which a profile finds in the firmware.
+
+    Args:
+        layer: its name in C, from `layer_names`.
+    """
+    return f"{model}_{layer}"
+
+
+def check_name(name: str) -> None:
+    """Raises UserError if a model's name cannot be an identifier in C and C++."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in C_KEYWORDS:
+        raise UserError(
+            "it cannot be a name in C",
+            f"model name {name!r}",
+            "Use letters, digits and underscores, such as lenet5 (in the ini: lenet5 = file.pt)",
+        )
 
 
 def c_float(value: float) -> str:

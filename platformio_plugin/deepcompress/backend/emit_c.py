@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,18 @@ from deepcompress import __version__
 from deepcompress.backend.c_names import (
     brackets,
     c_float,
-    c_identifier,
     c_offset,
     c_string,
     class_name,
     input_names,
+    layer_function,
+    layer_names,
     number_lines,
     output_names,
 )
 from deepcompress.backend.kernels.c_struct import initializers
 from deepcompress.backend.plan import Plan, Step
+from deepcompress.backend.provenance import Provenance
 from deepcompress.execute.int8_reference import run
 from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Array, Constants, WeightedNode
@@ -34,15 +36,6 @@ C_TYPES = {
     np.dtype(np.uint16): "uint16_t",
     np.dtype(np.int32): "int32_t",
 }
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What the generated files say of where they come from. No date, path or host."""
-
-    source: str
-    sha256: str
-    options: tuple[str, ...]
 
 
 def emit_c(
@@ -172,7 +165,7 @@ def all_arrays(plan: Plan) -> list[Array]:
 
 def shared_weights(plan: Plan) -> dict[str, str]:
     """Layer name -> the layer before it whose encoded weights are the same, which it reads."""
-    first: dict[tuple, str] = {}
+    first: dict[Hashable, str] = {}
     shared = {}
     for step in plan.steps:
         weight = step.weight
@@ -185,15 +178,16 @@ def shared_weights(plan: Plan) -> dict[str, str]:
 
 
 def _layers(plan: Plan) -> list[dict[str, Any]]:
-    shared, names, layers = shared_weights(plan), {}, []
-    for step in plan.steps:
-        name = c_identifier(step.node.name, prefix="layer_")
-        while name in names.values():
-            name += "_"
-        names[step.node.name] = name
-        owner = shared.get(step.node.name, step.node.name)
-        layers.append(_layer(plan, step, name, owner=names[owner]))
-    return layers
+    shared, names = shared_weights(plan), layer_names(step.node.name for step in plan.steps)
+    return [
+        _layer(
+            plan,
+            step,
+            names[step.node.name],
+            owner=names[shared.get(step.node.name, step.node.name)],
+        )
+        for step in plan.steps
+    ]
 
 
 def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
@@ -204,11 +198,12 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
     weights = weight.arrays if weight else ()
     constants = _weight_arrays(step)[len(weights) :]
     return {
-        "function": f"{graph.name}_{name}",
+        "function": layer_function(graph.name, name),
         "user_name": node.name,
         "describe": OPERATORS[node.op].describe(node.attributes),
-        "kernel": kernel.function,
-        "encoding": weight.encoding.upper() if weight else None,
+        "kernel": kernel.c_name,
+        "encoding": weight.encoding.upper() if weight and kernel.takes_encoding else None,
+        "assumptions": kernel.assumptions(layer),
         "struct": parameters.c_type,
         "fields": initializers(parameters, lambda array: _array_name(graph.name, name, array)),
         "arrays": [

@@ -14,7 +14,7 @@ from deepcompress.backend.kernels.kernel import Kernel, Layer
 from deepcompress.backend.kernels.weighted import WeightedKernel, shared_code_bytes
 from deepcompress.backend.plan import SelectedGraph, Selection
 from deepcompress.encodings import ENCODINGS, codebook
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Array, EncodedWeight, IntegerGraph, WeightedNode
 from deepcompress.target import find
 from deepcompress.target.core import Cpu
@@ -49,10 +49,10 @@ def select_kernels(
         candidates = list(_candidates(layer, encoding, find(cpu)))
         if not candidates:
             raise UserError(
-                f"its weights have too many different values for encoding = {encoding}",
+                f"its weights have too many different values for {setting('encoding', encoding)}",
                 f"layer {node.name}",
                 f"Retrain with codebook_bits = {codebook.LARGEST_BITS} or less, or set "
-                "encoding = auto",
+                f"{setting('encoding', 'auto')}",
             )
 
         def price(selection: Selection) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from deepcompress.cli.command import add_model_command, parse_options
+from deepcompress.cli.command import add_model_command, instruments, parse_options
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -35,6 +35,6 @@ def run(parsed: argparse.Namespace) -> int:
     from deepcompress.cli.survey import draw_survey, survey
 
     options = parse_options(parsed)
-    found = survey(parsed.model, options=options)
+    found = survey(parsed.model, options=options, instruments=instruments(parsed))
     print(draw_survey(found, options.target), flush=True)
     return 1 if found.problems else 0

@@ -13,6 +13,8 @@ from deepcompress.options import OPTIONS, SPELLINGS, Option, Options, Target, pa
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from deepcompress.pipeline.runner import Instrument
+
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Run = Callable[[argparse.Namespace], int]
@@ -38,6 +40,12 @@ def add_model_command(
     )
     command.add_argument("model", type=Path, help="the .pt file")
     command.add_argument("-v", "--verbose", action="store_true", help=verbose)
+    command.add_argument(
+        "--verify", action="store_true", help="check the network's graph after every pass"
+    )
+    command.add_argument(
+        "--dump-ir", type=Path, metavar="DIR", help="write the graph after every pass as text"
+    )
     # Set by the build tools, so that an error names options as their files do.
     command.add_argument(
         "--spell-options", choices=SPELLINGS, default="flags", help=argparse.SUPPRESS
@@ -84,6 +92,14 @@ def parse_options(parsed: argparse.Namespace) -> Options:
     texts = {option.name: getattr(parsed, option.name) for option in OPTIONS}
     given = {name: text for name, text in texts.items() if text is not None}
     return parse(given, where="command line", target=_target(parsed))
+
+
+def instruments(parsed: argparse.Namespace) -> list[Instrument]:
+    """What --verify and --dump-ir ask for."""
+    from deepcompress.pipeline.runner import DumpIr, Verify
+
+    verify: list[Instrument] = [Verify()] if parsed.verify else []
+    return [*verify, DumpIr(parsed.dump_ir)] if parsed.dump_ir else verify
 
 
 def _target(parsed: argparse.Namespace) -> Target:

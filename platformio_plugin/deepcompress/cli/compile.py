@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.cli.command import add_model_command, parse_options
+from deepcompress.cli.command import add_model_command, instruments, parse_options
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -51,18 +50,20 @@ def run(parsed: argparse.Namespace) -> int:
     from deepcompress.backend.c_names import class_name
     from deepcompress.backend.runtime_sources import runtime_sources
     from deepcompress.compile import compile_model
+    from deepcompress.pipeline.reporter import LineReporter
     from deepcompress.report.summary import table
 
     options = parse_options(parsed)
     name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
-    show = partial(print, flush=True)
+    reporter = LineReporter(verbose=parsed.verbose)
+    show = reporter.progress
     show(f"{name}: compressing {parsed.model.name} for {options.target.cpu}")
     compiled = compile_model(
         parsed.model,
         name=name,
         options=options,
-        say=show if parsed.verbose else lambda line: None,
-        tell=show,
+        reporter=reporter,
+        instruments=instruments(parsed),
     )
     atomic_write(compiled.texts | ({} if parsed.no_runtime else runtime_sources()), parsed.output)
     show(table(compiled.report))

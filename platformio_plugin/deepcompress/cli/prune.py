@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.cli.command import add_model_command, parse_options
+from deepcompress.cli.command import add_model_command, instruments, parse_options
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -42,11 +41,18 @@ def add(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """0; 1 if the goal was not met, after the nearest result was written."""
     from deepcompress.compile import prune_model
+    from deepcompress.pipeline.reporter import LineReporter
     from deepcompress.training.compress_with_data import summary
 
-    show = partial(print, flush=True)
-    pruned = prune_model(parsed.model, parsed.output, options=parse_options(parsed), progress=show)
-    show(summary(pruned))
+    reporter = LineReporter(verbose=parsed.verbose)
+    pruned = prune_model(
+        parsed.model,
+        parsed.output,
+        options=parse_options(parsed),
+        reporter=reporter,
+        instruments=instruments(parsed),
+    )
+    reporter.progress(summary(pruned))
     if not pruned.search.met:
         print(f"deepcompress: the goal is not met: {pruned.search.shortfall}", file=sys.stderr)
     return 0 if pruned.search.met else 1

@@ -7,6 +7,7 @@ the network is far too large, there is no plan; sizes are then estimated from th
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from deepcompress.compile import as_stream, flash_at, open_model
 from deepcompress.errors import UserError
 from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.options import Options, Target
-from deepcompress.pipeline.graph_to_plan import Clock, graph_to_plan
+from deepcompress.pipeline.graph_to_plan import graph_to_plan
+from deepcompress.pipeline.reporter import SilentReporter
+from deepcompress.pipeline.runner import Instrument
 from deepcompress.report.board_fit import check_possible, misfits
 from deepcompress.report.html import duration, share
 from deepcompress.report.summary import summarize
@@ -43,20 +46,33 @@ class Survey:
     stand_in: bool = False
 
 
-def survey(path: Path, *, options: Options) -> Survey:
+class _Layers(SilentReporter):
+    """Keeps the layers that an import reports."""
+
+    def __init__(self) -> None:
+        self.layers: list[ImportedLayer] = []
+
+    def layer(self, layer: ImportedLayer) -> None:
+        self.layers.append(layer)
+
+
+def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = ()) -> Survey:
     """Lists the layers of a model file, its needs on a board, and all problems at once.
 
     Raises:
         UserError: it is not a model, its options are wrong, or torch cannot export it.
     """
-    layers: list[ImportedLayer] = []
+    imported = _Layers()
+    layers = imported.layers
     try:
-        opened = open_model(path, name=path.stem, options=options, clock=Clock(), see=layers.append)
+        opened = open_model(
+            path, name=path.stem, options=options, reporter=imported, instruments=instruments
+        )
         graph = as_stream(opened.graph, opened.calibration, options)
         check_possible(graph, options)
         if sum(layer.parameters for layer in layers) > _MANY:
             return Survey(tuple(layers), None, ())
-        _, planned = graph_to_plan(graph, opened.calibration, options)
+        _, planned = graph_to_plan(graph, opened.calibration, options, instruments)
     except UserError as problem:
         if not layers:
             raise

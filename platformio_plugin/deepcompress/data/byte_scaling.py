@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import AnyArray, Float32Array, Float64Array
 from deepcompress.options import Options
 
@@ -40,14 +40,15 @@ def byte_scaling(options: Options) -> ByteScaling | None:
     """
     if options.input_mean is None and options.input_std is None:
         return None
-    where = "options input_mean and input_std"
+    where = f"options {setting('input_mean')} and {setting('input_std')}"
     if options.input_mean is None or options.input_std is None:
-        present, missing = ("mean", "std") if options.input_std is None else ("std", "mean")
+        names = ("input_mean", "input_std")
+        present, missing = names if options.input_std is None else names[::-1]
         raise UserError(
-            f"input_{present} is set, input_{missing} is not",
+            f"{setting(present)} is set, {setting(missing)} is not",
             where,
             "Set both to what the training subtracted and divided by; where it did not, "
-            "say input_mean = 0 or input_std = 1",
+            f"say {setting('input_mean', 0)} or {setting('input_std', 1)}",
         )
     std = np.array(options.input_std, np.float64)
     mean = np.array(options.input_mean, np.float64)
@@ -62,8 +63,8 @@ def byte_scaling(options: Options) -> ByteScaling | None:
             f"mean {_listed(mean)} and std {_listed(std)} are those of images of 0..255, but "
             "images are scaled to 0..1 first",
             where,
-            f"Divide both by 255: input_mean = {_listed(mean / 255)} and "
-            f"input_std = {_listed(std / 255)}",
+            f"Divide both by 255: {setting('input_mean', _listed(mean / 255))} and "
+            f"{setting('input_std', _listed(std / 255))}",
         )
     mean, std = np.broadcast_arrays(mean, std)
     return ByteScaling(scale=1 / (255 * std), zero=255 * mean)
@@ -94,11 +95,12 @@ def real_inputs(
         return inputs.astype(np.float32)
     if scaling is None:
         raise UserError(
-            "it holds bytes (uint8), but input_mean and input_std are not set, so that nothing "
-            "says which numbers the network wants for them",
+            f"it holds bytes (uint8), but {setting('input_mean')} and {setting('input_std')} are "
+            "not set, so that nothing says which numbers the network wants for them",
             f"{option} file {path}",
             "Set both to what the training subtracted and divided by, on images scaled to 0..1; "
-            "if the network really was fed 0..255: input_mean = 0 and input_std = 0.00392157",
+            f"if the network really was fed 0..255: {setting('input_mean', 0)} and "
+            f"{setting('input_std', 0.00392157)}",
         )
     check_channels(scaling, inputs.shape[1:], path)
     return scaling.real(inputs)
@@ -108,7 +110,8 @@ def check_channels(scaling: ByteScaling, shape: tuple[int, ...], where: Path | s
     """Raises UserError unless a scaling fits inputs [channels, ...] of this shape."""
     if len(scaling.scale) not in (1, shape[0]):
         raise UserError(
-            f"input_mean or input_std has {len(scaling.scale)} numbers for {shape[0]} channels",
+            f"{setting('input_mean')} or {setting('input_std')} has {len(scaling.scale)} numbers "
+            f"for {shape[0]} channels",
             f"{where}",
             "Give one number, or one per channel",
         )

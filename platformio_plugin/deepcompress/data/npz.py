@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.ir.arrays import AnyArray
 
 Arrays = dict[str, AnyArray]
@@ -27,7 +27,7 @@ def open_arrays(path: Path, option: str) -> Arrays:
         raise UserError(
             f"there is no such file{did_you_mean(path.name, neighbours)}",
             f"{option} file {path}",
-            f"Name an .npz in the option {option}, relative to the project",
+            f"Name an .npz in the option {setting(option)}, relative to the project",
         )
     try:
         loaded = np.load(path, allow_pickle=False)

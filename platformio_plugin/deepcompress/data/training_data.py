@@ -15,7 +15,7 @@ import numpy as np
 from deepcompress.data.byte_scaling import ByteScaling, real_inputs
 from deepcompress.data.npz import Arrays, open_arrays, read_arrays
 from deepcompress.data.user_code import attempt, load_callable
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from deepcompress.ir.graph import Graph
 
@@ -150,7 +150,7 @@ class _FromFunction:
     """Batches that the user's function yields; its random numbers depend only on the seed."""
 
     def __init__(self, text: str) -> None:
-        self.where = f"option data = {text}"
+        self.where = f"option {setting('data', text)}"
         self.name = text.rpartition(":")[2]
         self.function = load_callable("data", text)
         self.shape: tuple[int, ...] | None = None  # of the first sample; all must have it
@@ -257,7 +257,7 @@ class _RandomStream:
 def check_samples(samples: Samples, graph: Graph, data: str | None) -> None:
     """Raises UserError unless the samples have the network's input shape and its classes."""
     inputs, _ = samples.validation
-    where, shape = f"option data = {data}", graph.tensors[graph.inputs[0]].shape
+    where, shape = f"option {setting('data', data)}", graph.tensors[graph.inputs[0]].shape
     if inputs.shape[1:] != shape:
         raise UserError(
             f"its samples have the shape {'x'.join(map(str, inputs.shape[1:]))}, the model's input "

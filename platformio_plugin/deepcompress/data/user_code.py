@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 
 # How the file names of stack frames begin that are not the user's: this package, the standard
 # library, and generated code such as "<string>".
@@ -28,7 +28,7 @@ def load_callable(option: str, text: str) -> Callable[..., Any]:
     Raises:
         UserError: there is no such file or name, or running the file fails.
     """
-    where = f"option {option} = {text}"
+    where = f"option {setting(option, text)}"
     file, colon, name = text.rpartition(":")
     if not colon:
         raise UserError(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, first_line, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.torch_export import example_input, shape_text
@@ -96,7 +96,7 @@ def _with_fixed_sizes(
         raise UserError(
             f"it does not take an input of {shape_text(options)} ({first_line(error)})",
             where(path),
-            "Set input_shape to a shape for which it was exported",
+            f"Set {setting('input_shape')} to a shape for which it was exported",
         ) from None
 
 

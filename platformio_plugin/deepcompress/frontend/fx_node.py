@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import Float32Array, frozen
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def shape_of(fx: torch.fx.Node, batch_axis: int = 0) -> tuple[int, ...]:
         raise UserError(
             f"its shape {tuple(value.shape)} is dynamic beyond the batch",
             f"tensor {fx.name}",
-            "Fix these sizes with input_shape, or export the model with fixed ones",
+            f"Fix these sizes with {setting('input_shape')}, or export the model with fixed ones",
         )
     return tuple(int(size) for size in sizes)
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.state_dict import module_of_weights
@@ -73,7 +73,9 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     if refused:
         what = f"it holds {refused[1]}, and unpickling that would run code from the file"
     return UserError(
-        what, where(path), f"If you made the file: trust_pickle = yes. Better, {EXPORT_HINT}"
+        what,
+        where(path),
+        f"If you made the file: {setting('trust_pickle', 'yes')}. Better, {EXPORT_HINT}",
     )
 
 

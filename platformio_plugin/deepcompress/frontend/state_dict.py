@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import attempt, load_callable
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import EXPORT_HINT, where
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def module_of_weights(content: Any, path: Path, architecture: str | None) -> tor
             f"it holds weights ({', '.join(list(weights)[:3])}, ...) but not how they are "
             "connected",
             where(path),
-            "Name the class that builds the network: architecture = file.py:Class. Or "
-            + EXPORT_HINT,
+            "Name the class that builds the network: "
+            f"{setting('architecture', 'file.py:Class')}. Or {EXPORT_HINT}",
         )
     module = _build(architecture)
     _load_weights(module, weights, path, architecture)
@@ -72,7 +72,7 @@ def _build(architecture: str) -> torch.nn.Module:
     """The module that the user's file builds. This runs the user's file."""
     import torch
 
-    option = f"option architecture = {architecture}"
+    option = f"option {setting('architecture', architecture)}"
     name = architecture.rpartition(":")[2]
     module = attempt(
         load_callable("architecture", architecture),

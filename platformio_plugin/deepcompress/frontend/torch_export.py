@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.data.user_code import user_line
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import first_line, where
 from deepcompress.options import Options
 
@@ -45,7 +45,8 @@ def example_input(path: Path, options: Options) -> torch.Tensor:
         raise UserError(
             "the shape of its input is not known",
             where(path),
-            "Set input_shape (such as 1,32,32, without the batch) or name calibration data",
+            f"Set {setting('input_shape')} (such as 1,32,32, without the batch) or name "
+            "calibration data",
         )
     return torch.zeros(1, *options.input_shape)
 
@@ -71,7 +72,7 @@ def _check_shape(
                 f"the network does not take an input of {shape_text(options)} "
                 f"({layer}{first_line(error)})",
                 where(path),
-                "Set input_shape to the shape of one input, channels first",
+                f"Set {setting('input_shape')} to the shape of one input, channels first",
             ) from None
 
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import (
     EXPORT_HINT,
     QUANTIZE_HINT,
@@ -68,7 +68,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
         raise UserError(
             f"torch cannot convert this TorchScript ({first_line(error)})",
             where(path),
-            f"Is input_shape = {shape_text(options)} right? Else, from the Python model, "
+            f"Is {setting('input_shape', shape_text(options))} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import EXPORT_HINT, where
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
 from deepcompress.options import Options
@@ -43,6 +43,6 @@ UNSUPPORTED_FORMATS = (
         rb".{8}\{",
         f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
         "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
-        "architecture = file.py:Class",
+        f"{setting('architecture', 'file.py:Class')}",
     ),
 )

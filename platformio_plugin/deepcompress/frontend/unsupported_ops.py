@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepcompress.errors import did_you_mean
+from deepcompress.errors import did_you_mean, setting
 from deepcompress.frontend.decompositions import decomposed
 from deepcompress.ops import BY_ATEN
 
@@ -30,7 +30,7 @@ _ADVICE = {
     "Call x.var() and x.mean()": "var_mean",
     "Use Linear with a stored matrix, or sums of x * y": "bmm baddbmm einsum",
     "Use nn.GRU, or convolutions along the sequence": "scaled_dot_product_attention",
-    "Use nn.GRU or nn.LSTM; for a step at a time, with the option stateful": (
+    f"Use nn.GRU or nn.LSTM; for a step at a time, with the option {setting('stateful')}": (
         "rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell gru_cell lstm_cell"
     ),
     "Use nn.GRU, or nn.Linear whose fixed weights are a triangle of ones": "cumsum",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from deepcompress.errors import setting
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
@@ -46,7 +47,8 @@ class HistoryOperator(ScaleKeepingOperator[History]):
     only_moves = True
 
     def read(self, call: AtenCall) -> tuple[History, Parameters]:
-        raise call.unsupported("there is no such layer in torch", "Set stateful = yes instead")
+        advice = f"Set {setting('stateful', 'yes')} instead"
+        raise call.unsupported("there is no such layer in torch", advice)
 
     def output_shape(self, attributes: History, inputs: Sequence[Shape]) -> Shape:
         *channels, width = inputs[0]

@@ -245,7 +245,8 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
         flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
         sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
         moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
-        return moved.reshape(x.shape[0], *a.shape)
+        # A copy, too: the operator that reads it may ask for strides, which depend on the batch.
+        return moved.clone(memory_format=torch.contiguous_format).reshape(x.shape[0], *a.shape)
 
     def integer(
         self, node: IntegerNode[Rearrange], quantization: Sequence[Quantization], *inputs: Int8Array

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.ir.arrays import Float32Array, frozen
 from deepcompress.ir.graph import Graph, Node
 
@@ -58,7 +58,7 @@ def _check_names(layers: Mapping[str, Float32Array], sparsity: dict[str, float])
         if name not in layers:
             raise UserError(
                 f"the model has no layer {name} with weights{did_you_mean(name, list(layers))}",
-                "option sparsity",
+                f"option {setting('sparsity')}",
                 f"Its layers are {', '.join(layers)}",
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
@@ -29,7 +29,7 @@ def make_stateful(graph: Graph) -> Graph:
     if not any(node.attributes.stateful for node in nodes):
         raise UserError(
             "nothing in it remembers: it has no GRU, LSTM or causal convolution",
-            "option stateful",
+            f"option {setting('stateful')}",
             "Leave it out, or pad one-dimensional convolutions on the left alone",
         )
     return replace(graph, nodes=nodes, tensors=tensors)

@@ -325,8 +325,9 @@ def _find_grids(
     if narrow:
         grids = find_grids(weight, np.maximum(least_scale, narrow_bound(weight)))
         if grids is not None:
-            return grids
-    return find_grids(weight, least_scale)
+            return grids.astype(np.float64, copy=False)
+    grids = find_grids(weight, least_scale)
+    return None if grids is None else grids.astype(np.float64, copy=False)
 
 
 def _bias_unit(factor: Float64Array) -> int:

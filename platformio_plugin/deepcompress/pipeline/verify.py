@@ -133,7 +133,7 @@ def buffers_do_not_collide(plan: Plan) -> None:
 
 
 def _meet(one: slice, other: slice) -> bool:
-    return one.start < other.stop and other.start < one.stop
+    return bool(one.start < other.stop and other.start < one.stop)
 
 
 def _renamed(graph: IntegerGraph, node: IntegerNode, inputs: list[np.ndarray]) -> np.ndarray:
@@ -142,4 +142,5 @@ def _renamed(graph: IntegerGraph, node: IntegerNode, inputs: list[np.ndarray]) -
     if len(inputs) > 1:
         return np.concatenate(inputs)
     offset = operator.view(node.attributes, graph.tensors[node.inputs[0]].shape)
+    assert offset is not None, node.name
     return inputs[0][offset : offset + graph.tensors[node.output].size]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 
@@ -29,7 +29,10 @@ def check_fits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> None:
 
 def misfits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> Iterator[UserError]:
     """What `check_fits` would raise, flash and RAM."""
-    remedies = {"flash": lambda: _flash_remedy(facts, flash_at), "ram": lambda: _ram_remedy(facts)}
+    remedies: dict[str, Callable[[], str]] = {
+        "flash": lambda: _flash_remedy(facts, flash_at),
+        "ram": lambda: _ram_remedy(facts),
+    }
     for memory, remedy in remedies.items():
         total, limit = facts[memory]["total_bytes"], facts[memory]["limit_bytes"]
         if limit is not None and total > limit:
@@ -61,7 +64,7 @@ def check_possible(graph: Graph, options: Options) -> None:
 def _flash_remedy(facts: dict[str, Any], flash_at: Callable[[float], int]) -> str:
     flash = facts["flash"]
     if flash["total_bytes"] - flash["golden_bytes"] <= flash["limit_bytes"]:
-        return f"The golden vectors take {flash['golden_bytes']:,}: set self_test = 0"
+        return f"The golden vectors take {flash['golden_bytes']:,}: set {setting('self_test', '0')}"
     largest = max(facts["layers"], key=lambda layer: layer["flash_bytes"])
     what = f"Most of it is layer {largest['name']} with {largest['flash_bytes']:,}"
     room = flash["limit_bytes"] - flash["golden_bytes"]
@@ -69,8 +72,8 @@ def _flash_remedy(facts: dict[str, Any], flash_at: Callable[[float], int]) -> st
     if enough == len(SPARSITIES):
         return f"{what}. No sparsity makes it fit: use a smaller network or a larger board"
     return (
-        f"{what}. With sparsity = {SPARSITIES[enough]} and optimize = size it would fit; look at "
-        "the accuracy then"
+        f"{what}. With {setting('sparsity', SPARSITIES[enough])} and "
+        f"{setting('optimize', 'size')} it would fit; look at the accuracy then"
     )
 
 

@@ -73,13 +73,14 @@ def html(facts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) ->
         measured: the JSON of a profile of its firmware, if there is one.
     """
     functions = measured["functions"] if measured else {}
-    return _template().render(
+    page: str = _template().render(
         facts=facts,
         measured=measured,
         tiles=_tiles(facts, measured),
         tables=_tables(facts, functions),
         charts=_charts(facts, functions),
     )
+    return page
 
 
 @functools.cache

@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.backend.c_names import c_identifier
+from deepcompress.backend.c_names import layer_function, layer_names
 from deepcompress.backend.emit_c import all_arrays, shared_weights
 from deepcompress.backend.plan import Plan, Step
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import draw_warnings
+from deepcompress.ir.arrays import AnyArray, Int8Array, Int64Array
 from deepcompress.ir.graph import WeightedNode
 from deepcompress.ops import OPERATORS
 from deepcompress.options import Target
@@ -67,7 +68,15 @@ def summarize(
 ) -> dict[str, Any]:
     """The report as a JSON value."""
     shared = shared_weights(plan)
-    layers = [_layer(plan, step, read=step.node.name in shared) for step in plan.steps]
+    names = layer_names(step.node.name for step in plan.steps)
+    layers = [
+        _layer_row(
+            step,
+            function=layer_function(plan.integer.name, names[step.node.name]),
+            tied=step.node.name in shared,
+        )
+        for step in plan.steps
+    ]
     parameters = sum(_parameters(step) for step in plan.steps if step.node.name not in shared)
     return {
         "schema": SCHEMA,
@@ -124,36 +133,39 @@ def _parameters(step: Step) -> int:
     return node.weight.size + node.bias.size if isinstance(node, WeightedNode) else 0
 
 
-def _layer(plan: Plan, step: Step, *, read: bool) -> dict[str, Any]:
-    """`read` are the weights of a layer before, which counts their bytes."""
-    graph, node = plan.integer, step.node
-    weight = step.weight
-    weight_bytes = weight.weight_bytes if weight and not read else 0
-    constant_bytes = weight.constant_bytes if weight else 0
-    output = graph.tensors[node.output].shape
-    size = node.weight.size if weight else 0
-    tables = sum(table.values.nbytes for table in node.tables)
+def _layer_row(step: Step, *, function: str, tied: bool) -> dict[str, Any]:
+    """A layer of the report.
+
+    Args:
+        function: its name in C.
+        tied: it reads the weights of an earlier layer, in whose row their bytes are.
+    """
+    node, layer, encoded = step.node, step.selection.layer, step.weight
+    matrix = node.weight if isinstance(node, WeightedNode) else np.zeros((0, 0), np.int8)
+    weight_bytes = encoded.weight_bytes if encoded and not tied else 0
+    constant_bytes = encoded.constant_bytes if encoded else 0
+    constant_bytes += sum(table.values.nbytes for table in node.tables)
     return {
         "name": node.name,
-        "function": f"{graph.name}_{c_identifier(node.name, prefix='layer_')}",
+        "function": function,
         "describe": OPERATORS[node.op].describe(node.attributes),
-        "input_shape": list(graph.tensors[node.inputs[0]].shape),
-        "output_shape": list(output),
-        "weights": size,
-        "nonzeros": int(np.count_nonzero(node.weight)) if weight else 0,
-        "encoding": weight.encoding if weight else None,
-        "flash_bytes": weight_bytes + constant_bytes + tables,
+        "input_shape": list(layer.inputs[0]),
+        "output_shape": list(layer.output),
+        "weights": matrix.size,
+        "nonzeros": int(np.count_nonzero(matrix)),
+        "encoding": encoded.encoding if encoded else None,
+        "flash_bytes": weight_bytes + constant_bytes,
         "weight_bytes": weight_bytes,
-        "constant_bytes": constant_bytes + tables,
-        "entropy_bytes": entropy_bytes(node.weight) if weight and not read else 0.0,
+        "constant_bytes": constant_bytes,
+        "entropy_bytes": entropy_bytes(matrix) if encoded and not tied else 0.0,
         "code_bytes": step.code_bytes,
         "macs": step.macs,
-        "dense_macs": OPERATORS[node.op].macs(node.attributes, size, output),
+        "dense_macs": layer.macs(matrix.size),
         "cycles": step.cycles,
     }
 
 
-def entropy_bytes(weight: np.ndarray) -> float:
+def entropy_bytes(weight: Int8Array) -> float:
     """Order-0 entropy of all of a layer's int8 weights, zeros included."""
     counts = np.unique(weight, return_counts=True)[1]
     bits = counts @ np.log2(weight.size / counts)
@@ -220,7 +232,7 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 
 
 def measure_accuracy(
-    float_scores: np.ndarray, int8_scores: np.ndarray, calibration: Calibration
+    float_scores: AnyArray, int8_scores: AnyArray, calibration: Calibration
 ) -> Accuracy:
     """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device.
 
@@ -237,10 +249,11 @@ def measure_accuracy(
     )
 
 
-def top1(scores: np.ndarray) -> np.ndarray:
+def top1(scores: AnyArray) -> Int64Array:
     """The best class of each sample."""
-    return scores.reshape(len(scores), -1).argmax(axis=1)
+    best: Int64Array = scores.reshape(len(scores), -1).argmax(axis=1)
+    return best
 
 
-def percent(right: np.ndarray) -> float:
+def percent(right: AnyArray) -> float:
     return 100 * float(np.mean(right))

@@ -17,7 +17,7 @@ from deepcompress import __version__
 from deepcompress.data.byte_scaling import byte_scaling
 from deepcompress.data.calibration import Calibration
 from deepcompress.data.training_data import Samples
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options, training_facts
@@ -63,22 +63,23 @@ def goal_of(options: Options) -> Goal:
     if isinstance(options.sparsity, dict):
         raise UserError(
             "retraining takes one number, and distributes it over the layers itself",
-            "option sparsity",
-            "Write for example sparsity = 0.95",
+            f"option {setting('sparsity')}",
+            f"Write for example {setting('sparsity', '0.95')}",
         )
     asked = {name: getattr(options, name) for name in _GOALS}
     if options.epochs == 0:
         raise UserError(
             "retraining for 0 epochs trains nothing",
-            "option epochs",
+            f"option {setting('epochs')}",
             "Ask for at least 5; 20 are usual",
         )
     if not any(value is not None for value in asked.values()):
         raise UserError(
             "retraining has no goal",
             "options",
-            "Set one or more: max_accuracy_drop = 0.5, flash_budget = 8K, parameter_budget = 4K, "
-            "cycle_budget = 150K, sparsity = 0.95",
+            f"Set one or more: {setting('max_accuracy_drop', 0.5)}, "
+            f"{setting('flash_budget', '8K')}, {setting('parameter_budget', '4K')}, "
+            f"{setting('cycle_budget', '150K')}, {setting('sparsity', 0.95)}",
         )
     return Goal(**asked, least="cycles" if options.optimize == "speed" else "parameter_bytes")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, setting
 from deepcompress.training.config import (
     FinishedTrial,
     Goal,
@@ -100,16 +100,17 @@ def _level_request(request: SearchRequest) -> SearchRequest:
     if request.early_stop != "none":
         raise UserError(
             "the level method bisects by final accuracies, so that no training may end early",
-            "option early_stop",
-            "Remove it, or use method = gradual",
+            f"option {setting('early_stop')}",
+            f"Remove it, or use {setting('method', 'gradual')}",
         )
     trials = request.trials
     if request.goal.max_accuracy_drop is None:
         if request.goal.sparsity is None:
             raise UserError(
                 "the level method needs a loss that it may approach, or a sparsity",
-                "option method",
-                "Add for example max_accuracy_drop = 0.5, or use method = gradual",
+                f"option {setting('method')}",
+                f"Add for example {setting('max_accuracy_drop', 0.5)}, or use "
+                f"{setting('method', 'gradual')}",
             )
         trials = 1
     base = replace(request.base, score="level", codebook_bits=0)

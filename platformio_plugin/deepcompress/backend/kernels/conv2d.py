@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import prod
 
@@ -25,6 +26,9 @@ from deepcompress.target.core import Cpu
 
 # The most that a tap can step; taps of weight 0 bridge more.
 LARGEST_STEP = 65535
+# Two rows of a tile are less than this many bytes apart: the immediate operand of a load.
+NEXT_LIMIT = 4088
+_UINT16 = 2**16 - 1
 
 # Cycles per tap of the output channel and per tile, by kind of tile.
 _TILES = {
@@ -76,7 +80,7 @@ class Conv2dParameters(CStruct):
     pool_width: int
     pool_stride_height: int
     pool_stride_width: int
-    tiles: str
+    tile_rows: int
     scratch_words: int
     requantize: RequantizeParameters
 
@@ -113,12 +117,26 @@ def _padded_group_bytes(layer: Layer) -> int:
 class Conv2dKernel(WeightedKernel):
     """What all kernels of Conv2d have in common."""
 
+    header: str = "conv2d"
+    operators: tuple[str, ...] = ("conv2d",)
     takes_scratch: bool = True
-    tiles: str = "DC_FOUR"
 
-    def scratch_words(self, layer: Layer, encoding: str) -> int:
+    @abstractmethod
+    def scratch_words(self, layer: Layer) -> int:
         """4-byte words of scratch before the padded copy of the input."""
-        raise NotImplementedError
+
+    def copies_input(self, layer: Layer) -> bool:
+        """Whether the kernel works on a copy of the input, with its padding."""
+        return any(layer.attributes(Conv2d).padding)
+
+    def tile_rows(self, layer: Layer) -> int:
+        """Rows of a tile of eight positions, 1 or 2, of a kernel that has tiles, or 0."""
+        return 0
+
+    def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
+        copied = _padded_group_bytes(layer) if self.copies_input(layer) else 0
+        whole = layer.attributes(Conv2d).groups == 1
+        return Scratch(4 * self.scratch_words(layer) + copied, whole and copied > 0)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         a = layer.attributes(Conv2d)
@@ -157,15 +175,15 @@ class Conv2dKernel(WeightedKernel):
             pool_width=pool.kernel[1],
             pool_stride_height=pool.stride[0],
             pool_stride_width=pool.stride[1],
-            tiles=self.tiles,
-            scratch_words=self.scratch_words(layer, only(weight).encoding),
+            tile_rows=self.tile_rows(layer),
+            scratch_words=self.scratch_words(layer),
             requantize=RequantizeParameters.of(layer.node),
         )
 
 
 def _positions(layer: Layer) -> int:
     """Outputs of the convolution per channel, before pooling."""
-    pool = layer.node.attributes.pool
+    pool = layer.attributes(Conv2d).pool
     return prod(layer.output[1:]) * (prod(pool.kernel) if pool else 1)
 
 
@@ -200,30 +218,29 @@ class Taps(Conv2dKernel):
     """Weight by weight: an output channel is decoded to a list of taps for all its positions.
 
     Attributes:
-        positions: most outputs that are computed at a time.
-        narrow: whether sums of products must fit int16.
-        code_bytes: more than with four positions.
+        code_bytes: more than the portable kernel takes.
     """
 
-    positions: int = 4
-    narrow: bool = False
+    encodings: tuple[str, ...] = ("dense", *SPARSE)
+    folded_only: tuple[str, ...] = ("dense", "block")
+    takes_encoding: bool = True
     code_bytes: int = 0
 
-    def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
-        if not super().accepts(layer, encoding, cpu):
-            return False
-        return not self.narrow or is_narrow(layer.weighted.weight)
+    def scratch_words(self, layer: Layer) -> int:
+        return tap_words(layer)
 
-    def scratch_words(self, layer: Layer, encoding: str) -> int:
-        taps = tap_words(layer)
-        # Which of its ways a dense convolution takes is for the C compiler to say.
-        return max(taps, layer.weighted.weight.shape[1]) if encoding == "dense" else taps
+    def assumptions(self, layer: Layer) -> tuple[str, ...]:
+        return (f"DC_LARGEST_STEP == {LARGEST_STEP}", "sizeof(dc_tap) == 4")
 
-    def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
-        a = layer.attributes(Conv2d)
-        copied = _padded_group_bytes(layer) if any(a.padding) or self.narrow else 0
-        words = self.scratch_words(layer, only(weight).encoding)
-        return Scratch(4 * words + copied, may_overlap_input=a.groups == 1 and copied > 0)
+    def tiles(self, layer: Layer) -> dict[str, int]:
+        """How many tiles of which kind (`_TILES`) an output channel is computed in."""
+        pool = layer.attributes(Conv2d).pool
+        height, width = _plane(layer)
+        if pool is None:
+            return {"four": height * (width // 4), "one": height * (width % 4)}
+        if pool.kernel == (2, 2) == pool.stride:
+            return {"four": height * width}
+        return {"one": height * width * prod(pool.kernel)}
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         a = layer.attributes(Conv2d)
@@ -233,64 +250,98 @@ class Taps(Conv2dKernel):
         macs = layer.macs(stored)
         tiles = sum(
             count * (_TILES[kind][0] * stored + _TILES[kind][1] * a.out_channels)
-            for kind, count in conv2d_tiles(a, layer.output, self.positions).items()
+            for kind, count in self.tiles(layer).items()
         )
         read = _DENSE_WEIGHT_CYCLES * layer.weighted.weight.size if encoding == "dense" else 0
-        copied = _copy_cycles(layer) if any(a.padding) or self.narrow else 0
+        copied = _copy_cycles(layer) if self.copies_input(layer) else 0
         cycles = rate.cycles(macs, stored, prod(layer.output)) + (tiles + read + copied)
         code_bytes = rate.code_bytes + (self.code_bytes + _shape_code_bytes(a))
         return total_cost(cycles, code_bytes, macs, stored, only(weight), cpu)
 
 
-def conv2d_tiles(a: Conv2d, output: tuple[int, ...], largest: int) -> dict[str, int]:
-    """How many tiles of which kind an output channel is computed in.
+def _plane(layer: Layer) -> tuple[int, int]:
+    """Height and width of the output: one row of all positions if it is pointwise."""
+    _, height, width = layer.output
+    return (1, height * width) if layer.attributes(Conv2d).is_pointwise else (height, width)
 
-    Args:
-        output: [channels, height, width], after pooling.
-        largest: positions at a time: 4, 8 or 16.
+
+@dataclass(frozen=True, kw_only=True)
+class TapsDsp(Taps):
+    """Tiles of eight positions in one row or two, with pooling two windows of 2x2.
+
+    Attributes:
+        narrow: sums of products fit int16, so that one product serves two of sixteen positions.
     """
-    height, width = (1, prod(output[1:])) if a.is_pointwise else output[1:]
-    pooled_by_two = a.pool is not None and a.pool.kernel == (2, 2) == a.pool.stride
-    if a.pool and not (pooled_by_two and largest > 4 and a.stride[1] <= 2 and width >= 2):
-        return (
-            {"four": height * width}
-            if pooled_by_two
-            else {"one": height * width * prod(a.pool.kernel)}
-        )
-    if a.pool:
-        height, width = 2 * height, 2 * width
-    rows = _tile_rows(height, width, pooled=a.pool is not None)
-    if largest == 4 or a.stride[1] > 2 or rows == 0:
-        return {"four": height * (width // 4), "one": height * (width % 4)}
-    columns, tall = 8 // rows, -(-height // rows)
-    left_over = not a.pool and rows == 2 and width % 4 == 1 and height >= 4
-    width -= left_over
-    tiles = {"four": -(-height // 4)} if left_over else {}
-    if largest == 16 and a.stride[1] == 1:
-        wide = width // (2 * columns)
-        tiles["narrow sixteen"] = tall * wide
-        tiles["narrow eight"] = tall * -(-(width - 2 * columns * wide) // columns)
-    else:
-        tiles["eight" if a.stride[1] == 1 else "eight by two"] = tall * -(-width // columns)
-    return tiles
+
+    narrow: bool = False
+
+    def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
+        if not super().accepts(layer, encoding, cpu) or self.tile_rows(layer) == 0:
+            return False
+        a = layer.attributes(Conv2d)
+        return not self.narrow or (a.stride[1] == 1 and is_narrow(layer.weighted.weight))
+
+    def copies_input(self, layer: Layer) -> bool:
+        """The copy of narrow sums has its signs flipped."""
+        return self.narrow or super().copies_input(layer)
+
+    def tile_rows(self, layer: Layer) -> int:
+        """Whichever number of rows needs fewer tiles; 0 if no tile fits the output."""
+        a = layer.attributes(Conv2d)
+        if a.stride[1] > 2 or (a.pool and not a.pool.kernel == (2, 2) == a.pool.stride):
+            return 0
+        height, width = _convolved(layer)
+        one, two = height * -(-width // 8), -(-height // 2) * -(-width // 4)
+        fits_one = width >= 8 and not a.pool
+        fits_two = height >= 2 and width >= 4 and _next_row(layer) < NEXT_LIMIT
+        return 2 if fits_two and (two <= one or not fits_one) else int(fits_one)
+
+    def assumptions(self, layer: Layer) -> tuple[str, ...]:
+        reach = f"{_next_row(layer)} < DC_NEXT_LIMIT"
+        return (*super().assumptions(layer), *([reach] if self.tile_rows(layer) == 2 else []))
+
+    def tiles(self, layer: Layer) -> dict[str, int]:
+        a, rows = layer.attributes(Conv2d), self.tile_rows(layer)
+        height, width = _convolved(layer)
+        columns, tall = 8 // rows, -(-height // rows)
+        left_over = not a.pool and rows == 2 and width % 4 == 1 and height >= 4
+        width -= left_over
+        tiles = {"four": -(-height // 4)} if left_over else {}
+        if self.narrow:
+            wide = width // (2 * columns)
+            tiles["narrow sixteen"] = tall * wide
+            tiles["narrow eight"] = tall * -(-(width - 2 * columns * wide) // columns)
+        else:
+            tiles["eight" if a.stride[1] == 1 else "eight by two"] = tall * -(-width // columns)
+        return tiles
 
 
-def _tile_rows(height: int, width: int, *, pooled: bool) -> int:
-    """Rows of a tile of eight positions: 2, 1, or 0 where none fits."""
-    one, two = height * -(-width // 8), -(-height // 2) * -(-width // 4)
-    fits_one = width >= 8 and not pooled
-    fits_two = height >= 2 and width >= 4
-    return 2 if fits_two and (two <= one or not fits_one) else int(fits_one)
+def _convolved(layer: Layer) -> tuple[int, int]:
+    """Height and width before pooling, which is by two."""
+    height, width = _plane(layer)
+    return (2 * height, 2 * width) if layer.attributes(Conv2d).pool else (height, width)
+
+
+def _next_row(layer: Layer) -> int:
+    """Bytes of the padded input from the window of a position to that of the one below."""
+    a = layer.attributes(Conv2d)
+    _, height, width = layer.inputs[0]
+    return a.stride[0] * (height * width if a.is_pointwise else _bordered(a, height, width).columns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TapsMve(Taps):
-    """By vectors of four outputs, or of eight with narrow sums; three vectors at a time.
+    """By vectors of outputs, three vectors at a time, gathered from wherever their windows begin.
 
-    Its costs are instructions: `by_tap` and `by_channel` for each position in a pooling window,
-    and `by_output` per channel.
+    Its costs are instructions, because Arm publishes no timing.
+
+    Attributes:
+        outputs: at a time: 12, or 24 if sums of products fit int16.
+        by_tap, by_channel: instructions for each position in a pooling window.
+        by_output: per channel.
     """
 
+    outputs: int
     by_tap: float = 9.0
     by_channel: float = 15.0
     by_output: float = 65.0
@@ -298,7 +349,11 @@ class TapsMve(Taps):
     def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
         if not super().accepts(layer, encoding, cpu):
             return False
-        return encoding != "dense" or layer.node.attributes.groups > 1
+        if encoding == "dense" and layer.attributes(Conv2d).groups == 1:
+            return False  # DenseMve is better
+        return self.outputs == 12 or (
+            is_narrow(layer.weighted.weight) and _windows_are_narrow(layer, self.outputs)
+        )
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         a = layer.attributes(Conv2d)
@@ -307,13 +362,21 @@ class TapsMve(Taps):
         stored = self.stored_weights(layer.weighted, encoding)
         pool = prod(a.pool.kernel) if a.pool else 1
         position = self.by_tap * stored + self.by_channel * a.out_channels
-        turns = -(-prod(layer.output[1:]) // self.positions)
+        turns = -(-prod(layer.output[1:]) // self.outputs)
         instructions = turns * (pool * position + self.by_output * a.out_channels)
         read = _DENSE_WEIGHT_CYCLES * layer.weighted.weight.size if encoding == "dense" else 0
-        copied = _copy_cycles(layer) if any(a.padding) else 0
+        copied = _copy_cycles(layer) if self.copies_input(layer) else 0
         instructions += cpu.cycle_factor * (rate.weight * stored + read + copied)
         code_bytes = rate.code_bytes + self.code_bytes + _shape_code_bytes(a)
         return Cost(round(instructions), code_bytes, layer.macs(stored))
+
+
+def _windows_are_narrow(layer: Layer, outputs: int) -> bool:
+    """Whether the offsets of windows, and what divides them by the width, fit uint16."""
+    a = layer.attributes(Conv2d)
+    _, width = _plane(layer)
+    below = _next_row(layer) * (a.pool.stride[0] if a.pool else 1)
+    return (width + outputs) * width <= _UINT16 and (outputs // width + 2) * below <= _UINT16
 
 
 # --- by columns of inputs
@@ -321,15 +384,15 @@ class TapsMve(Taps):
 
 @dataclass(frozen=True, kw_only=True)
 class Columns(Conv2dKernel):
-    """The inputs of a few positions are copied to columns: of all weights, of one group."""
+    """The inputs of a few positions are copied to columns: for all weights, of one group."""
 
     def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
-        return super().accepts(layer, encoding, cpu) and layer.node.attributes.groups == 1
+        return super().accepts(layer, encoding, cpu) and layer.attributes(Conv2d).groups == 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel(Columns):
-    """Two positions and four output channels at a time.
+    """Two positions and four output channels at a time. The columns contain the padding.
 
     Attributes:
         rate: on a core with the DSP extension.
@@ -341,13 +404,13 @@ class Panel(Columns):
     portable_rate: Rate
     value_cycles: float = 5.5
 
-    def scratch_words(self, layer: Layer, encoding: str) -> int:
+    def scratch_words(self, layer: Layer) -> int:
         """Two columns of int16, each of an even number of values."""
         columns = int(layer.weighted.weight.shape[1])
         return columns + columns % 2
 
-    def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
-        return Scratch(4 * self.scratch_words(layer, "panel"))
+    def copies_input(self, layer: Layer) -> bool:
+        return False
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         a = layer.attributes(Conv2d)
@@ -362,66 +425,36 @@ class Panel(Columns):
 
 @dataclass(frozen=True, kw_only=True)
 class DenseMve(Columns):
-    """Four positions at a time. Its costs are instructions, because Arm publishes no timing."""
+    """Four positions at a time. Its costs are instructions, because Arm publishes no timing.
+
+    Attributes:
+        value_instructions: to copy a value of a column.
+    """
 
     rate: Rate
     value_instructions: float = 1.3
 
-    def scratch_words(self, layer: Layer, encoding: str) -> int:
-        """Four columns of int8, or what the portable kernel needs."""
+    def scratch_words(self, layer: Layer) -> int:
+        """Four columns of int8, or taps: without MVE the same call runs conv2d_taps_c."""
         return max(tap_words(layer), int(layer.weighted.weight.shape[1]))
-
-    def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
-        copied = _padded_group_bytes(layer) if any(layer.node.attributes.padding) else 0
-        words = self.scratch_words(layer, "dense")
-        return Scratch(4 * words + copied, may_overlap_input=copied > 0)
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         channels, columns = layer.weighted.weight.shape
         macs = layer.macs(layer.weighted.weight.size)
         instructions = self.rate.mac * macs + self.rate.output * macs / columns
         instructions += self.value_instructions * macs / channels
-        code_bytes = self.rate.code_bytes + _shape_code_bytes(layer.node.attributes)
+        code_bytes = self.rate.code_bytes + _shape_code_bytes(layer.attributes(Conv2d))
         return Cost(round(instructions), code_bytes, macs)
 
 
-_HERE = {"header": "conv2d", "function": "dc_conv2d_int8", "operators": ("conv2d",)}
-_TAPS = {**_HERE, "encodings": ("dense", *SPARSE), "folded_only": ("dense", "block")}
-
 KERNELS = (
-    Taps(name="conv2d_taps_c", **_TAPS, superseded_by=MVE),
-    Taps(
-        name="conv2d_taps_dsp8",
-        **_TAPS,
-        features=DSP,
-        superseded_by=MVE,
-        tiles="DC_EIGHT",
-        positions=8,
-        code_bytes=200,
-    ),
-    Taps(
-        name="conv2d_taps_dsp16",
-        **_TAPS,
-        features=DSP,
-        superseded_by=MVE,
-        tiles="DC_SIXTEEN",
-        positions=16,
-        narrow=True,
-        code_bytes=550,
-    ),
-    TapsMve(name="conv2d_taps_mve12", **_TAPS, features=MVE, positions=12, code_bytes=300),
-    TapsMve(
-        name="conv2d_taps_mve24",
-        **_TAPS,
-        features=MVE,
-        tiles="DC_SIXTEEN",
-        positions=24,
-        narrow=True,
-        code_bytes=300,
-    ),
+    Taps(name="conv2d_taps_c", superseded_by=MVE),
+    TapsDsp(name="conv2d_taps_dsp8", features=DSP, superseded_by=MVE, code_bytes=200),
+    TapsDsp(name="conv2d_taps_dsp16", features=DSP, superseded_by=MVE, narrow=True, code_bytes=550),
+    TapsMve(name="conv2d_taps_mve12", features=MVE, outputs=12, code_bytes=300),
+    TapsMve(name="conv2d_taps_mve24", features=MVE, outputs=24, code_bytes=300),
     Panel(
         name="conv2d_panel",
-        **_HERE,
         encodings=("panel",),
         folded_only=("panel",),
         rate=Rate(mac=1.3, output=11, code_bytes=900),
@@ -429,7 +462,6 @@ KERNELS = (
     ),
     DenseMve(
         name="conv2d_dense_mve",
-        **_HERE,
         features=MVE,
         encodings=("dense",),
         folded_only=("dense",),

@@ -48,6 +48,8 @@ class ConvTranspose2dParameters(CStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvTranspose2dKernel(WeightedKernel):
+    header: str = "conv_transpose2d"
+    operators: tuple[str, ...] = ("conv_transpose2d",)
     takes_scratch: bool = True
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
@@ -99,21 +101,17 @@ class _Dense(ConvTranspose2dKernel):
         return decoding_cost(self, layer, only(weight), self.rate, cpu)
 
 
-_HERE = {
-    "header": "conv_transpose2d",
-    "function": "dc_conv_transpose2d_int8",
-    "operators": ("conv_transpose2d",),
-}
-
 KERNELS = (
     _Dense(
         name="conv_transpose2d_dense",
-        **_HERE,
         encodings=("dense",),
         folded_only=("dense",),
         rate=Rate(mac=6, output=22, code_bytes=410),
     ),
     ConvTranspose2dKernel(
-        name="conv_transpose2d_sparse", **_HERE, encodings=SPARSE, folded_only=("block",)
+        name="conv_transpose2d_sparse",
+        encodings=SPARSE,
+        takes_encoding=True,
+        folded_only=("block",),
     ),
 )

@@ -10,6 +10,8 @@ from deepcompress.backend.kernels.c_struct import CStruct, RequantizeParameters
 from deepcompress.backend.kernels.kernel import Layer, PlainKernel, Rate
 from deepcompress.ir.graph import Array, EncodedWeight
 from deepcompress.ops import Shape
+from deepcompress.ops.prelu import PReLU
+from deepcompress.ops.scale_shift import ScaleShift
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class PreluParameters(CStruct):
 
 class _Prelu(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        slopes = layer.node.attributes.slopes
+        slopes = layer.attributes(PReLU).slopes
         return PreluParameters(
             slopes,
             prod(layer.output) // slopes,
@@ -87,7 +89,7 @@ class ScaleShiftParameters(CStruct):
 
 class _ScaleShift(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a = layer.node.attributes
+        a = layer.attributes(ScaleShift)
         return ScaleShiftParameters(
             channels=a.channels,
             plane=a.values // a.channels,

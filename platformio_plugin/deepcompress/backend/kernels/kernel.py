@@ -120,26 +120,30 @@ class Kernel(ABC):
     """One C function that can run layers of some operators.
 
     Attributes:
-        name: unique in `KERNELS`.
+        name: of the C function, without dc_.
         header: in include/deepcompress/kernels/, without .h.
-        function: what the generated C calls.
         operators: names in `ops.OPERATORS`.
         features: that the target must have.
         superseded_by: features of targets that have a better kernel for the same layers.
         encodings: of weights; empty for an operator without weights.
+        takes_encoding: whether it takes the encoding as an argument, a constant: it reads several.
         takes_array: whether it takes an array of its inputs, of any length.
         takes_scratch: whether it takes a pointer to scratch memory, which may be NULL.
     """
 
     name: str
     header: str
-    function: str
     operators: tuple[str, ...]
     features: frozenset[str] = frozenset()
     superseded_by: frozenset[str] = frozenset()
     encodings: tuple[str, ...] = ()
+    takes_encoding: bool = False
     takes_array: bool = False
     takes_scratch: bool = False
+
+    @property
+    def c_name(self) -> str:
+        return f"dc_{self.name}"
 
     def runs_on(self, cpu: Cpu) -> bool:
         return self.features <= cpu.features and not self.superseded_by & cpu.features
@@ -158,6 +162,10 @@ class Kernel(ABC):
     @abstractmethod
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         """The layer's shape and constants, as the C function takes them."""
+
+    def assumptions(self, layer: Layer) -> tuple[str, ...]:
+        """C conditions on the library, checked where the generated C is compiled."""
+        return ()
 
     @abstractmethod
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost: ...
@@ -184,11 +192,10 @@ class PlainKernel(Kernel):
         takes_array: bool = False,
         takes_scratch: bool = False,
     ) -> PlainKernel:
-        """The kernel of an operator that has only this one, both of the same name."""
+        """The only kernel of an operator."""
         return cls(
-            name=operator,
+            name=f"{operator}_int8",
             header=operator,
-            function=f"dc_{operator}_int8",
             operators=(operator,),
             rate=rate,
             portable_rate=portable_rate,

@@ -28,17 +28,6 @@ class LinearParameters(CStruct):
 
     c_type = "dc_linear"
 
-    in_features: int
-    out_features: int
-    requantize: RequantizeParameters
-
-
-@dataclass(frozen=True)
-class LinearRowsParameters(CStruct):
-    """See include/deepcompress/kernels/linear_rows.h."""
-
-    c_type = "dc_linear_rows"
-
     rows: int
     in_features: int
     out_features: int
@@ -49,12 +38,14 @@ class LinearRowsParameters(CStruct):
 class LinearKernel(WeightedKernel):
     """What all kernels of Linear have in common."""
 
+    header: str = "linear"
+    operators: tuple[str, ...] = ("linear", "linear_rows")
+
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        a = layer.node.attributes
+        out_features, in_features = layer.weighted.weight.shape
+        rows = prod(layer.output) // out_features
         requantize = RequantizeParameters.of(layer.node)
-        if layer.node.op == "linear":
-            return LinearParameters(a.in_features, a.out_features, requantize)
-        return LinearRowsParameters(prod(a.rows), a.in_features, a.out_features, requantize)
+        return LinearParameters(rows, in_features, out_features, requantize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +61,9 @@ class _Rated(LinearKernel):
     portable_rate: Rate | None = None
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        by_dsp = "dsp" in cpu.features or self.portable_rate is None
-        rate = self.rate if by_dsp else self.portable_rate
+        rate = self.rate
+        if self.portable_rate and "dsp" not in cpu.features:
+            rate = self.portable_rate
         return decoding_cost(self, layer, only(weight), rate, cpu)
 
 
@@ -121,56 +113,45 @@ class _Sparse(LinearKernel):
         return decoding_cost(self, layer, only(weight), rate, cpu)
 
 
-def _for_each(operator: str) -> tuple[LinearKernel, ...]:
-    """The kernels of an operator."""
-    common = {"header": operator, "function": f"dc_{operator}_int8", "operators": (operator,)}
-    return (
-        _Dense(
-            name=f"{operator}_dense_c",
-            **common,
-            superseded_by=MVE,
-            encodings=("dense",),
-            folded_only=("dense",),
-            rate=Rate(mac=8.0, output=22, code_bytes=112),
-        ),
-        _DenseMve(
-            name=f"{operator}_dense_mve",
-            **common,
-            features=MVE,
-            encodings=("dense",),
-            folded_only=("dense",),
-            rate=Rate(mac=0.16, output=8, code_bytes=240),
-        ),
-        _Panel(
-            name=f"{operator}_panel",
-            **common,
-            encodings=("panel",),
-            folded_only=("panel",),
-            rate=Rate(mac=1.68, output=18, code_bytes=360),
-            portable_rate=Rate(mac=14.0, output=32, code_bytes=400),
-        ),
-        _Block(
-            name=f"{operator}_block",
-            **common,
-            encodings=("block",),
-            folded_only=("block",),
-            rate=Rate(mac=4.7, output=32, code_bytes=225),
-            portable_rate=DECODERS["block"].linear,
-        ),
-        _Rated(
-            name=f"{operator}_delta_dsp",
-            **common,
-            features=DSP,
-            encodings=("delta",),
-            folded_only=("delta",),
-            rate=Rate(mac=6.3, output=62, code_bytes=360),
-        ),
-        _Sparse(
-            name=f"{operator}_sparse",
-            **common,
-            encodings=tuple(name for name in SPARSE if name != "block"),
-        ),
-    )
-
-
-KERNELS = tuple(kernel for operator in ("linear", "linear_rows") for kernel in _for_each(operator))
+KERNELS = (
+    _Dense(
+        name="linear_dense_c",
+        superseded_by=MVE,
+        encodings=("dense",),
+        folded_only=("dense",),
+        rate=Rate(mac=8.0, output=22, code_bytes=112),
+    ),
+    _DenseMve(
+        name="linear_dense_mve",
+        features=MVE,
+        encodings=("dense",),
+        folded_only=("dense",),
+        rate=Rate(mac=0.16, output=8, code_bytes=240),
+    ),
+    _Panel(
+        name="linear_panel",
+        encodings=("panel",),
+        folded_only=("panel",),
+        rate=Rate(mac=1.68, output=18, code_bytes=360),
+        portable_rate=Rate(mac=14.0, output=32, code_bytes=400),
+    ),
+    _Block(
+        name="linear_block",
+        encodings=("block",),
+        folded_only=("block",),
+        rate=Rate(mac=4.7, output=32, code_bytes=225),
+        portable_rate=DECODERS["block"].linear,
+    ),
+    _Rated(
+        name="linear_delta_dsp",
+        features=DSP,
+        encodings=("delta",),
+        folded_only=("delta",),
+        rate=Rate(mac=6.3, output=62, code_bytes=360),
+    ),
+    _Sparse(
+        name="linear_sparse",
+        encodings=tuple(name for name in SPARSE if name != "block"),
+        takes_encoding=True,
+    ),
+)

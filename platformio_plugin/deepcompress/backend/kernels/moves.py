@@ -8,6 +8,7 @@ from math import prod
 from deepcompress.backend.kernels.c_struct import CStruct
 from deepcompress.backend.kernels.kernel import Layer, PlainKernel, Rate, Scratch
 from deepcompress.ir.graph import Array, EncodedWeight
+from deepcompress.ops.concat import Concat
 from deepcompress.ops.history import History
 from deepcompress.ops.pad import Pad, fill_value
 from deepcompress.ops.rearrange import Rearrange
@@ -58,7 +59,7 @@ class ConcatParameters(CStruct):
 
 class _Concat(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        rows = layer.node.attributes.rows
+        rows = layer.attributes(Concat).rows
         return ConcatParameters(rows, len(layer.inputs), layer.table("sizes"))
 
 
@@ -108,9 +109,11 @@ class _Pad(PlainKernel):
         a = layer.attributes(Pad)
         missing = 3 - len(a.around)
         sizes, around = (1,) * missing + layer.inputs[0], ((0, 0),) * missing + a.around
-        axes = (PadAxis(size, *pair) for size, pair in zip(sizes, around, strict=True))
+        channels, height, width = (
+            PadAxis(size, *pair) for size, pair in zip(sizes, around, strict=True)
+        )
         value = fill_value(a, layer.quantization[0])
-        return PadParameters(*axes, _PAD_MODES.index(a.mode), value)
+        return PadParameters(channels, height, width, _PAD_MODES.index(a.mode), value)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class _History(PlainKernel):
         return Scratch(prod(layer.inputs[0][:-1]) * a.columns, start=start)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        columns = layer.node.attributes.columns
+        columns = layer.attributes(History).columns
         return HistoryParameters(prod(layer.output[:-1]), columns, layer.inputs[0][-1])
 
 

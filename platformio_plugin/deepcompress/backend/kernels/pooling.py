@@ -11,6 +11,7 @@ from deepcompress.ir.graph import Array, EncodedWeight
 from deepcompress.ops.adaptive_pool2d import AdaptivePool2d
 from deepcompress.ops.avg_pool2d import AvgPool2d
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.ops.mean import Mean
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class MaxPool2dParameters(CStruct):
 class _MaxPool2d(PlainKernel):
     def outputs(self, layer: Layer) -> int:
         """Each output counts once for each value of its window."""
-        return prod(layer.output) * prod(layer.node.attributes.kernel)
+        return prod(layer.output) * prod(layer.attributes(MaxPool2d).kernel)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         a = layer.attributes(MaxPool2d)
@@ -137,9 +138,6 @@ class _AdaptivePool2d(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         a = layer.attributes(AdaptivePool2d)
         is_maximum = a.function == "maximum"
-        of_means = {} if is_maximum else {"multiplier": layer.table("multiplier")}
-        if not is_maximum:
-            of_means["requantize"] = RequantizeParameters.of(layer.node)
         return AdaptivePool2dParameters(
             channels=layer.inputs[0][0],
             in_height=a.size[0],
@@ -149,8 +147,10 @@ class _AdaptivePool2d(PlainKernel):
             is_maximum=int(is_maximum),
             minimum=layer.node.clamp[0],
             maximum=layer.node.clamp[1],
-            **layer.node.fields,
-            **of_means,
+            input_zero=layer.node.fields.get("input_zero"),
+            least=layer.node.fields.get("least"),
+            multiplier=None if is_maximum else layer.table("multiplier"),
+            requantize=None if is_maximum else RequantizeParameters.of(layer.node),
         )
 
 
@@ -170,7 +170,7 @@ class MeanParameters(CStruct):
 
 class _Mean(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        outer, reduced, inner = layer.node.attributes.around()
+        outer, reduced, inner = layer.attributes(Mean).around()
         return MeanParameters(
             outer,
             reduced,
@@ -196,7 +196,8 @@ class UpsampleBilinear2dParameters(CStruct):
 
 class _UpsampleBilinear2d(PlainKernel):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
-        return UpsampleBilinear2dParameters(*layer.inputs[0], *layer.node.clamp)
+        channels, height, width = layer.inputs[0]
+        return UpsampleBilinear2dParameters(channels, height, width, *layer.node.clamp)
 
 
 KERNELS = (

@@ -46,17 +46,26 @@ _PARAMETERS = {"gru": GruParameters, "lstm": LstmParameters}
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentKernel(WeightedKernel):
-    """A kernel of GRU or LSTM.
+    """A kernel of GRU or LSTM, for dense and sparse rows.
 
     Attributes:
         state_bytes: per unit: what it keeps, its last output and its next one.
+        dense_rate: of dense weights on a core with the DSP extension.
+        dense_portable_rate: of dense weights on other cores.
     """
 
+    encodings: tuple[str, ...] = ("dense", *SPARSE)
+    takes_encoding: bool = True
     takes_scratch: bool = True
     state_bytes: int
+    dense_rate: Rate
+    dense_portable_rate: Rate
 
     def accepts_bias(self, encoding: str, cpu: Cpu, *, folded: bool) -> bool:
         return folded
+
+    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
+        return node.weight.size if encoding == "dense" else super().stored_weights(node, encoding)
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         a = layer.attributes(Recurrent)
@@ -78,41 +87,24 @@ class RecurrentKernel(WeightedKernel):
         )
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        rate = DECODERS[only(weight).encoding].recurrent
-        return decoding_cost(self, layer, only(weight), rate, cpu)
+        return decoding_cost(self, layer, only(weight), self._rate(only(weight), cpu), cpu)
+
+    def _rate(self, weight: EncodedWeight, cpu: Cpu) -> Rate:
+        if weight.encoding != "dense":
+            return DECODERS[weight.encoding].recurrent
+        return self.dense_rate if "dsp" in cpu.features else self.dense_portable_rate
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Dense(RecurrentKernel):
-    rate: Rate
-    portable_rate: Rate
-
-    def stored_weights(self, node: WeightedNode, encoding: str) -> int:
-        return node.weight.size
-
-    def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
-        rate = self.rate if "dsp" in cpu.features else self.portable_rate
-        return decoding_cost(self, layer, only(weight), rate, cpu)
-
-
-def _of(operator: str, state_bytes: int) -> tuple[RecurrentKernel, ...]:
-    common = {
-        "header": operator,
-        "function": f"dc_{operator}_int8",
-        "operators": (operator,),
-        "state_bytes": state_bytes,
-    }
-    return (
-        _Dense(
-            name=f"{operator}_dense",
-            **common,
-            encodings=("dense",),
-            rate=Rate(mac=3.2, output=400, code_bytes=650),
-            portable_rate=Rate(mac=8.0, output=400, code_bytes=610),
-        ),
-        RecurrentKernel(name=f"{operator}_sparse", **common, encodings=SPARSE),
+def _kernel(operator: str, state_bytes: int) -> RecurrentKernel:
+    return RecurrentKernel(
+        name=f"{operator}_int8",
+        header=operator,
+        operators=(operator,),
+        state_bytes=state_bytes,
+        dense_rate=Rate(mac=3.2, output=400, code_bytes=650),
+        dense_portable_rate=Rate(mac=8.0, output=400, code_bytes=610),
     )
 
 
 # The state is int16 in a GRU, int32 in an LSTM.
-KERNELS = (*_of("gru", 2 + 1 + 1), *_of("lstm", 4 + 1 + 1))
+KERNELS = (_kernel("gru", 2 + 1 + 1), _kernel("lstm", 4 + 1 + 1))

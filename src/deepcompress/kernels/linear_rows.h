@@ -1,1 +1,0 @@
-#include "../../../include/deepcompress/kernels/linear_rows.h"
