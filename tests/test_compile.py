@@ -16,6 +16,7 @@ from deepcompress.cli.main import main
 from deepcompress.compile import compile_model
 from deepcompress.errors import UserError
 from deepcompress.options import Target, parse
+from deepcompress.pipeline.runner import Verify
 from torch import nn
 
 SHAPE = (1, 12, 12)
@@ -38,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compiled(project: Path, target: Target | None = None, **texts: str) -> object:
     texts = {"calibration": str(project / "calibration.npz"), **SCALING, **texts}
     options = parse(texts, where="test", target=target)
-    return compile_model(project / "net.pt", name="net", options=options)
+    return compile_model(project / "net.pt", name="net", options=options, instruments=[Verify()])
 
 
 def run_main(*arguments: object) -> int:

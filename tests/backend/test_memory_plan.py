@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from deepcompress.backend import memory_plan
 from deepcompress.backend.memory_plan import _Buffer, _Span, place
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +72,17 @@ def test_no_byte_is_wasted_where_the_largest_had_better_not_go_first() -> None:
     lives = [(12, 1, 3), (8, 2, 2), (32, 3, 5), (16, 4, 6), (28, 0, 2)]
     buffers = [_Buffer(str(i), *life) for i, life in enumerate(lives)]
     assert extent(buffers) == 32 + 16
+
+
+def test_only_buffers_that_meet_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def counting(buffer: _Buffer, other: _Buffer) -> list[tuple[int, int]]:
+        compared.append((buffer.name, other.name))
+        return forbidden(buffer, other)
+
+    forbidden = memory_plan._forbidden
+    monkeypatch.setattr(memory_plan, "_forbidden", counting)
+    chain = [_Buffer(str(i), 16, i, i + 1) for i in range(2000)]
+    assert extent(chain) == 32
+    assert len(compared) == 2 * (len(chain) - 1)

@@ -1,4 +1,4 @@
-"""What `pio run` does with the models named in platformio.ini, with a fake compiler behind it."""
+"""What `pio run` does with the models named in platformio.ini, with a fake compiler."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_file_that_an_option_names_is_part_of_the_key(project, option, file):
     assert len(project.calls()) == 2
 
 
-def test_what_retraining_tried_is_kept_beside_the_cache_and_where_does_not_count(project):
+def test_what_retraining_tried_is_kept_next_to_the_cache_and_where_does_not_count(project):
     retrain = f"{MODEL}\ncustom_deepcompress_retrain = yes"
     project.configure(retrain)
     project.build()

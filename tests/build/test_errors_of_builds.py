@@ -1,4 +1,4 @@
-"""Mistakes in platformio.ini: one paragraph, before anything is compiled, nothing left behind."""
+"""Mistakes in platformio.ini: one paragraph before anything is compiled, and no leftovers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MODEL = "custom_deepcompress_model = models/net.pt"
 WHERE = "deepcompress: error: platformio.ini [env:native]: "
 
 
-def test_a_missing_model_is_told_before_a_python_is_sought(project):
+def test_a_missing_model_is_reported_before_a_python_is_sought(project):
     project.write("fake/python", "#!/bin/sh\nexit 1\n")
     project.configure("custom_deepcompress_model = models/nett.pt")
     said = project.fail()
@@ -22,7 +22,7 @@ def test_a_missing_model_is_told_before_a_python_is_sought(project):
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         (
             f"sparsty = 0.5\n{MODEL}",
@@ -36,21 +36,21 @@ def test_a_missing_model_is_told_before_a_python_is_sought(project):
         ("model = a-b = models/net.pt", "'a-b' cannot be the name of a model"),
     ],
 )
-def test_a_mistaken_option_is_told_also_where_the_model_is_compiled_already(project, setting, told):
+def test_a_mistaken_option_is_reported_also_if_the_model_is_in_the_cache(project, setting, message):
     project.build()
     project.configure(f"custom_deepcompress_{setting}")
-    assert project.fail().startswith(WHERE + told)
+    assert project.fail().startswith(WHERE + message)
     assert len(project.calls()) == 1
 
 
-def test_a_named_python_without_torch_is_told_what_to_install(project):
+def test_a_named_python_without_torch_is_reported_with_what_to_install(project):
     project.write("fake/python", "#!/bin/sh\necho \"['torch']\"\n")
     said = project.fail()
     assert "fake/python has no torch. Install it: " in said
     assert said.count("deepcompress: error:") == 1
 
 
-def test_a_named_python_that_does_not_exist_is_told(project):
+def test_a_named_python_that_does_not_exist_is_reported(project):
     project.configure(MODEL)
     (project.fake / "python").unlink()
     assert (
@@ -81,7 +81,7 @@ def test_a_compiler_that_ends_without_a_word_of_its_own_is_shown_whole(project):
 
 
 @pytest.mark.parametrize("place", [".pio/deepcompress", ".pio/build/native/deepcompress"])
-def test_a_folder_that_cannot_be_written_is_told_by_name(project, place):
+def test_a_folder_that_cannot_be_written_is_reported_by_name(project, place):
     project.build()
     shutil.rmtree(project.folder / place)
     project.write(place, "a file where a folder must be")

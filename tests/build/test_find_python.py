@@ -23,7 +23,7 @@ def interpreter(tmp_path):
     return make
 
 
-def test_the_first_that_has_all_is_taken_in_the_order_of_the_documentation(interpreter, tmp_path):
+def test_the_first_that_has_all_is_used_in_the_order_of_the_documentation(interpreter, tmp_path):
     own = interpreter("own/python", "torch")
     places = {
         "VIRTUAL_ENV": str(tmp_path / "active"),
@@ -45,7 +45,7 @@ def test_the_first_that_has_all_is_taken_in_the_order_of_the_documentation(inter
         )
 
 
-def test_where_there_is_none_the_commands_to_type_are_told(interpreter, tmp_path):
+def test_where_there_is_none_the_commands_to_type_are_shown(interpreter, tmp_path):
     own = interpreter("own/python", "torch", "jinja2")
     with pytest.raises(UserError) as error:
         find_python(None, project=tmp_path, own=own, environment={"PATH": ""})

@@ -38,7 +38,7 @@ def test_without_a_model_there_is_nothing():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"modle": "x.pt"}, "no option custom_deepcompress_modle (did you mean model?)"),
         ({"model": "a = x.pt\na = y.pt"}, "the models a and a have too similar names"),
@@ -52,13 +52,13 @@ def test_without_a_model_there_is_nothing():
         ),
     ],
 )
-def test_mistakes_are_told(options, told):
+def test_mistakes_are_reported(options, message):
     with pytest.raises(UserError) as error:
         read(**options)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_misspelt_prefix_is_told_and_other_custom_options_are_not() -> None:
+def test_a_misspelt_prefix_is_reported_and_other_custom_options_are_not() -> None:
     ours, near = "custom_deepcompress_model", "custom_deepcompres_model"
     keys = ["custom_deepsleep_time", "custom_deep_compress_model", near, ours, "board"]
     warnings = misspelt_prefixes(keys, where="ini")

@@ -1,4 +1,4 @@
-"""The library as it is published, and the real compiler behind PlatformIO."""
+"""The library as it is published, and PlatformIO with the real compiler."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_pt_file_becomes_firmware(real_project, library):
     assert real_project.value() == "10 scores, self test passed"
 
 
-def test_a_file_that_is_no_model_is_told_in_one_paragraph(real_project):
+def test_a_file_that_is_no_model_is_reported_in_one_paragraph(real_project):
     real_project.write("models/lenet5.pt", "")
     ini = (real_project.folder / "platformio.ini").read_text()
     broken = ini.replace(str(EXAMPLE / "models" / "lenet5.pt"), "models/lenet5.pt")
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_model_is_told_in_one_paragraph(real_project):
 def test_pio_test_builds_with_the_models(project):
     runner = ROOT / "tests" / "firmware" / "test" / "test_custom_runner.py"
     (project.folder / "test").mkdir()
-    (project.folder / "test" / runner.name).symlink_to(runner)  # brings Unity from beside it
+    (project.folder / "test" / runner.name).symlink_to(runner)  # finds Unity next to it
     project.write("test/test_net/main.cpp", TEST)
     project.configure("custom_deepcompress_model = models/net.pt\ntest_framework = custom")
     tested = project.pio("test")

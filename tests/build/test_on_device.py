@@ -35,7 +35,7 @@ def tested(pio: Callable, arm_tools: None, library: Path, tmp_path: Path) -> Cal
     return run
 
 
-def test_the_golden_vectors_pass_on_the_board_and_time_is_told_where_it_is_counted(tested) -> None:
+def test_the_golden_vectors_pass_on_the_board_and_time_is_printed_if_it_is_counted(tested) -> None:
     said, code = tested()
     assert code == 0, said
     assert "3 test cases: 3 succeeded" in said

@@ -219,7 +219,7 @@ def test_nothing_is_built_where_kconfig_says_no(application):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         ("MODEL models/nett.pt", "there is no model file models/nett.pt (did you mean models/net"),
         ("MODEL models/net.pt SPARSTY 0.5", "there is no option sparsty (did you mean sparsity?)"),
@@ -228,14 +228,14 @@ def test_nothing_is_built_where_kconfig_says_no(application):
         ("NAME net", "deepcompress_model() needs the model's file: MODEL net.pt"),
     ],
 )
-def test_a_mistake_is_told_in_one_paragraph(application, call, told):
+def test_a_mistake_is_reported_in_one_paragraph(application, call, message):
     application.configure(f"deepcompress_model(app {call})")
     said = application.fail()
-    assert told in said
+    assert message in said
     assert application.calls() == []
 
 
-def test_a_model_without_the_module_switched_on_is_told(application):
+def test_a_model_without_the_module_switched_on_is_reported(application):
     application.configure(MODEL, config="set(CONFIG_DEEPCOMPRESS)")
     assert "deepcompress_model() needs CONFIG_DEEPCOMPRESS=y in prj.conf" in application.fail()
 

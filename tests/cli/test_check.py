@@ -157,7 +157,7 @@ def test_compiling_names_the_first_of_them_and_counts_the_others(
     assert "3 more of its calls are not supported: see `deepcompress check`" in said
 
 
-def test_what_does_not_fit_is_told_for_flash_and_ram_with_remedies(
+def test_what_does_not_fit_is_reported_for_flash_and_ram_with_remedies(
     check: object, tmp_path: Path
 ) -> None:
     path = saved(nn.Sequential(nn.Conv2d(1, 64, 3), nn.Flatten(), nn.Linear(2304, 8)), tmp_path)
@@ -165,11 +165,11 @@ def test_what_does_not_fit_is_told_for_flash_and_ram_with_remedies(
     text = " ".join(" ".join(lines).split())
     assert code == 1
     assert text.count("DOES NOT FIT") == 2
-    assert re.search(r"\(1\) model net: it needs [\d,]+ bytes of flash, .* sparsity = 0\.\d+", text)
+    assert re.search(r"\(1\) model net: it needs [\d,]+ bytes of flash, .* --sparsity 0\.\d+", text)
     assert re.search(r"\(2\) model net: it needs [\d,]+ bytes of RAM, .* smaller input", text)
 
 
-def test_a_network_far_too_large_is_told_without_encoding_it(
+def test_a_network_far_too_large_is_reported_without_encoding_it(
     check: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepcompress.cli.survey.graph_to_plan", None)
@@ -251,9 +251,9 @@ def test_bad_input_is_one_paragraph_and_never_a_traceback(
     make, complaint = BAD[case]
     code, lines, err = check(*make(tmp_path))
     assert code == 1
-    told = " ".join([*lines, err]).split()
-    assert re.search(complaint, " ".join(told))
-    assert "Traceback" not in told
+    message = " ".join([*lines, err]).split()
+    assert re.search(complaint, " ".join(message))
+    assert "Traceback" not in message
     if not lines:
         assert err.startswith("deepcompress: error: ")
         assert "\n\n" not in err
@@ -283,7 +283,7 @@ def test_advice_that_is_known_counts_before_what_is_said_otherwise() -> None:
     assert advice_for("sort", default="Store it").startswith("Do it in the firmware")
 
 
-def test_a_network_that_is_still_in_quantization_aware_training_is_told_to_be_converted(
+def test_a_network_that_is_still_in_quantization_aware_training_must_be_converted(
     check: object, tmp_path: Path
 ) -> None:
     class Trained(nn.Module):

@@ -40,7 +40,7 @@ class Lines(SilentReporter):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """net.pt, trained, and data.npz: where in an image of bytes a bright square lies."""
+    """net.pt, trained, and data.npz: the position of a bright square in an image of bytes."""
     folder = tmp_path_factory.mktemp("prune")
     generator = np.random.default_rng(0)
     labels = generator.integers(0, CLASSES, 600)
@@ -148,15 +148,15 @@ def compiled_cycles(model: Path, folder: Path, **changes: str) -> int:
     return compile_model(model, name="net", options=parse(texts, where="test")).report["cycles"]
 
 
-def test_cycles_that_cannot_be_reached_are_told_with_the_nearest(
+def test_cycles_that_cannot_be_reached_are_reported_with_the_nearest(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     goal = {"cycle_budget": "50", "optimize": "speed", "epochs": "4"}
     assert main(command(folder, tmp_path / "small.pt", **goal)) == 1
-    told = " ".join(capsys.readouterr().err.split())
+    message = " ".join(capsys.readouterr().err.split())
     assert re.search(
         r"50 cycles was not reached in 1 trial: the nearest is ([\d,]+) cycles; allow \1 cycles",
-        told,
+        message,
     )
 
 
@@ -190,7 +190,7 @@ def test_a_tolerated_loss_is_searched_for_in_bytes_or_for_speed_in_cycles(
     assert re.search(rf"^trial 1 of 3: {size}, \w+ scores", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_goal_out_of_reach_is_told_with_the_nearest_which_is_written(
+def test_a_goal_out_of_reach_is_reported_with_the_nearest_which_is_written(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     small = tmp_path / "small.pt"
@@ -225,7 +225,7 @@ def test_level_pruning_keeps_the_same_share_of_every_layer(folder: Path, tmp_pat
         ({"sparsity": "0.5", "epochs": "0"}, "retraining for 0 epochs trains nothing"),
     ],
 )
-def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
+def test_a_wrong_request_is_reported_in_a_paragraph_before_the_training(
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -241,7 +241,7 @@ def test_a_wrong_request_is_told_in_a_paragraph_before_the_training(
     assert not (tmp_path / "small.pt").exists()
 
 
-def test_a_result_that_cannot_be_written_is_told_before_the_training(
+def test_a_result_that_cannot_be_written_is_reported_before_the_training(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")

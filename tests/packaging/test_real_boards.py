@@ -149,9 +149,7 @@ def test_the_generated_code_asks_for_nothing_but_the_library_and_memory_function
     assert undefined - ours - soft <= {"memcpy", "memset", "memmove", "write", "__aeabi_lmul"}
 
 
-def test_what_does_not_fit_the_board_is_not_taken_for_built(
-    model: Compiled, tmp_path: Path
-) -> None:
+def test_what_does_not_fit_the_board_does_not_build(model: Compiled, tmp_path: Path) -> None:
     tiny = dataclasses.replace(BY_NAME["bluepill_f103c8"], flash=4 << 10)
     with pytest.raises(bare_boards.BuildFailed, match="region `FLASH' overflowed"):
         build(model, tmp_path, tiny, "-Os")

@@ -73,7 +73,7 @@ def test_a_removed_environment_is_made_again(setup, installed):
     assert installed == ["python", "platformio"] * 2
 
 
-def test_a_set_up_that_failed_is_not_taken_for_done(setup, installed, monkeypatch):
+def test_a_set_up_that_failed_is_not_recorded_as_done(setup, installed, monkeypatch):
     working = setup.install_python_packages
     monkeypatch.setattr(setup, "install_python_packages", lambda: False)
     assert setup.main() == 1
@@ -82,7 +82,7 @@ def test_a_set_up_that_failed_is_not_taken_for_done(setup, installed, monkeypatc
     assert installed == ["python", "platformio"]
 
 
-def test_who_is_not_root_is_told_what_to_install_and_goes_on(setup, installed, monkeypatch, capsys):
+def test_without_root_it_shows_what_to_install_and_continues(setup, installed, monkeypatch, capsys):
     monkeypatch.setattr(setup, "missing_packages", lambda: ["clang", "qemu-system-arm"])
     monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
     assert setup.main() == 0
@@ -147,7 +147,7 @@ def test_coverage_of_c_is_summed_over_processes_and_must_not_fall(tmp_path, caps
 
 def test_the_pio_of_a_checkout_has_a_core_folder_of_its_own(tmp_path):
     command = [ROOT / "tools" / "pio", "system", "info", "--json-output"]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    info = json.loads(told.stdout[told.stdout.index("{") :])
+    message = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert message.returncode == 0, message.stderr
+    info = json.loads(message.stdout[message.stdout.index("{") :])
     assert info["core_dir"]["value"] == str(ROOT / ".tools" / "platformio")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from deepcompress.ir.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import Limits
@@ -10,8 +13,13 @@ from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.passes import fuse as fusion
 from deepcompress.passes.fuse import fuse
 from deepcompress.pipeline import verify
+from hypothesis import given, settings
+from model_graphs import lowered, trained
+from strategies import graphs
+from torch import nn
 
 RELU = ("clamp", Limits(0.0, np.inf))
 POOL = ("max_pool2d", MaxPool2d((2, 2), (2, 2)))
@@ -91,3 +99,78 @@ def test_a_tensor_that_two_layers_read_is_not_folded_away() -> None:
     tensors = {**graph.tensors, "z": Tensor("z", (2, 4, 4))}
     branching = Graph("net", tensors, (*graph.nodes, other), ("x",), ("clamp1",))
     assert len(fuse(branching).nodes) == 3
+
+
+def test_padding_of_a_line_that_becomes_one_vector_stays() -> None:
+    graph = lowered(nn.Sequential(nn.ConstantPad1d(2, 0.0), nn.Flatten()), 3, 4)
+    assert [node.op for node in fuse(graph).nodes] == ["pad", "flatten"]
+
+
+def group_norms(count: int) -> Graph:
+    """Blocks of GroupNorm, LeakyReLU and a one-dimensional convolution: nine nodes, six views."""
+    block = (nn.GroupNorm(2, 4), nn.LeakyReLU(0.2), nn.Conv1d(4, 4, 3, padding=1))
+    return lowered(trained(nn.Sequential(*block * count)), 4, 8)
+
+
+def attempts(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often fusing a graph asks whether a rewrite applies."""
+    asked = 0
+
+    def counting(row: fusion.Rewrite) -> fusion.Rewrite:
+        def match(producer: Node, consumer: Node) -> bool:
+            nonlocal asked
+            asked += 1
+            return row.match(producer, consumer)
+
+        return replace(row, match=match)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fusion, "REWRITES", tuple(map(counting, fusion.REWRITES)))
+        fuse(graph)
+    return asked
+
+
+def test_fusion_takes_time_in_proportion_to_the_number_of_layers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, many = group_norms(4), group_norms(16)
+    assert len(many.nodes) == 4 * len(few.nodes)
+    assert attempts(many, monkeypatch) <= 4 * attempts(few, monkeypatch)
+
+
+def test_five_thousand_layers_need_a_few_attempts_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = (("conv2d", Conv2d(1, 1, (1, 1))), RELU, ("flatten", Flatten((1, 8, 8))), RELU)
+    graph = chain(*block * 1250)
+    assert attempts(graph, monkeypatch) <= 4 * len(graph.nodes)
+    assert len(fuse(graph).nodes) == 1250
+
+
+def test_views_and_group_norms_between_convolutions_are_removed() -> None:
+    graph = group_norms(3)
+    fused = fuse(graph)
+    verify.shapes_follow(fused)
+    inputs = np.random.default_rng(0).standard_normal((4, 4, 8)).astype(np.float32)
+    verify.same_function(graph, fused, inputs)
+    assert len(fused.nodes) < len(graph.nodes)
+    assert all(node.op != "scale_shift" for node in fused.nodes)
+
+
+@settings(max_examples=100)
+@given(graphs(inputs=2, outputs=3, layers=12, stateful=True))
+def test_no_rewrite_applies_to_a_fused_graph(graph: Graph) -> None:
+    """Fusion visits only what a rewrite has changed, and misses nothing by that."""
+    assert applicable(fuse(graph)) is None
+
+
+def applicable(graph: Graph) -> str | None:
+    """The first rewrite that applies to a graph, found by looking at every pair."""
+    for consumer in graph.nodes:
+        for tensor in consumer.inputs:
+            producer = graph.producer(tensor)
+            alone = len(graph.consumers(tensor)) == 1 and tensor not in graph.outputs
+            if producer is None or not alone:
+                continue
+            for row in fusion.REWRITES:
+                if row.applies(producer, consumer):
+                    return f"{row.name}: {producer.name}, {consumer.name}"
+    return None

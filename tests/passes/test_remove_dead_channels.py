@@ -12,6 +12,7 @@ from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
+from deepcompress.passes import remove_dead_channels as dead_channels
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.remove_dead_channels import remove_dead_channels
 from deepcompress.pipeline import verify
@@ -206,3 +207,33 @@ def test_random_networks_keep_their_function(graph: Graph, seed: int) -> None:
     verify.shapes_follow(smaller)
     shape = folded.tensors[folded.inputs[0]].shape
     verify.same_function(folded, smaller, normal(3, *shape))
+
+
+def test_the_work_is_in_proportion_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing a layer's channels makes only its neighbours worth another look."""
+
+    def looks(layers: int) -> int:
+        count = 0
+        follow = dead_channels._ChannelGraph.follow
+
+        def counting(self: object, node: Node) -> object:
+            nonlocal count
+            count += 1
+            return follow(self, node)
+
+        names = ["x", *(f"t{i}" for i in range(layers))]
+        nodes = tuple(
+            node(f"fc{i}", "linear", names[i], names[i + 1], Linear(4, 4), normal(4, 4), Clamp())
+            for i in range(layers)
+        )
+        tensors = {name: Tensor(name, (4,)) for name in names}
+        graph = Graph("net", tensors, nodes, ("x",), (names[-1],))
+        for i in range(layers):
+            graph = with_zero_rows(graph, f"fc{i}", [1])
+        with monkeypatch.context() as patch:
+            patch.setattr(dead_channels._ChannelGraph, "follow", counting)
+            smaller = remove_dead_channels(graph)
+        assert smaller.tensors["t0"].shape == (3,)
+        return count
+
+    assert looks(80) <= 3 * 80

@@ -150,7 +150,7 @@ ended net_infer_int8
 """
 RUN_LOOP = "int net_infer_int8(int); int main(void) { net_infer_int8(10); return 0; }"
 
-# 10 SUBS, 10 BNE of which 9 are taken, 1 BX: 21 instructions, and what taken jumps add.
+# 10 SUBS, 10 BNE of which 9 jump, 1 BX: 21 instructions, and the cycles that jumps add.
 LOOP_CYCLES = {
     "cortex-m0": 21 + 9 * 2 + 2,
     "cortex-m0plus": 21 + 9 * 1 + 1,
@@ -341,7 +341,7 @@ int main(void) { net_infer_uint8(); net_infer_uint8(); return 0; }
 """
 
 
-def test_calls_are_told_apart_by_function_also_in_tail_position():
+def test_calls_are_distinguished_by_function_also_in_tail_position():
     measured = profile(firmware(CALL_TWICE, LAYERS))
     roles = [(name, cost.role, cost.calls) for name, cost in measured.costs.items()]
     assert roles == [
@@ -553,15 +553,15 @@ def test_a_whole_run_is_counted_by_function():
 
 @needs_qemu
 @pytest.mark.parametrize(
-    ("code", "options", "told"),
+    ("code", "options", "message"),
     [
         ("for (;;) net_infer_int8(1);", {"instruction_limit": 10_000}, "did not end within 10,000"),
         ('__asm volatile("udf #0");', {}, "QEMU failed"),
     ],
 )
-def test_what_qemu_cannot_run_to_its_end_is_told(code, options, told):
+def test_what_qemu_cannot_run_to_its_end_is_reported(code, options, message):
     main_ = f"int main(void) {{ {code} return 0; }}"
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         profile(vector_firmware(main_), Request(**options))
 
 
@@ -644,7 +644,7 @@ def test_a_word_that_is_not_aligned_costs_a_cycle_for_each_further_piece(cpu, al
 @pytest.mark.parametrize("cpu", BOARDS)
 def test_the_cpu_is_read_from_the_elf(cpu):
     measured = profile(firmware(RUN_LOOP, LOOP, cpu))
-    # Armv6-M does not tell M0 from M0+, which most boards have.
+    # An ELF for Armv6-M does not distinguish M0 from M0+, which most boards have.
     assert measured.cpu.name == {"cortex-m0": "cortex-m0plus"}.get(cpu, cpu)
 
 
@@ -802,7 +802,7 @@ def test_with_json_the_firmwares_own_output_stays_out_of_it(capfd):
     assert captured.err == "hello\n"
 
 
-# --- mistakes, each told in one paragraph
+# --- mistakes, each reported in one paragraph
 
 ENDLESS = "int net_infer_int8(int); int main(void) { for (;;) net_infer_int8(10); }"
 OUTSIDE = "int main(void) { return *(volatile int *)0x90000000; }"
@@ -818,7 +818,7 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
 
 
 @pytest.mark.parametrize(
-    ("c", "options", "told"),
+    ("c", "options", "message"),
     [
         (ENDLESS, {"instruction_limit": 10_000}, "did not end within 10,000 instructions"),
         (OUTSIDE, {}, "main, at 0x........, accesses 0x90000000, where there is neither flash"),
@@ -842,14 +842,14 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
         (UNDEFINED, {"function": "main", "alone": True}, "meets an"),
     ],
 )
-def test_a_firmware_that_cannot_be_profiled_is_told_why(c, options, told):
+def test_a_firmware_that_cannot_be_profiled_is_reported_why(c, options, message):
     with pytest.raises(UserError) as raised:
         profile(firmware(c, LOOP), Request(**options))
-    assert re.search(told, raised.value.paragraph()), raised.value.paragraph()
+    assert re.search(message, raised.value.paragraph()), raised.value.paragraph()
 
 
-def test_what_is_no_firmware_is_told(tmp_path):
-    def told(path: Path) -> str:
+def test_what_is_no_firmware_is_reported(tmp_path):
+    def message(path: Path) -> str:
         with pytest.raises(UserError) as raised:
             profile(path, Request(cpu="cortex-m4"))
         return raised.value.paragraph()
@@ -864,12 +864,12 @@ def test_what_is_no_firmware_is_told(tmp_path):
     for flags in (["-c", "-o", part], ["-nostdlib", "-Wl,-eno_infer_f,-Ttext=0x8000", "-o", bare]):
         command = [GCC, "-mcpu=cortex-m4", "-mthumb", "-xc", "-", *flags]
         subprocess.run(command, input=b"int no_infer_f(void) { return 1; }", check=True)
-    assert "No such file" in told(tmp_path / "missing.elf")
-    assert "it is not a whole ELF file" in told(text)
-    assert "it is not a whole ELF file" in told(cut)
-    assert "it is not a linked program for Arm (EM_ARM, ET_REL)" in told(part)
-    assert "it has no symbols" in told(stripped)
-    assert "there is no vector table at 0x8000" in told(bare)
+    assert "No such file" in message(tmp_path / "missing.elf")
+    assert "it is not a whole ELF file" in message(text)
+    assert "it is not a whole ELF file" in message(cut)
+    assert "it is not a linked program for Arm (EM_ARM, ET_REL)" in message(part)
+    assert "it has no symbols" in message(stripped)
+    assert "there is no vector table at 0x8000" in message(bare)
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
@@ -884,7 +884,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"layers": [{}]}'])
-def test_a_report_that_is_none_is_told(content, tmp_path, capsys):
+def test_a_report_that_is_none_is_reported(content, tmp_path, capsys):
     report = tmp_path / "report.json"
     report.write_text(content)
     assert main(["profile", str(firmware(RUN_LOOP, LOOP)), "--report", str(report)]) == 1
@@ -892,7 +892,7 @@ def test_a_report_that_is_none_is_told(content, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["--calls=0", "--clock-hz=0", "--wait-states=-1"])
-def test_a_number_out_of_range_is_told(option, capsys):
+def test_a_number_out_of_range_is_reported(option, capsys):
     assert main(["profile", "firmware.elf", option]) == 1
     assert option.split("=")[0] in capsys.readouterr().err
 

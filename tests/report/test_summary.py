@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from deepcompress.backend.emit_c import Provenance, emit_c
 from deepcompress.data.calibration import Calibration
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops.linear import Linear
 from deepcompress.options import Options, Target
 from deepcompress.pipeline.graph_to_plan import graph_to_plan
+from deepcompress.report.html import by_layer
 from deepcompress.report.summary import entropy_bytes, summarize, table
 
 
@@ -70,3 +74,27 @@ def test_a_small_share_of_the_board_is_not_none_of_it(facts: dict) -> None:
     shares = [line for line in table(facts).splitlines() if "of the board's" in line]
     assert "; 0.8% of the board's" in shares[0]
     assert "; <0.1% of the board's" in shares[1]
+
+
+def test_layers_whose_names_are_one_identifier_keep_their_own_functions() -> None:
+    """`a.b` and `a_b`: the report names the functions that the C has, so a profile finds both."""
+    random = np.random.default_rng(0)
+
+    def linear(name: str, source: str, output: str) -> Node:
+        weight = random.standard_normal((4, 4)).astype(np.float32)
+        parameters = {"weight": weight, "bias": np.zeros(4, np.float32)}
+        return Node(name, "linear", (source,), output, Linear(4, 4), parameters)
+
+    tensors = {name: Tensor(name, (4,)) for name in "xyz"}
+    nodes = (linear("a.b", "x", "y"), linear("a_b", "y", "z"))
+    graph = Graph("net", tensors, nodes, ("x",), ("z",))
+    inputs = random.standard_normal((4, 4)).astype(np.float32)
+    _, plan = graph_to_plan(graph, Calibration(inputs), Options())
+    layers = summarize(plan, source="net.pt", target=Target(), accuracy=None)["layers"]
+    functions = [layer["function"] for layer in layers]
+    assert functions == ["net_a_b", "net_a_b_"]
+    code = emit_c(plan, provenance=Provenance("net.pt", "0", ()))["net.c"]
+    for function in functions:
+        assert len(re.findall(rf"^DC_LAYER.*\b{function}\(", code, re.MULTILINE)) == 1
+    measured = {"net_a_b_.isra.0": {"cycles": 2}, "net_a_b": {"cycles": 1}}
+    assert by_layer(measured, layers) == [{"cycles": 1}, {"cycles": 2}]

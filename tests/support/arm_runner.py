@@ -61,7 +61,7 @@ def build(
     """The ELF of a firmware that runs a generated model once and prints its outputs' bytes.
 
     Args:
-        flags: of gcc, behind those that tell the CPU.
+        flags: further flags of gcc, after those of the CPU.
         outputs: their names in C, see `emit.py`.
         inputs: int8, as many as the model takes; by default zeros.
     """
@@ -86,7 +86,7 @@ def link(
 
     Args:
         sources: files of C, or of objects.
-        flags: of gcc, behind those that tell the CPU.
+        flags: further flags of gcc, after those of the CPU.
     """
     script = (PLATFORM / "misc" / "link.ld.in").read_text()
     for key, value in _board(cpu)["memory"].items():

@@ -33,7 +33,7 @@ def main_of(inputs: Sequence[str] = ("input",), outputs: Sequence[str] = ("outpu
     """The template of a program that reads inputs and writes outputs until there are no more.
 
     Args:
-        inputs, outputs: their names in C, see `emit.py`; of a sample, they lie behind each other.
+        inputs, outputs: their names in C, see `c_names.py`; those of a sample are adjacent.
     """
     lines = ['#include "{name}.h"', "#include <stdio.h>", "#include <stdlib.h>", ""]
     lines += ["/* Exact sizes on the heap, so that the address sanitizer sees a byte too far. */"]

@@ -1,7 +1,7 @@
 """Stands in for a Python with torch: notes how it is called, and "compiles" a .pt that is a number.
 
 The model `name` gets the C function `name_value()`, which returns the number. The file `mood`
-beside this one makes it fail in some way.
+next to this one makes it fail in some way.
 """
 
 import json

@@ -24,15 +24,18 @@ from deepcompress.execute.int8_reference import (
     run,
 )
 from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import (
     Graph,
     IntegerGraph,
     WeightedNode,
 )
+from deepcompress.ir.spec import Stage, check
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from deepcompress.pipeline import verify
+from deepcompress.pipeline.specification import SPECIFICATION
 from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import profile
 from torch import nn
@@ -94,25 +97,28 @@ def through_the_stages(
     step: int,
     cpu: str = "cortex-m4",
 ) -> Plan:
-    """All stages from fold to plan, with every check; int8 weights rounded down to steps."""
-    verify.shapes_follow(graph)
+    """All stages from fusion to plan, with every check; int8 weights rounded down to steps."""
+    check(graph, Stage.FLOAT, SPECIFICATION)
     graph = in_chunks(graph, len(inputs))
-    folded = fuse(graph)
-    verify.same_function(graph, folded, inputs)
-    integer = quantize(folded, Calibration(inputs), narrow=optimize == "speed")
+    fused = fuse(graph)
+    check(fused, Stage.FLOAT, SPECIFICATION)
+    verify.same_function(graph, fused, inputs)
+    integer = quantize(fused, Calibration(inputs), narrow=optimize == "speed")
     integer = in_steps(integer, step)
-    verify.accumulators_fit(integer)
+    check(integer, Stage.INTEGER, SPECIFICATION)
     selected = select_kernels(integer, encoding=encoding, optimize=optimize, cpu=cpu)
-    verify.encodings_are_lossless(selected)
+    check(selected, Stage.SELECTED, SPECIFICATION)
     planned = plan_memory(selected)
-    verify.buffers_do_not_collide(planned)
+    check(planned, Stage.PLANNED, SPECIFICATION)
     return planned
 
 
 def in_steps(graph: IntegerGraph, step: int) -> IntegerGraph:
     """Integer weights on multiples of a step, as training to a codebook leaves them."""
     nodes = (
-        replace(node, weight=node.weight // step * step) if isinstance(node, WeightedNode) else node
+        replace(node, weight=frozen(node.weight // step * step))
+        if isinstance(node, WeightedNode)
+        else node
         for node in graph.nodes
     )
     return replace(graph, nodes=tuple(nodes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from deepcompress.ir.arrays import frozen
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.adaptive_pool2d import AdaptivePool2d
@@ -60,7 +61,8 @@ class _Builder:
         name, inputs = f"{op}{len(self.nodes)}", inputs or (self.last,)
         shapes = [self.tensors[tensor].shape for tensor in inputs]
         self.tensors[name] = Tensor(name, OPERATORS[op].output_shape(attributes, shapes))
-        self.nodes.append(Node(name, op, inputs, name, attributes, parameters))
+        constants = {key: frozen(array) for key, array in parameters.items()}
+        self.nodes.append(Node(name, op, inputs, name, attributes, constants))
         self.last = name
 
     def integer(self, low: int, high: int) -> int:

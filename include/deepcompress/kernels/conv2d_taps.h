@@ -63,73 +63,125 @@ DC_INLINE dc_taps dc_conv2d_decode(const dc_conv2d *layer, dc_encoding encoding,
     return taps;
 }
 
-typedef void dc_conv2d_channel_function(const dc_conv2d_channel *channel, int8_t *output);
+/* The next output channel of the reader, `o`. */
+DC_INLINE dc_conv2d_channel dc_conv2d_next_channel(const dc_conv2d *layer,
+                                                   const dc_weights *weights, dc_encoding encoding,
+                                                   dc_reader *reader, int32_t o,
+                                                   const int8_t *padded, int32_t even,
+                                                   int32_t *scratch) {
+    const dc_taps taps = dc_conv2d_decode(layer, encoding, reader, even, (dc_tap *)scratch);
+    const dc_conv2d_channel channel = {
+        layer, taps, padded, dc_constant(&weights->bias, o) - weights->zero_point * taps.total,
+        dc_constant(&weights->multiplier, o)};
+    return channel;
+}
 
 /*
- * Decodes and computes one output channel after the other; `compute`, `even` (see dc_conv2d_decode)
- * and `flip` (see dc_conv2d_pad) are constants of the kernel.
+ * The kernels: the same loops over groups and output channels, and how a channel is computed.
  *
  * input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width]
  */
-DC_INLINE void dc_conv2d_taps(const dc_conv2d *layer, const dc_weights *weights,
-                              dc_encoding encoding, const int8_t *input, int8_t *output,
-                              int32_t *scratch, dc_conv2d_channel_function *compute, int32_t even,
-                              int32_t flip) {
+
+/* For any CPU and any shape. */
+DC_INLINE void dc_conv2d_taps_c(const dc_conv2d *layer, const dc_weights *weights,
+                                dc_encoding encoding, const int8_t *input, int8_t *output,
+                                int32_t *scratch) {
     const int32_t channels = layer->out_channels / layer->groups;
     dc_reader reader;
     dc_sparse_begin(&reader, weights);
     int32_t o = 0;
     for (int32_t group = 0; group < layer->groups; ++group) {
-        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, flip);
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, 0);
         for (int32_t end = o + channels; o < end; ++o) {
-            const dc_taps taps =
-                dc_conv2d_decode(layer, encoding, &reader, even, (dc_tap *)scratch);
-            const dc_conv2d_channel channel = {layer, taps, padded,
-                                               dc_constant(&weights->bias, o) -
-                                                   weights->zero_point * taps.total,
-                                               dc_constant(&weights->multiplier, o)};
-            compute(&channel, output);
+            const dc_conv2d_channel channel =
+                dc_conv2d_next_channel(layer, weights, encoding, &reader, o, padded, 0, scratch);
+            dc_conv2d_channel_c(&channel, output);
             output += layer->out_height * layer->out_width;
         }
         input += dc_conv2d_group_size(layer);
     }
 }
 
-/* For any CPU and any shape. */
-DC_INLINE void dc_conv2d_taps_c(const dc_conv2d *layer, const dc_weights *weights,
-                                dc_encoding encoding, const int8_t *input, int8_t *output,
-                                int32_t *scratch) {
-    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_c, 0, 0);
-}
-
 /* Where layer->tile_rows is 1 or 2. */
 DC_INLINE void dc_conv2d_taps_dsp8(const dc_conv2d *layer, const dc_weights *weights,
                                    dc_encoding encoding, const int8_t *input, int8_t *output,
                                    int32_t *scratch) {
-    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_dsp8, 1, 0);
+    const int32_t channels = layer->out_channels / layer->groups;
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
+    int32_t o = 0;
+    for (int32_t group = 0; group < layer->groups; ++group) {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, 0);
+        for (int32_t end = o + channels; o < end; ++o) {
+            const dc_conv2d_channel channel =
+                dc_conv2d_next_channel(layer, weights, encoding, &reader, o, padded, 1, scratch);
+            dc_conv2d_tiled_plane(&channel, 0, output);
+            output += layer->out_height * layer->out_width;
+        }
+        input += dc_conv2d_group_size(layer);
+    }
 }
 
 /* Where also the stride is 1 and sums of products of every channel fit int16; copies its input. */
 DC_INLINE void dc_conv2d_taps_dsp16(const dc_conv2d *layer, const dc_weights *weights,
                                     dc_encoding encoding, const int8_t *input, int8_t *output,
                                     int32_t *scratch) {
-    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_dsp16, 1,
-                   DC_FLIPPED);
+    const int32_t channels = layer->out_channels / layer->groups;
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
+    int32_t o = 0;
+    for (int32_t group = 0; group < layer->groups; ++group) {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, DC_FLIPPED);
+        for (int32_t end = o + channels; o < end; ++o) {
+            const dc_conv2d_channel channel =
+                dc_conv2d_next_channel(layer, weights, encoding, &reader, o, padded, 1, scratch);
+            dc_conv2d_tiled_plane(&channel, 1, output);
+            output += layer->out_height * layer->out_width;
+        }
+        input += dc_conv2d_group_size(layer);
+    }
 }
 
 #if DC_HAS_MVE
 
+/* For any shape. */
 DC_INLINE void dc_conv2d_taps_mve12(const dc_conv2d *layer, const dc_weights *weights,
                                     dc_encoding encoding, const int8_t *input, int8_t *output,
                                     int32_t *scratch) {
-    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_mve12, 0, 0);
+    const int32_t channels = layer->out_channels / layer->groups;
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
+    int32_t o = 0;
+    for (int32_t group = 0; group < layer->groups; ++group) {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, 0);
+        for (int32_t end = o + channels; o < end; ++o) {
+            const dc_conv2d_channel channel =
+                dc_conv2d_next_channel(layer, weights, encoding, &reader, o, padded, 0, scratch);
+            dc_conv2d_vector_plane(&channel, 12, output);
+            output += layer->out_height * layer->out_width;
+        }
+        input += dc_conv2d_group_size(layer);
+    }
 }
 
 /* Where sums of products of every channel fit int16, and so do the offsets of windows. */
 DC_INLINE void dc_conv2d_taps_mve24(const dc_conv2d *layer, const dc_weights *weights,
                                     dc_encoding encoding, const int8_t *input, int8_t *output,
                                     int32_t *scratch) {
-    dc_conv2d_taps(layer, weights, encoding, input, output, scratch, dc_conv2d_channel_mve24, 0, 0);
+    const int32_t channels = layer->out_channels / layer->groups;
+    dc_reader reader;
+    dc_sparse_begin(&reader, weights);
+    int32_t o = 0;
+    for (int32_t group = 0; group < layer->groups; ++group) {
+        const int8_t *const padded = dc_conv2d_pad(layer, input, scratch, 0);
+        for (int32_t end = o + channels; o < end; ++o) {
+            const dc_conv2d_channel channel =
+                dc_conv2d_next_channel(layer, weights, encoding, &reader, o, padded, 0, scratch);
+            dc_conv2d_vector_plane(&channel, 24, output);
+            output += layer->out_height * layer->out_width;
+        }
+        input += dc_conv2d_group_size(layer);
+    }
 }
 
 #endif

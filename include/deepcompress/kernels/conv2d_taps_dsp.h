@@ -229,12 +229,4 @@ DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t n
     }
 }
 
-DC_INLINE void dc_conv2d_channel_dsp8(const dc_conv2d_channel *channel, int8_t *output) {
-    dc_conv2d_tiled_plane(channel, 0, output);
-}
-
-DC_INLINE void dc_conv2d_channel_dsp16(const dc_conv2d_channel *channel, int8_t *output) {
-    dc_conv2d_tiled_plane(channel, 1, output);
-}
-
 #endif

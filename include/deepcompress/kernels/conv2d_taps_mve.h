@@ -165,15 +165,6 @@ DC_INLINE void dc_conv2d_vector_plane(const dc_conv2d_channel *channel, int32_t 
     }
 }
 
-DC_INLINE void dc_conv2d_channel_mve12(const dc_conv2d_channel *channel, int8_t *output) {
-    dc_conv2d_vector_plane(channel, 12, output);
-}
-
-/* Sums fit int16, and so do the places of windows and what divides by the width. */
-DC_INLINE void dc_conv2d_channel_mve24(const dc_conv2d_channel *channel, int8_t *output) {
-    dc_conv2d_vector_plane(channel, 24, output);
-}
-
 #endif
 
 #endif

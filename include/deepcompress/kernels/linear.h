@@ -40,12 +40,9 @@ DC_INLINE void dc_linear_dense_c(const dc_linear *layer, const dc_weights *weigh
     } while (++row < layer->rows);
 }
 
-/* --- sparse weights: each output channel is decoded for each row */
+/* --- sparse weights: decoded again for each row */
 
 /* Adds the products of the next output channel with x[columns] - zero_point to a sum. */
-typedef int32_t dc_linear_dot_function(dc_encoding encoding, dc_reader *reader, int32_t columns,
-                                       const int8_t *x, int32_t zero_point, int32_t sum);
-
 DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t columns,
                                 const int8_t *x, int32_t zero_point, int32_t sum) {
     dc_weight weight;
@@ -57,62 +54,66 @@ DC_INLINE int32_t dc_linear_dot(dc_encoding encoding, dc_reader *reader, int32_t
     return sum;
 }
 
-/* Of DC_DELTA. */
-DC_INLINE int32_t dc_linear_dot_delta(dc_encoding encoding, dc_reader *reader, int32_t columns,
-                                      const int8_t *x, int32_t zero_point, int32_t sum) {
-    (void)encoding;
-    (void)columns;
-    (void)zero_point;
-    return dc_delta_dot(reader, x, sum);
+DC_INLINE void dc_linear_output(const dc_linear *layer, const dc_weights *weights, int32_t o,
+                                int32_t sum, int8_t *output) {
+    output[o] = dc_requantize_int8(sum, dc_constant(&weights->multiplier, o), &layer->requantize);
 }
 
-/* Of DC_BLOCK. */
-DC_INLINE int32_t dc_linear_dot_block(dc_encoding encoding, dc_reader *reader, int32_t columns,
-                                      const int8_t *x, int32_t zero_point, int32_t sum) {
-    (void)encoding;
-    (void)zero_point;
-    return dc_block_dot(reader, columns, x, sum);
-}
-
-DC_INLINE void dc_linear_sparse_rows(const dc_linear *layer, const dc_weights *weights,
-                                     dc_encoding encoding, const int8_t *input, int8_t *output,
-                                     dc_linear_dot_function *dot) {
+/* Weight by weight, of any encoding. */
+DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
+                                dc_encoding encoding, const int8_t *input, int8_t *output) {
     int32_t row = 0;
     do {
         dc_reader reader;
         dc_sparse_begin(&reader, weights);
         for (int32_t o = 0; o < layer->out_features; ++o) {
-            const int32_t sum = dot(encoding, &reader, layer->in_features, input,
-                                    weights->zero_point, dc_constant(&weights->bias, o));
-            output[o] =
-                dc_requantize_int8(sum, dc_constant(&weights->multiplier, o), &layer->requantize);
+            const int32_t bias = dc_constant(&weights->bias, o);
+            dc_linear_output(layer, weights, o,
+                             dc_linear_dot(encoding, &reader, layer->in_features, input,
+                                           weights->zero_point, bias),
+                             output);
         }
         input += layer->in_features;
         output += layer->out_features;
     } while (++row < layer->rows);
 }
 
-/* Weight by weight, of any encoding. */
-DC_INLINE void dc_linear_sparse(const dc_linear *layer, const dc_weights *weights,
-                                dc_encoding encoding, const int8_t *input, int8_t *output) {
-    dc_linear_sparse_rows(layer, weights, encoding, input, output, dc_linear_dot);
-}
-
 /* Four weights at a time (encodings/delta.h); the zero point is in the bias. */
 DC_INLINE void dc_linear_delta_dsp(const dc_linear *layer, const dc_weights *weights,
                                    const int8_t *input, int8_t *output) {
-    dc_linear_sparse_rows(layer, weights, DC_DELTA, input, output, dc_linear_dot_delta);
-}
-
-DC_INLINE void dc_linear_delta_c(const dc_linear *layer, const dc_weights *weights,
-                                 const int8_t *input, int8_t *output) {
-    dc_linear_sparse(layer, weights, DC_DELTA, input, output);
+    int32_t row = 0;
+    do {
+        dc_reader reader;
+        dc_sparse_begin(&reader, weights);
+        for (int32_t o = 0; o < layer->out_features; ++o) {
+            const int32_t bias = dc_constant(&weights->bias, o);
+            dc_linear_output(layer, weights, o, dc_delta_dot(&reader, input, bias), output);
+        }
+        input += layer->in_features;
+        output += layer->out_features;
+    } while (++row < layer->rows);
 }
 
 /* Four weights at a time (encodings/block.h); the zero point is in the bias. */
 DC_INLINE void dc_linear_block(const dc_linear *layer, const dc_weights *weights,
                                const int8_t *input, int8_t *output) {
-    dc_linear_sparse_rows(layer, weights, DC_BLOCK, input, output, dc_linear_dot_block);
+    int32_t row = 0;
+    do {
+        dc_reader reader;
+        dc_sparse_begin(&reader, weights);
+        for (int32_t o = 0; o < layer->out_features; ++o) {
+            const int32_t bias = dc_constant(&weights->bias, o);
+            dc_linear_output(layer, weights, o,
+                             dc_block_dot(&reader, layer->in_features, input, bias), output);
+        }
+        input += layer->in_features;
+        output += layer->out_features;
+    } while (++row < layer->rows);
+}
+
+DC_INLINE void dc_linear_delta_c(const dc_linear *layer, const dc_weights *weights,
+                                 const int8_t *input, int8_t *output) {
+    dc_linear_sparse(layer, weights, DC_DELTA, input, output);
 }
 
 /* --- weights in panels (encodings/panel.h) */

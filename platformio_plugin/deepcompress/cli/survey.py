@@ -15,7 +15,7 @@ from typing import Any
 from deepcompress.compile import as_stream, flash_at, open_model
 from deepcompress.errors import UserError
 from deepcompress.frontend.frontend import ImportedLayer
-from deepcompress.options import Options, Target
+from deepcompress.options import SPELLINGS, Options, Target
 from deepcompress.pipeline.graph_to_plan import graph_to_plan
 from deepcompress.pipeline.reporter import SilentReporter
 from deepcompress.pipeline.runner import Instrument
@@ -118,7 +118,7 @@ def draw_survey(found: Survey, target: Target) -> str:
     lines = [*columns([heads, *rows], right=(3, 4)), ""]
     lines += _estimates(found, target)
     for i, problem in enumerate(found.problems, start=1):
-        lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph()))
+        lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph(SPELLINGS["flags"])))
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
-"""A board's CPU, memory and clock: by PlatformIO's manifest of it, where one is on this machine.
+"""A board's CPU, memory and clock, from PlatformIO's manifest if this machine has it.
 
-Standard library only, and nothing newer than Python 3.8: PlatformIO's own interpreter runs this.
+The build tool's Python runs this: see build/__init__.py for what it may import.
 """
 
 from __future__ import annotations
