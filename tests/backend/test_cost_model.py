@@ -1,4 +1,4 @@
-"""The cost model against the profiler: what is estimated is near what the compiler makes of it."""
+"""The cost model against the profiler: estimates are close to the cost of the compiled code."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ LAYERS = {
     "reflection": ((8, 16, 16), "pad", Pad(((0, 0), (1, 1), (1, 1)), "reflect")),
     "upsample": ((8, 16, 16), "upsample_bilinear2d", UpsampleBilinear2d()),
 }
-# Operators of two inputs, which are here the same.
+# Operators with two inputs; here both inputs are the same tensor.
 PAIRS = ("add", "mul", "concat")
 
 
 def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "cortex-m4") -> Plan:
-    """One layer on its own, with random weights in steps, of which a share is cut."""
+    """A network of one layer, with random weights on a grid, a share of which is zero."""
     shape, op, attributes = LAYERS[layer]
     sources = ("x", "x") if op in PAIRS else ("x",)
     random = np.random.default_rng(0)
