@@ -263,7 +263,7 @@ weights: .word 0x01020304, 0x7f80ff01, 0x11223344, 0x3f800000
 
 
 def test_cortex_m4_cycles_agree_with_the_published_comparisons():
-    """The comparisons stop counting before the final jump back; 541 is their count for this code."""
+    """The comparisons stop counting before the final jump back; 541 is their count for this."""
     measured = profile(firmware(CALL_ONCE, MIX), Request(cpu="cortex-m4"))
     (inference,) = measured.inferences
     assert inference.instructions == 348
