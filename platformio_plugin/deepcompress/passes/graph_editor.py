@@ -92,7 +92,7 @@ class GraphEditor:
         """The next view of this sweep with changed surroundings, and its readers to look at.
 
         The view is as it was when the sweep began: it reads what it read then. So of several views
-        in a row, those that change nothing are removed before the others are connected anew.
+        in a row, those that change nothing are removed before the others get other inputs.
         """
         while (tensor := self._views.pop()) is not None:
             readers = self._view_readers.pop(tensor, {})

@@ -1,4 +1,4 @@
-"""Warnings of a compiled model: what calibration, pruning or int8 may have cost, and what to do."""
+"""Warnings about accuracy that calibration, pruning or int8 may have cost, and what to do."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def _calibration_warnings(
         warnings.append(warning)
     if options.stateful and calibration.chunks == 1 and not calibration.synthetic:
         warnings.append(
-            "ranges were measured on the first piece of streams only: later ones, which remember, "
-            "may exceed them. Save the calibration's inputs as [streams, pieces, ...]"
+            "ranges were measured on the first chunk of streams only: later ones, with a state, "
+            "may exceed them. Save the calibration's inputs as [streams, chunks, ...]"
         )
     return warnings
 
 
 def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accuracy) -> list[str]:
-    """What pruning in one go may have cost, where no labels tell."""
+    """The possible loss by one-shot pruning, if there are no labels to measure it."""
     changed = 100 - accuracy.agreement_percent
     in_one_go = options.sparsity is not None and not options.retrain
     if not in_one_go or calibration.labels is not None or changed < _NOTABLE_CHANGE:
@@ -64,7 +64,7 @@ def _pruning_warnings(options: Options, calibration: Calibration, accuracy: Accu
 def _accuracy_warnings(
     pruned: Graph, calibration: Calibration, accuracy: Accuracy, options: Options
 ) -> list[str]:
-    """Where labels tell that the network knows little, or lost what it knew, and by what."""
+    """Warnings about low or lost accuracy, attributed to pruning or to quantization."""
     given, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
     if given is None or int8 is None or classes < 2:
         return []
