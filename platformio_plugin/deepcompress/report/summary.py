@@ -235,7 +235,7 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 def measure_accuracy(
     float_scores: AnyArray, int8_scores: AnyArray, calibration: Calibration
 ) -> Accuracy:
-    """Top-1 accuracy of scores [samples, classes]; the first of equal scores wins, as on the device.
+    """Top-1 accuracy of scores [samples, classes]; of equal scores the first wins, as in C.
 
     Only the last chunk of each stream counts.
     """
