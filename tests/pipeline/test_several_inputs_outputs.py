@@ -150,7 +150,7 @@ def test_an_output_that_is_an_input_is_copied_to_where_outputs_are() -> None:
     integer = quantize(graph, Calibration(inputs))
     planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     verify.buffers_do_not_collide(planned)
-    roots = {planned.places[name].root for name in integer.outputs}
+    roots = {planned.locations[name].root for name in integer.outputs}
     assert not roots & set(integer.inputs)
 
 

@@ -182,7 +182,8 @@ DC_INLINE void dc_conv2d_panel_pooled(const dc_conv2d *layer, const dc_weights *
 
 /* input [in_channels][height][width], without padding -> output [out_channels][...][...] */
 DC_INLINE void dc_conv2d_panel(const dc_conv2d *layer, const dc_weights *weights,
-                               const int8_t *input, int8_t *output, uint32_t *columns) {
+                               const int8_t *input, int8_t *output, int32_t *scratch) {
+    uint32_t *const columns = (uint32_t *)scratch;
     if (layer->pooled) {
         dc_conv2d_panel_pooled(layer, weights, input, output, columns);
     } else {
