@@ -21,13 +21,14 @@ MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
-Cycles are modelled at zero wait states, for C compiled by gcc -O2. In brackets: their ratio to those
-of CMSIS-NN, {reference}. A MAC is a multiplication and an addition. Code is all
-functions linked for the network. "Ours" is DeepCompress with `optimize = speed`. The layers are from MLPerf Tiny's networks, with ReLU and random weights pruned by
-magnitude. "Sparse wins from": the sparsity above which our sparse kernel takes fewer cycles than our
-dense one ([curves](docs/speed.png)). "MVE / DSP": instructions of our dense kernel on Cortex-M55,
-divided by those on Cortex-M33. Unlu's and the paper's loops (arXiv 2007.01348, 2103.15972) are
-re-implemented in `examples/lenet5_mnist/float` and `benchmarks/peers`. To repeat: `make bench`."""
+Cycles are modelled at zero wait states, for C compiled by gcc -O2. In brackets: their ratio to
+those of CMSIS-NN, {reference}. A MAC is a multiplication and an addition. Code is all functions
+linked for the network. "Ours" is DeepCompress with `optimize = speed`. The layers are from MLPerf
+Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins from": the sparsity
+above which our sparse kernel takes fewer cycles than our dense one ([curves](docs/speed.png)).
+"MVE / DSP": instructions of our dense kernel on Cortex-M55, divided by those on Cortex-M33. Unlu's
+and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
+`examples/lenet5_mnist/float` and `benchmarks/peers`. To repeat: `make bench`."""
 RELEASE_ONLY = "release 4.0.0 as contained in PyPI's bakenn"
 FASTER = "release 4.0.0 or main of July 2026 (99f736a6), whichever is faster"
 
