@@ -89,7 +89,7 @@ def _missing(path: Path) -> UserError:
     return UserError(
         f"there is no such file{did_you_mean(path.name, neighbours)}",
         where(path),
-        "Paths are relative to the project's folder",
+        "Check the path, which is relative to the current folder",
     )
 
 
