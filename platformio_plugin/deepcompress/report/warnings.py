@@ -73,8 +73,8 @@ def _accuracy_warnings(
     if given <= min(1.5 * chance, chance + _NEAR_CHANCE):
         return [
             f"the float network is correct for {given:.1f}% of the samples; guessing one of "
-            f"{classes} outputs is correct for {chance:.1f}%. Check that `labels` are the indices of "
-            "the outputs, and that inputs are scaled as in the training (input_mean, input_std)"
+            f"{classes} outputs is correct for {chance:.1f}%. Check that `labels` are the indices "
+            "of the outputs, and that inputs are scaled as in the training (input_mean, input_std)"
         ]
     if given - int8 < _NOTABLE_LOSS or (given - int8) * accuracy.samples < 150:
         return []
