@@ -28,7 +28,8 @@ Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins 
 above which our sparse kernel takes fewer cycles than our dense one ([curves](docs/speed.png)).
 "MVE / DSP": instructions of our dense kernel on Cortex-M55, divided by those on Cortex-M33. Unlu's
 and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
-`examples/lenet5_mnist/float` and `benchmarks/peers`. To repeat: `make bench`."""
+`examples/lenet5_mnist/float` and `benchmarks/peers`. All outputs are checked; ours are bit-exact.
+`make bench` repeats the measurement."""
 RELEASE_ONLY = "release 4.0.0 as contained in PyPI's bakenn"
 FASTER = "release 4.0.0 or main of July 2026 (99f736a6), whichever is faster"
 
