@@ -64,7 +64,7 @@ def test_blocks_are_functions_and_constants() -> None:
         ("report.json", report(), '"cycles": 5', '"cycles": 6', ["layers.fc.cycles"]),
     ],
 )
-def test_a_change_is_named_by_what_it_is_in(
+def test_a_change_is_reported_by_function_or_fact(
     name: str, before: str, old: str, new: str, parts: list[str]
 ) -> None:
     assert diff.changed_parts(name, before, before.replace(old, new)) == parts
@@ -82,7 +82,7 @@ def test_cases_that_change_alike_share_a_line() -> None:
     ]
 
 
-def test_functions_whose_bytes_are_others_are_compared_number_by_number() -> None:
+def test_functions_whose_bytes_differ_are_compared_number_by_number() -> None:
     before = Measured({"f": Function("a", 100, 8, 50), "g": Function("b", 10, 0, 5)}, 55, 16)
     after = Measured({"f": Function("c", 90, 16, 50), "g": Function("b", 10, 0, 5)}, 55, 24)
     assert diff.function_changes(CASE, before, after) == [
@@ -113,7 +113,7 @@ def test_a_number_before_and_after(
     assert (diff.draw(change), change.worse) == (text, worse)
 
 
-def test_the_table_has_one_row_for_like_rows_of_targets() -> None:
+def test_the_table_has_one_row_for_equal_rows_of_targets() -> None:
     changes = [
         Change(case, "f", what, 1, 2) for case in (CASE, OTHER) for what in ("code", "stack")
     ]

@@ -115,7 +115,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("saver", SAVERS)
-def test_torch_says_nothing_and_the_kind_is_known_unopened(
+def test_torch_prints_nothing_and_the_kind_is_known_without_opening(
     saver: str, net: nn.Module, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     path = tmp_path / "model.pt"

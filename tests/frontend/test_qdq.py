@@ -125,7 +125,7 @@ def test_weights_are_the_files_integers(converted: Converted, tmp_path: Path) ->
         np.testing.assert_array_equal(node.weight, weights.q.flatten(1))
 
 
-def test_the_integer_network_is_that_of_the_file_but_for_roundings(
+def test_the_integer_network_is_that_of_the_file_except_for_rounding(
     converted: Converted, tmp_path: Path
 ) -> None:
     given = samples()
@@ -157,7 +157,7 @@ def test_raw_bytes_become_the_files_scale(converted: Converted, tmp_path: Path) 
     assert np.abs(found - expected).max() <= 1
 
 
-def test_a_compiled_file_says_nothing_of_missing_calibration_data(
+def test_compiling_a_quantized_file_does_not_warn_about_calibration_data(
     converted: Converted, tmp_path: Path
 ) -> None:
     path = saved(converted, tmp_path / "net.pt2")

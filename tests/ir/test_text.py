@@ -133,7 +133,7 @@ def masked(lines: str) -> str:
     return re.sub(r"(cycles=|code_bytes=|scratch=\d+\+|scratch=|@|arena )\d+", r"\1N", lines)
 
 
-def test_another_weight_is_another_text() -> None:
+def test_a_changed_weight_changes_the_text() -> None:
     graph = network()
     conv = graph.nodes[0]
     weight = conv.parameters["weight"].copy()
@@ -148,6 +148,6 @@ def test_another_weight_is_another_text() -> None:
     assert len(differing) == 1 and differing[0][0].startswith("%a = conv2d(%x)")
 
 
-def test_what_is_no_graph_has_no_text() -> None:
+def test_an_object_that_is_not_part_of_a_graph_has_no_text() -> None:
     with pytest.raises(TypeError, match="int has no text form"):
         text(5)

@@ -56,7 +56,7 @@ def folded(*layers: tuple) -> Graph:
     return after
 
 
-def test_activation_pooling_and_flatten_leave_one_node_a_layer() -> None:
+def test_activation_pooling_and_flatten_leave_one_node_per_layer() -> None:
     graph = folded(
         ("conv2d", Conv2d(1, 3, (3, 3))),
         RELU,
@@ -69,12 +69,12 @@ def test_activation_pooling_and_flatten_leave_one_node_a_layer() -> None:
     assert graph.nodes[0].clamp == Clamp(0.0, np.inf)
 
 
-def test_pooling_before_the_activation_folds_to_the_same() -> None:
+def test_pooling_before_the_activation_is_folded_to_the_same_node() -> None:
     conv = ("conv2d", Conv2d(1, 3, (3, 3)))
     assert folded(conv, POOL, RELU).nodes[0].clamp == folded(conv, RELU, POOL).nodes[0].clamp
 
 
-def test_overlapping_or_padded_pooling_stays_a_layer_of_its_own() -> None:
+def test_overlapping_or_padded_pooling_stays_a_separate_layer() -> None:
     conv = ("conv2d", Conv2d(1, 3, (3, 3)))
     for pool in (MaxPool2d((3, 3), (2, 2)), MaxPool2d((2, 2), (2, 2), (1, 1))):
         assert [n.op for n in folded(conv, ("max_pool2d", pool)).nodes] == ["conv2d", "max_pool2d"]
@@ -90,7 +90,7 @@ def test_clamps_after_each_other_become_one() -> None:
     assert graph.nodes[0].clamp == Clamp(0.0, 1.0)
 
 
-def test_an_activation_on_the_input_itself_stays() -> None:
+def test_an_activation_of_the_input_stays_a_layer() -> None:
     assert [node.op for node in folded(RELU, POOL).nodes] == ["clamp", "max_pool2d"]
 
 
@@ -102,7 +102,7 @@ def test_a_tensor_that_two_layers_read_is_not_folded_away() -> None:
     assert len(fuse(branching).nodes) == 3
 
 
-def test_padding_of_a_line_that_becomes_one_vector_stays() -> None:
+def test_padding_before_a_flatten_stays_a_layer() -> None:
     graph = lowered(nn.Sequential(nn.ConstantPad1d(2, 0.0), nn.Flatten()), 3, 4)
     assert [node.op for node in fuse(graph).nodes] == ["pad", "flatten"]
 
@@ -131,7 +131,7 @@ def attempts(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> int:
     return asked
 
 
-def test_fusion_takes_time_in_proportion_to_the_number_of_layers(
+def test_fusion_takes_time_proportional_to_the_number_of_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few, many = group_norms(4), group_norms(16)
