@@ -159,3 +159,21 @@ def test_a_change_of_a_header_alone_is_found(tmp_path: Path) -> None:
     lines.clear()
     assert diff.compare(sides[0], sides[0], tmp_path, say=lines.append, diff=False) == []
     assert lines == ["Generated files: empty diff", "Code, stack, cycles, RAM: empty diff"]
+
+
+@pytest.mark.usefixtures("arm_tools")
+@pytest.mark.parametrize("cpu", ["m0plus", "m4", "generic"])
+def test_an_inference_has_cycles_and_a_stack(cpu: str, tmp_path: Path) -> None:
+    (tmp_path / "include").mkdir()
+    texts = {
+        "net.h": "int net_infer_int8(volatile int *x);\n",
+        "net.c": '#include "net.h"\nint net_infer_int8(volatile int *x) {\n'
+        "    volatile int copies[4] = {*x, *x, *x, *x};\n    return copies[3];\n}\n",
+    }
+    source = measure.write_sources(Case("net", cpu, "size"), texts, tmp_path / "net", tmp_path)
+    alone = measure.compiled(source, tmp_path / "objects")
+    timed = measure.with_inference(alone, source, tmp_path / "objects")
+    assert (alone.cycles, alone.stack_bytes) == (None, None)
+    function = timed.functions["net_infer_int8"]
+    assert 10 < function.cycles <= timed.cycles
+    assert function.stack_bytes >= 16 and timed.stack_bytes is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -123,8 +124,13 @@ def test_every_stage_has_one_line_per_node() -> None:
     integer = quantize(fused, Calibration(inputs))
     assert text(integer) == INTEGER
     selected = select_kernels(integer, encoding="dense", cpu="cortex-m4")
-    assert text(selected) == SELECTED
-    assert text(plan_memory(selected)) == PLANNED
+    assert masked(text(selected)) == masked(SELECTED)
+    assert masked(text(plan_memory(selected))) == masked(PLANNED)
+
+
+def masked(lines: str) -> str:
+    """The text without estimates and addresses, which other tests are about."""
+    return re.sub(r"(cycles=|code_bytes=|scratch=\d+\+|scratch=|@|arena )\d+", r"\1N", lines)
 
 
 def test_a_changed_weight_changes_the_text() -> None:

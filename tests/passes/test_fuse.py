@@ -15,9 +15,10 @@ from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.passes import fuse as fusion
 from deepcompress.passes.fuse import fuse
+from deepcompress.passes.quantize import observe_ranges
 from deepcompress.pipeline import verify
 from hypothesis import given, settings
-from model_graphs import lowered, trained
+from model_graphs import inputs_for, lowered, trained
 from strategies import graphs
 from torch import nn
 
@@ -160,6 +161,37 @@ def test_views_and_group_norms_between_convolutions_are_removed() -> None:
 def test_no_rewrite_applies_to_a_fused_graph(graph: Graph) -> None:
     """Fusion visits only the nodes that a rewrite has changed, and still finds every rewrite."""
     assert applicable(fuse(graph)) is None
+
+
+@settings(max_examples=60)
+@given(graphs(inputs=2, outputs=3, layers=12, stateful=True))
+def test_ranges_stay_with_their_values(graph: Graph) -> None:
+    """If all ranges are stated, all are afterwards, and hold the values that are then there."""
+    inputs = inputs_for(graph, seed=0)
+    stated = replace(graph, ranges=observe_ranges(graph, inputs))
+    fused = fuse(stated)
+    assert fused.ranges.keys() == {*fused.inputs, *(node.output for node in fused.nodes)}
+    for name, (low, high) in observe_ranges(fused, inputs).items():
+        if all(node.op != "rearrange" for node in fused.consumers(name)):  # it may read a part
+            tolerance = 1e-4 * (high - low)
+            least, greatest = fused.ranges[name]
+            assert least - tolerance <= low <= high <= greatest + tolerance, name
+
+
+def test_a_range_before_a_scaling_is_removed_with_its_tensor() -> None:
+    graph = lowered(trained(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))), 1, 8, 8)
+    conv, norm = graph.nodes
+    ranges = {conv.output: (-1.0, 1.0), norm.output: (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges=ranges)).ranges == {norm.output: (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges={conv.output: (-1.0, 1.0)})).ranges == {}
+
+
+def test_the_first_of_two_ranges_around_a_view_stays() -> None:
+    layers = (("linear", Linear(64, 4)), ("flatten", Flatten((2, 2))), ("linear", Linear(4, 3)))
+    graph = chain(("flatten", Flatten((64,))), *layers)
+    ranges = {"linear1": (-1.0, 1.0), "flatten2": (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges=ranges)).ranges == {"linear1": (-1.0, 1.0)}
+    assert fuse(replace(graph, ranges={"flatten2": (-2.0, 2.0)})).ranges == {"linear1": (-2.0, 2.0)}
 
 
 def applicable(graph: Graph) -> str | None:

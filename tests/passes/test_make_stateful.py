@@ -215,7 +215,7 @@ def test_calibration_by_streams_measures_more_than_single_chunks_do(tmp_path: Pa
 
     alone, warnings = greatest_output((10, 1, 1))
     assert alone == pytest.approx(1, abs=0.02)
-    assert "ranges were measured on the first piece of streams only" in " ".join(warnings)
+    assert "ranges were measured on the first chunk of streams only" in " ".join(warnings)
     streams, warnings = greatest_output((2, 5, 1, 1))
     assert streams == pytest.approx(5, abs=0.05)
     assert not warnings

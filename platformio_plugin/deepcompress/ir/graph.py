@@ -15,7 +15,7 @@ from typing import Generic
 
 import numpy as np
 
-from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray
+from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray, frozen
 from deepcompress.ir.attributes import A
 
 
@@ -151,7 +151,7 @@ class Requantize:
 
 @dataclass(frozen=True)
 class Array:
-    """A constant C array. The numpy type of `values` determines its C type.
+    """A constant C array. The numpy type of `values`, which become read-only, is its C type.
 
     Attributes:
         name: the field of the kernel's struct that points to the array.
@@ -161,6 +161,9 @@ class Array:
     name: str
     values: AnyArray
     meaning: str
+
+    def __post_init__(self) -> None:
+        frozen(self.values)
 
 
 @dataclass(frozen=True)
