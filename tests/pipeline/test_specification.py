@@ -115,7 +115,10 @@ FLOAT: dict[str, Callable[[Any], Any]] = STRUCTURE | {
     ),
     "parameters are finite": lambda g: with_parameter(g, frozen(weight_of(g) * np.float32(np.nan))),
     "a clamp lets values through": lambda g: with_node(g, 0, clamp=Clamp(1.0, 0.0)),
-    "a stated range is of a tensor and not reversed": lambda g: replace(g, ranges={"y": (1, -1)}),
+    "every stated range is of a tensor in use": lambda g: replace(
+        with_tensor(g, "gone", Tensor("gone", (4,))), ranges={"gone": (-1.0, 1.0)}
+    ),
+    "a stated range is not reversed": lambda g: replace(g, ranges={"y": (1, -1)}),
     "shapes are those that the operators compute": lambda g: with_tensor(g, "y", Tensor("y", (5,))),
 }
 INTEGER: dict[str, Callable[[Any], Any]] = STRUCTURE | {

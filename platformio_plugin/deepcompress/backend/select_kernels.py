@@ -46,8 +46,8 @@ def select_kernels(
     selections = {}
     for node in graph.nodes:
         layer = Layer.of(graph, node)
-        candidates = list(_candidates(layer, encoding, find(cpu)))
-        if not candidates:
+        possible = list(candidates(layer, encoding, find(cpu)))
+        if not possible:
             raise UserError(
                 f"its weights have too many different values for {setting('encoding', encoding)}",
                 f"layer {node.name}",
@@ -59,7 +59,7 @@ def select_kernels(
             flash_bytes = selection.cost.code_bytes + _weight_bytes(selection.weight, weighted)
             return _GOALS[optimize](flash_bytes, selection.cost.cycles)
 
-        selections[node.name] = min(candidates, key=price)
+        selections[node.name] = min(possible, key=price)
     return SelectedGraph(graph, selections, optimize, cpu)
 
 
@@ -75,7 +75,8 @@ def _weight_bytes(weight: EncodedWeight | None, weighted: int) -> float:
     return weight.flash_bytes + shared_code_bytes(weight.encoding) / weighted
 
 
-def _candidates(layer: Layer, encoding: str, cpu: Cpu) -> Iterator[Selection]:
+def candidates(layer: Layer, encoding: str, cpu: Cpu) -> Iterator[Selection]:
+    """Every way to compute a layer: kernel, encoding ("auto": any), and form of the bias."""
     if not isinstance(layer.node, WeightedNode):
         for kernel in kernels_for(layer, None, cpu):
             yield Selection(layer, kernel, None, kernel.cost(layer, None, cpu))
