@@ -175,7 +175,9 @@ def test_each_reader_folds_in_the_constant_that_it_reads() -> None:
     """Two layers read a channel of -1, one directly and one after a ReLU; each is the output."""
     wide, narrow = Linear(4, 3), Linear(3, 2)
     first = node("first", "linear", "x", "a", wide, normal(3, 4), Clamp())
-    first.parameters["weight"][0], first.parameters["bias"][0] = 0, -1
+    parameters = {name: array.copy() for name, array in first.parameters.items()}
+    parameters["weight"][0], parameters["bias"][0] = 0, -1
+    first = replace(first, parameters=parameters)
     nodes = (
         first,
         Node("relu", "clamp", ("a",), "b", Limits(0.0, np.inf), {}),
