@@ -1,4 +1,4 @@
-"""What `make sizes` compares, and the file that it compares with."""
+"""`make sizes`: its comparison, and the file with its baseline."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def with_function(name: str, **numbers: int) -> Sizes:
 
 
 def lines(before: dict[Case, Sizes], after: dict[Case, Sizes]) -> list[str]:
-    """What is printed, without its columns."""
+    """The printed lines, without column alignment."""
     return [" ".join(line.split()) for line in table(sizes.changes(before, after))]
 
 
-def test_a_network_that_stays_is_one_row() -> None:
+def test_an_unchanged_network_is_one_row() -> None:
     found = sizes.changes({CASE: BEFORE}, {CASE: BEFORE})
     assert found == [
         Change(CASE, SUM, "flash", 1000, 1000),
@@ -44,7 +44,7 @@ def test_a_network_that_stays_is_one_row() -> None:
     ]
 
 
-def test_a_function_that_changes_has_a_row_of_its_own() -> None:
+def test_a_changed_function_has_its_own_row() -> None:
     after = with_function("net_conv", code_bytes=440, cycles=8000)
     after = replace(after, memory={"flash": 1040, "ram": 300})
     after = replace(after, measured=replace(after.measured, cycles=9050))
@@ -60,7 +60,7 @@ def test_a_function_that_changes_has_a_row_of_its_own() -> None:
     ]
 
 
-def test_a_new_function_and_a_new_network_are_called_new() -> None:
+def test_a_new_function_and_a_new_network_are_marked_as_new() -> None:
     functions = {**FUNCTIONS, "net_pool": Function("", 30, 8, 70)}
     after = replace(BEFORE, measured=replace(BEFORE.measured, functions=functions))
     assert lines({CASE: BEFORE}, {CASE: after})[1] == (
@@ -70,7 +70,7 @@ def test_a_new_function_and_a_new_network_are_called_new() -> None:
     assert "flash 1,000 -> 0 (gone)" in lines({CASE: BEFORE}, {})[0]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_numbers_are_read_back(tmp_path: Path) -> None:
     baseline = Baseline("arm-none-eabi-gcc 1.2.3", {CASE: BEFORE, OTHER: BEFORE})
     sizes.write(baseline, tmp_path / "baseline.json")
     assert sizes.read(tmp_path / "baseline.json") == baseline

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import strategies
 from deepcompress import target
-from deepcompress.arith.narrow_constants import may_unfold, narrow, unfolded_bias, widen
+from deepcompress.arith.narrow_constants import in_smallest_dtype, may_unfold, unfolded_bias, widen
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.kernels.weighted import WeightedKernel
 from deepcompress.backend.memory_plan import plan_memory
@@ -35,7 +35,7 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 @given(st.lists(INT32, min_size=1), st.integers(0, 31))
 def test_narrow_constants_have_the_same_values(values: list[int], shift: int) -> None:
     constants = np.array([value >> shift << shift for value in values], np.int32)
-    np.testing.assert_array_equal(widen(narrow(constants), len(constants)), constants)
+    np.testing.assert_array_equal(widen(in_smallest_dtype(constants), len(constants)), constants)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_narrow_constants_have_the_same_values(values: list[int], shift: int) ->
 def test_constants_are_reduced_by_common_zeros_then_width_then_repetition(
     values: list[int], stored: list[int], dtype: type, shift: int
 ) -> None:
-    found = narrow(np.array(values, np.int64))
+    found = in_smallest_dtype(np.array(values, np.int64))
     assert (found.stored.tolist(), found.stored.dtype, found.shift) == (stored, dtype, shift)
 
 
@@ -69,7 +69,7 @@ def unfolded(selected: SelectedGraph) -> SelectedGraph:
             if isinstance(kernel, WeightedKernel)
             and kernel.accepts_bias(weight.encoding, cpu, folded=False)
         ]
-        bias = narrow(unfolded_bias(layer.node, zero_point))
+        bias = in_smallest_dtype(unfolded_bias(layer.node, zero_point))
         weight = replace(weight, bias=bias, zero_point=zero_point)
         return replace(selection, kernel=kernels[0], weight=weight) if kernels else selection
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from deepcompress.arith.narrow_constants import narrow
+from deepcompress.arith.narrow_constants import in_smallest_dtype
 from deepcompress.arith.requantize import choose_multipliers, requantize, round_up_factors
 from deepcompress.ir.graph import Requantize
 from hypothesis import given
@@ -60,7 +60,7 @@ def test_rounded_factors_are_a_little_larger_and_exact_in_their_multipliers(
     multiplier, shift = choose_multipliers(rounded)
     if (rounded != real).any():
         np.testing.assert_array_equal(multiplier / 2.0**shift, rounded)
-        assert narrow(multiplier).stored.itemsize <= 2
+        assert in_smallest_dtype(multiplier).stored.itemsize <= 2
 
 
 def test_a_factor_above_one_is_refused() -> None:

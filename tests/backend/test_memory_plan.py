@@ -56,7 +56,7 @@ def test_buffers_live_at_the_same_time_never_overlap_and_are_word_aligned(spans:
 def test_the_copy_of_an_input_overlaps_it_and_does_not_end_after_it() -> None:
     """A padded convolution copies its input to scratch, front to back; then the input is dead."""
     input_ = _Buffer("in", 64, 0, 1, (_Span(0, 64, 0, 1, "in"),))
-    others = [_Buffer("in scratch", 100, 1, 1, eats="in"), _Buffer("out", 32, 1, 2)]
+    others = [_Buffer("in scratch", 100, 1, 1, overwrites="in"), _Buffer("out", 32, 1, 2)]
     buffers = [input_, *others]
     addresses = place(buffers)
     assert extent(buffers) == 100 + 32

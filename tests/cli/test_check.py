@@ -179,7 +179,7 @@ def test_a_network_far_too_large_is_reported_without_encoding_it(
     assert code == 1
     assert "flash 325,000 B of int8 parameters; 1625.0% of the board's 20,000: DOES NOT FIT" in text
     assert "with a bit for each, which no encoding reaches" in text
-    assert "a byte a weight leaves room for 6.2% of them" in text
+    assert "at one byte per weight, 6.2% of them fit" in text
 
 
 def test_a_large_network_without_a_limit_is_not_encoded_either(

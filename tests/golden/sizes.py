@@ -1,6 +1,6 @@
-"""Flash, RAM, stack, code and cycles of a few golden networks, and how they differ from a baseline.
+"""Flash, RAM, stack, code and cycles of a few golden networks, compared with a baseline.
 
-Flash and RAM are those of the report. Code, stack and cycles are measured (`measure.py`).
+Flash and RAM come from the report. Code, stack and cycles are measured (`measure.py`).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _case(text: str) -> Case:
 def changes(before: Mapping[Case, Sizes], after: Mapping[Case, Sizes]) -> list[Change]:
     """All numbers of each network, and those of its functions that differ.
 
-    A network that one side does not have is compared with nothing.
+    A network that only one side has is listed without a comparison.
     """
     found = []
     for case in dict.fromkeys([*before, *after]):

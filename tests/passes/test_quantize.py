@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from deepcompress.arith.narrow_constants import narrow
+from deepcompress.arith.narrow_constants import in_smallest_dtype
 from deepcompress.arith.qparams import find_grid, narrow_scale
 from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.calibration import Calibration
@@ -44,7 +44,7 @@ def test_multipliers_of_ordinary_weights_have_seven_bits_and_are_exact() -> None
     graph = linear(weight.tolist(), [0.1] * 8)
     integer = quantize(graph, calibration([1] * 50, [-1] * 50))
     by = integer.nodes[0]
-    assert narrow(by.multiplier).stored.dtype == np.int8
+    assert in_smallest_dtype(by.multiplier).stored.dtype == np.int8
     scale = (
         by.multiplier / 2.0**by.requantize.shift * integer.quantization["y"].scale
         / integer.quantization["x"].scale
@@ -59,7 +59,7 @@ def test_weights_on_a_grid_stay_as_they_are_and_share_one_multiplier(steps: list
     integer = quantize(linear(weight.tolist(), [0.5, 0, 0]), calibration([1] * len(steps)))
     node = integer.nodes[0]
     grid = find_grid(weight.astype(np.float64))
-    assert narrow(node.multiplier).shared
+    assert in_smallest_dtype(node.multiplier).shared
     np.testing.assert_allclose(node.weight * grid, weight.reshape(3, -1), rtol=1e-6)
 
 

@@ -103,7 +103,7 @@ EDGES = {
     "flatten": ((4, 6), "flatten", Flatten((24,))),
     "history": ((3, 5), "history", History(2, chunks=4)),
 }
-# Operators of two inputs, which are here the same.
+# Operators with two inputs; here both inputs are the same tensor.
 PAIRS = ("add", "mul", "concat")
 
 
@@ -113,11 +113,11 @@ WEIGHTED_OPS = ("conv2d", "conv_transpose2d", "gru", "linear", "linear_rows", "l
 def integer_layer(
     layer: str, sparsity: float = 0.0, step: int = 1, *, narrow: bool = False
 ) -> IntegerGraph:
-    """One layer on its own, with random weights in steps, of which a share is zero.
+    """A network of one layer, with random weights on a grid, a share of which is zero.
 
     Args:
         layer: of `LAYERS` or `EDGES`.
-        narrow: whether sums of products fit int16 where coarser weights allow it.
+        narrow: whether sums of products fit int16 if coarser weights allow it.
     """
     shape, op, attributes = (LAYERS | EDGES)[layer]
     sources = ("x", "x") if op in PAIRS else ("x",)

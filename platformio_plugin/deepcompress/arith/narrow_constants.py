@@ -14,7 +14,7 @@ from deepcompress.ir.graph import Constants, EncodedWeight, WeightedNode
 _DTYPES = (np.int8, np.int16, np.int32)
 
 
-def narrow(values: IntArray) -> Constants:
+def in_smallest_dtype(values: IntArray) -> Constants:
     """int32 [channels] in as few bytes as possible."""
     wide = values.astype(np.int64)
     shift = _trailing_zeros(int(np.bitwise_or.reduce(wide)))

@@ -1,4 +1,4 @@
-"""Texts into a folder: whole or not at all, and only what changed. The only writer."""
+"""Writes texts to a folder: completely or not at all, and only those that changed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deepcompress.errors import UserError
 def atomic_write(texts: Mapping[str, str], folder: Path) -> list[str]:
     """Writes each text to its file name in the folder; returns the names that changed.
 
-    A name may hold folders, with "/" between. All texts are first written beside their places, so
-    that a full disk or a kill leaves the old files as they were.
+    A name may contain folders, separated by "/". All texts are first written to temporary files
+    next to the old ones, so that a full disk or a kill leaves the old files as they were.
 
     Raises:
         UserError: the folder cannot be made or written.
@@ -27,7 +27,7 @@ def atomic_write(texts: Mapping[str, str], folder: Path) -> list[str]:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"folder {folder}",
-            "Make room or choose another folder; what was there before is untouched",
+            "Free disk space, or choose another folder; the old files are unchanged",
         ) from None
     return changed
 

@@ -1,8 +1,8 @@
-"""Which tensors lie inside others, so that reshaping, slicing and concatenating are no work.
+"""Buffer aliasing: tensors inside other tensors, so that views and concatenations cost nothing.
 
-A tensor that only renames another's bytes has none of its own; the inputs of a concatenation are
-written where it wants them; an operator that works value by value writes over what nobody reads
-any more. `plan` gives addresses to what remains, `check` proves that nothing is overwritten early.
+A view uses the bytes of its input. The inputs of a concatenation are written directly into its
+output. An elementwise operator runs in place when its input is dead afterwards. `memory_plan`
+assigns addresses to the remaining buffers; `verify` checks that nothing is overwritten too early.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ ALIGNMENT = 4
 
 @dataclass(frozen=True)
 class Overlay:
-    """Every tensor's place, and the names of the nodes that these leave without work."""
+    """The location of every tensor, and the names of the nodes that need no step."""
 
     places: Mapping[str, Location]
     idle: frozenset[str]
 
 
 def alias_buffers(graph: IntegerGraph) -> Overlay:
-    """The places of all tensors; those of the network's inputs hold nothing else."""
-    laying = _Laying(graph)
+    """The locations of all tensors; an input of the network shares its buffer only with views."""
+    walk = _AliasingWalk(graph)
     for index, node in enumerate(graph.nodes):
-        laying.lay(index, node)
-    return Overlay(laying.places, frozenset(laying.idle))
+        walk.visit(index, node)
+    return Overlay(walk.places, frozenset(walk.idle))
 
 
-class _Laying:
-    """The walk over the nodes; where the tensors are that it has seen."""
+class _AliasingWalk:
+    """The walk over the nodes, with the locations of the tensors visited so far."""
 
     def __init__(self, graph: IntegerGraph) -> None:
         self.graph = graph
@@ -52,7 +52,7 @@ class _Laying:
         self.within.setdefault(place.root, []).append(tensor)
         self.alive.setdefault(place.root, []).append(tensor)
 
-    def lay(self, index: int, node: IntegerNode) -> None:
+    def visit(self, index: int, node: IntegerNode) -> None:
         if self._is_view(node) or self._is_assembled(node):
             self.idle.add(node.name)
         elif not self._is_in_place(index, node):
@@ -62,18 +62,18 @@ class _Laying:
         return self.graph.tensors[tensor].shape
 
     def _is_view(self, node: IntegerNode) -> bool:
-        """Whether the output is a part of the input as it lies there."""
+        """Whether the output is a contiguous part of the input's bytes."""
         offset = OPERATORS[node.op].view(node.attributes, self._shape(node.inputs[0]))
         if offset is None or offset % ALIGNMENT:
             return False
         source = self.places[node.inputs[0]]
         if source.root in self.graph.inputs and node.output in self.graph.outputs:
-            return False  # inputs may lie in the caller's memory, outputs are in the arena
+            return False  # inputs may be in the caller's memory, outputs are in the arena
         self._put(node.output, Location(source.root, source.offset + offset))
         return True
 
     def _is_assembled(self, node: IntegerNode) -> bool:
-        """Whether all inputs can be written where the output wants them."""
+        """Whether all inputs can be written directly into the output."""
         shapes = [self._shape(name) for name in node.inputs]
         offsets = OPERATORS[node.op].parts(node.attributes, shapes)
         if offsets is None or any(offset % ALIGNMENT for offset in offsets):
@@ -104,7 +104,7 @@ class _Laying:
         return False
 
     def _may_overwrite(self, tensor: str, index: int) -> bool:
-        """Whether all that shares these bytes is read here for the last time, and as they lie."""
+        """Whether no tensor that shares these bytes is read later, or out of step by this node."""
         here, size = self.places[tensor], self.graph.tensors[tensor].size
         if here.root in self.graph.inputs:
             return False

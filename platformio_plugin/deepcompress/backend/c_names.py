@@ -48,12 +48,12 @@ def layer_names(layers: Iterable[str]) -> dict[str, str]:
         layers: names of all layers that are called, in execution order.
     """
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for layer in layers:
         name = c_identifier(layer, prefix="layer_")
-        while name in taken:
+        while name in used:
             name += "_"
-        taken.add(name)
+        used.add(name)
         names[layer] = name
     return names
 
@@ -85,7 +85,7 @@ def c_float(value: float) -> str:
 
 
 def c_offset(zero_point: int) -> str:
-    """ "- 83" or "+ 95": what is written behind a quantized value to take its zero point away."""
+    """ "- 83" or "+ 95": the C text after a quantized value that subtracts its zero point."""
     return f"{'-' if zero_point >= 0 else '+'} {abs(zero_point)}"
 
 

@@ -154,7 +154,7 @@ def _shifted(constants: Constants) -> str:
 
 
 def all_arrays(plan: Plan) -> list[Array]:
-    """All that lies in flash, what layers share once."""
+    """All arrays in flash; an array that layers share is included once."""
     shared = shared_weights(plan)
     arrays = []
     for step in plan.steps:

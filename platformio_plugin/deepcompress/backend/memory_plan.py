@@ -1,7 +1,7 @@
-"""Where each tensor lives and what each layer costs, all known before the C compiler runs.
+"""Memory planning: the address of every tensor and of all scratch, before the C compiler runs.
 
-Tensors whose lifetimes do not meet share bytes of one arena. In a chain of layers that is the
-ping-pong of two buffers (Unlu, arXiv 2007.01348), of the size of the largest neighbouring pair.
+Tensors whose lifetimes do not overlap share bytes of one arena. In a chain of layers these are two
+alternating buffers (Unlu, arXiv 2007.01348), of the size of the largest adjacent pair.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deepcompress.backend.plan import Plan, SelectedGraph, Selection, Step
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
-# How often buffers are placed anew to save bytes, and how many pairs are compared: half a second.
+# Limits of the search: placements, and compared pairs of buffers. They take half a second.
 _ATTEMPTS, _PAIRS = 2000, 2_000_000
 
 
@@ -26,9 +26,9 @@ class _Span:
     """Bytes of a buffer, from `offset` on, that are needed from step `first` to `last`.
 
     Attributes:
-        tensor: which lies there.
-        eats: of scratch that a tensor is copied to from the front on, as its last use: this tensor,
-            over which it may lie as long as it does not end behind it.
+        tensor: the tensor in these bytes.
+        overwrites: for scratch to which a tensor is copied from front to back as its last use: this
+            tensor, which the scratch may overlap if it does not end after it.
     """
 
     offset: int
@@ -36,7 +36,7 @@ class _Span:
     first: int
     last: int
     tensor: str = ""
-    eats: str = ""
+    overwrites: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class _Buffer:
     """Bytes that are needed from step `first` to step `last`, both included.
 
     Attributes:
-        parts: of a buffer in which tensors lie, which of its bytes are needed when.
-        eats: see `_Span`.
+        parts: for a buffer that contains tensors, the bytes that are needed and their lifetimes.
+        overwrites: see `_Span`.
     """
 
     name: str
@@ -53,15 +53,16 @@ class _Buffer:
     first: int
     last: int
     parts: tuple[_Span, ...] = ()
-    eats: str = ""
+    overwrites: str = ""
 
     @property
     def spans(self) -> tuple[_Span, ...]:
-        return self.parts or (_Span(0, self.size, self.first, self.last, eats=self.eats),)
+        whole = _Span(0, self.size, self.first, self.last, overwrites=self.overwrites)
+        return self.parts or (whole,)
 
     @cached_property
     def spans_by_step(self) -> Mapping[int, Sequence[_Span]]:
-        """What is needed at each step; not of inputs before the first step, -1."""
+        """The spans that are needed at each step from step 0 on."""
         needed: dict[int, list[_Span]] = {}
         for span in self.spans:
             for step in range(max(span.first, 0), span.last + 1):
@@ -72,7 +73,7 @@ class _Buffer:
         return self.first <= other.last and other.first <= self.last
 
     def spans_during(self, other: _Buffer) -> Iterable[_Span]:
-        """At least the spans that are needed while the other buffer is; few of many."""
+        """The spans that are needed while the other buffer is, or all of them if they are few."""
         steps = range(max(0, self.first, other.first), min(self.last, other.last) + 1)
         if len(self.spans) <= len(steps) or other.first < 0:
             return self.spans
@@ -81,32 +82,32 @@ class _Buffer:
 
 def plan_memory(selected: SelectedGraph) -> Plan:
     """Addresses for every layer."""
-    laid = alias_buffers(selected.integer)
-    buffers = _buffers(selected, laid)
+    overlay = alias_buffers(selected.integer)
+    buffers = _buffers(selected, overlay)
     addresses = place(buffers)
     arena = _extent(addresses, buffers)
-    for name, at in laid.places.items():
+    for name, at in overlay.places.items():
         addresses[name] = addresses[at.root] + at.offset
     steps = tuple(
         _step(selection, addresses)
         for name, selection in selected.selections.items()
-        if name not in laid.idle
+        if name not in overlay.idle
     )
-    return Plan(selected, steps, arena, addresses, laid.places, STACK_BYTES)
+    return Plan(selected, steps, arena, addresses, overlay.places, STACK_BYTES)
 
 
 def _scratch_name(selection: Selection) -> str:
     return f"{selection.layer.node.name} scratch"
 
 
-def _buffers(selected: SelectedGraph, laid: Overlay) -> list[_Buffer]:
-    """Tensors that do not lie in others, for as long as any in them is needed, and scratch."""
+def _buffers(selected: SelectedGraph, overlay: Overlay) -> list[_Buffer]:
+    """Scratch, and the tensors that are not inside others, with the lifetimes of their parts."""
     graph = selected.integer
     born = dict.fromkeys(graph.inputs, -1)
     born.update((node.output, i) for i, node in enumerate(graph.nodes))
     dies = last_uses(graph)
     within: dict[str, list[_Span]] = {}
-    for name, at in laid.places.items():
+    for name, at in overlay.places.items():
         span = _Span(at.offset, graph.tensors[name].size, born[name], dies[name], name)
         within.setdefault(at.root, []).append(span)
     tensors = [
@@ -133,16 +134,16 @@ def _scratch_buffer(
     """The scratch of the layer that runs at `index`."""
     scratch, source = selection.scratch, selection.layer.node.inputs[0]
     first, last = (index, index) if scratch.start is None else (-1, nodes)
-    eats = source if scratch.may_overlap_input and last_use[source] == index else ""
-    return _Buffer(_scratch_name(selection), scratch.bytes, first, last, eats=eats)
+    overwrites = source if scratch.may_overlap_input and last_use[source] == index else ""
+    return _Buffer(_scratch_name(selection), scratch.bytes, first, last, overwrites=overwrites)
 
 
 def place(buffers: list[_Buffer]) -> dict[str, int]:
     """Addresses such that buffers needed at the same time do not overlap: the best found.
 
-    Buffers are placed one after the other, each at the lowest address that is free throughout its
-    life. The largest go first; then any two change places, for as long as that makes nothing worse
-    and bytes may be left to gain. What is tried is the same each time.
+    Buffers are placed in turn, each at the lowest address that is free throughout its lifetime, the
+    largest first. Then random pairs are swapped in this order; a swap is kept if the arena does not
+    grow. The search ends at the lower bound or a limit, and is the same in each run.
     """
     order = sorted(buffers, key=lambda b: (-b.size, b.first))
     conflicts = _conflicts(buffers)
@@ -162,11 +163,11 @@ def place(buffers: list[_Buffer]) -> dict[str, int]:
 
 def _least(buffers: list[_Buffer]) -> int:
     """The most bytes that are needed at one step: no placement takes less."""
-    eaten = {(buffer.first, buffer.eats) for buffer in buffers if buffer.eats}
+    overwritten = {(buffer.first, buffer.overwrites) for buffer in buffers if buffer.overwrites}
     total: Counter[int] = Counter()
     for buffer in buffers:
         for step, spans in buffer.spans_by_step.items():
-            total[step] += _covered([s for s in spans if (step, s.tensor) not in eaten])
+            total[step] += _covered([s for s in spans if (step, s.tensor) not in overwritten])
     return max(total.values(), default=0)
 
 
@@ -204,14 +205,18 @@ def _conflicts(buffers: list[_Buffer]) -> _Conflicts:
 def _forbidden(buffer: _Buffer, other: _Buffer) -> list[tuple[int, int]]:
     """Ranges of a buffer's address relative to another's; see `_Conflicts`."""
     ranges = []
-    for taken in other.spans_during(buffer):
-        begin, end = taken.offset, taken.offset + taken.size
+    for occupied in other.spans_during(buffer):
+        begin, end = occupied.offset, occupied.offset + occupied.size
         for span in buffer.spans_during(other):
-            if span.first <= taken.last and taken.first <= span.last:
-                before = end if span.eats and span.eats == taken.tensor else begin
-                after = end - span.size if taken.eats and taken.eats == span.tensor else end
+            if span.first <= occupied.last and occupied.first <= span.last:
+                before = end if _may_overwrite(span, occupied) else begin
+                after = end - span.size if _may_overwrite(occupied, span) else end
                 ranges.append((before - span.offset - span.size, after - span.offset))
     return ranges
+
+
+def _may_overwrite(scratch: _Span, tensor: _Span) -> bool:
+    return scratch.overwrites != "" and scratch.overwrites == tensor.tensor
 
 
 def _place_in_order(order: list[_Buffer], conflicts: _Conflicts) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The library's own C, to lie beside a model's: the folder then builds alone."""
+"""The library's own C, which is written next to a model's, so that the folder builds by itself."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from deepcompress.arith.narrow_constants import may_unfold, narrow, unfolded_bias
+from deepcompress.arith.narrow_constants import in_smallest_dtype, may_unfold, unfolded_bias
 from deepcompress.backend.kernels import KERNELS
 from deepcompress.backend.kernels.kernel import Kernel, Layer
 from deepcompress.backend.kernels.weighted import WeightedKernel, shared_code_bytes
@@ -120,11 +120,13 @@ def _constants(
     node, zero_point = layer.weighted, layer.quantization[0].zero_point
     if arrays is None:
         return None
-    multiplier = narrow(node.multiplier)
+    multiplier = in_smallest_dtype(node.multiplier)
     if folded:
-        return EncodedWeight(encoding, arrays, narrow(node.bias), multiplier, zero_point=0)
+        return EncodedWeight(
+            encoding, arrays, in_smallest_dtype(node.bias), multiplier, zero_point=0
+        )
     if not may_unfold(node, zero_point):
         return None
     return EncodedWeight(
-        encoding, arrays, narrow(unfolded_bias(node, zero_point)), multiplier, zero_point
+        encoding, arrays, in_smallest_dtype(unfolded_bias(node, zero_point)), multiplier, zero_point
     )

@@ -50,28 +50,28 @@ def correct_statistics(pruned: Graph, original: Graph, calibration: Calibration)
     )
 
 
-def _disagreement(found: Float32Array, expected: Float32Array) -> float:
+def _disagreement(actual: Float32Array, expected: Float32Array) -> float:
     """Share of samples with another top-1 class; for a single output, the mean squared error."""
-    found, expected = (scores.reshape(len(scores), -1) for scores in (found, expected))
+    actual, expected = (scores.reshape(len(scores), -1) for scores in (actual, expected))
     if expected.shape[1] == 1:
-        return float(np.square(found - expected).mean())
-    return float(np.mean(found.argmax(axis=1) != expected.argmax(axis=1)))
+        return float(np.square(actual - expected).mean())
+    return float(np.mean(actual.argmax(axis=1) != expected.argmax(axis=1)))
 
 
 def _restore_statistics(pruned: Graph, original: Graph, inputs: Float32Array) -> Graph:
     import torch
 
-    found = split(pruned, pruned.inputs, torch.from_numpy(inputs))
-    wanted = dict(found)
+    actual = split(pruned, pruned.inputs, torch.from_numpy(inputs))
+    wanted = dict(actual)
     nodes = []
     with torch.no_grad():
         for node, intended in zip(pruned.nodes, original.nodes, strict=True):
-            target, value = _run(intended, wanted), _run(node, found)
+            target, value = _run(intended, wanted), _run(node, actual)
             if OPERATORS[node.op].rows_are_channels:
                 node = _with_statistics_of(target, value, node)
-                value = _run(node, found)
+                value = _run(node, actual)
             wanted[node.output] = limit(target, node.clamp.minimum, node.clamp.maximum)
-            found[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
+            actual[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
             nodes.append(node)
     return replace(pruned, nodes=tuple(nodes))
 

@@ -97,8 +97,8 @@ def _drop_views(editor: GraphEditor) -> None:
     values, whatever its shape; every layer may read around a view that leaves the shape as it is.
     """
     editor.begin_sweep()
-    while (found := editor.next_view()) is not None:
-        view, readers = found
+    while (visited := editor.next_view()) is not None:
+        view, readers = visited
         source = view.inputs[0]
         for reader in readers:
             if _may_read_around(editor, reader, view):

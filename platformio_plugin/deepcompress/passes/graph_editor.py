@@ -34,7 +34,7 @@ class GraphEditor:
         self._readers: dict[str, dict[str, None]] = {}
         for node in graph.nodes:
             self._connect(node)
-        # The execution order: sorted, with room between any two for another.
+        # The execution order, sorted; fractions allow an insertion between any two.
         self._order = [Fraction(i) for i in range(len(graph.nodes))]
         self._positions = {node.output: Fraction(i) for i, node in enumerate(graph.nodes)}
         self._pairs = _Worklist(self._positions)

@@ -93,7 +93,7 @@ class _Quantizer:
             for name in graph.inputs
         }
         self.tied = _tied(graph)
-        self.quantization = {name: given.quantization for name, given in self.inputs.items()}
+        self.quantization = {name: source.quantization for name, source in self.inputs.items()}
         self.tensors = dict(graph.tensors)
         self.nodes: list[IntegerNode] = []
 

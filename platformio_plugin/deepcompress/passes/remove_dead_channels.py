@@ -55,12 +55,12 @@ def remove_dead_channels(graph: Graph) -> Graph:
     """
     channels, changed = _ChannelGraph(graph), False
     while (node := channels.next_layer()) is not None:
-        if (found := channels.follow(node)) is not None:
-            dead = _are_constant(node, found.readers) | ~_are_read(node, found.readers)
+        if (spread := channels.follow(node)) is not None:
+            dead = _are_constant(node, spread.readers) | ~_are_read(node, spread.readers)
             if dead.all():
                 dead[0] = False
             if dead.any():
-                channels.remove(node, found, dead)
+                channels.remove(node, spread, dead)
                 changed = True
     return channels.graph() if changed else graph
 

@@ -24,9 +24,9 @@ def shapes_follow(graph: Graph) -> None:
     """Every node's output has the shape that its operator computes from its inputs."""
     for node in graph.nodes:
         inputs = [graph.tensors[name].shape for name in node.inputs]
-        said = OPERATORS[node.op].output_shape(node.attributes, inputs)
-        if said != graph.tensors[node.output].shape:
-            raise AssertionError(f"{node.name}: {said} is not {graph.tensors[node.output].shape}")
+        shape = OPERATORS[node.op].output_shape(node.attributes, inputs)
+        if shape != graph.tensors[node.output].shape:
+            raise AssertionError(f"{node.name}: {shape} is not {graph.tensors[node.output].shape}")
 
 
 def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
@@ -35,9 +35,9 @@ def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
     Args:
         inputs: float32 [samples, *input shape] on which their outputs are compared.
     """
-    expected, found = forward_numpy(before, inputs), forward_numpy(after, inputs)
+    expected, actual = forward_numpy(before, inputs), forward_numpy(after, inputs)
     scale = max(1e-6, float(np.abs(expected).max()))
-    worst = float(np.abs(expected.ravel() - found.ravel()).max()) / scale
+    worst = float(np.abs(expected.ravel() - actual.ravel()).max()) / scale
     if worst > 1e-4:
         raise AssertionError(f"fusion changed the function by {worst:g} of its range")
 
@@ -119,14 +119,14 @@ def buffers_do_not_collide(plan: Plan) -> None:
             continue
         scratch = slice(step.scratch, step.scratch + step.scratch_bytes)
         may_overlap = step.selection.scratch.may_overlap_input
-        eaten = may_overlap and scratch.stop <= span(node.inputs[0]).stop
+        overwrites_input = may_overlap and scratch.stop <= span(node.inputs[0]).stop
         written = span(node.output)
-        if eaten:
+        if overwrites_input:
             require(node.inputs[0], node.name)
         if scratch not in kept:
             arena[scratch] = 0
         for name in node.inputs:
-            if not eaten:
+            if not overwrites_input:
                 require(name, node.name)
             in_place = OPERATORS[node.op].in_place and span(name) == written
             if not in_place and _meet(span(name), written):

@@ -58,8 +58,8 @@ def check_possible(graph: Graph, options: Options) -> None:
             f"it has {weights:,} weights that are not zero: with a bit for each, which no encoding "
             f"reaches, they take {weights // 8:,} bytes of flash, and the board has {limit:,}",
             f"model {graph.name}",
-            f"Use a smaller network or a larger board; a byte a weight leaves room for "
-            f"{100 * limit / weights:.1f}% of them",
+            "Use a smaller network or a larger board; at one byte per weight, "
+            f"{100 * limit / weights:.1f}% of them fit",
         )
 
 
@@ -69,8 +69,8 @@ def _flash_remedy(facts: dict[str, Any], flash_at: Callable[[float], int]) -> st
         return f"The golden vectors take {flash['golden_bytes']:,}: set {setting('self_test', '0')}"
     largest = max(facts["layers"], key=lambda layer: layer["flash_bytes"])
     what = f"Most of it is layer {largest['name']} with {largest['flash_bytes']:,}"
-    room = flash["limit_bytes"] - flash["golden_bytes"]
-    enough = bisect_left(SPARSITIES, True, key=lambda sparsity: flash_at(sparsity) <= room)
+    budget = flash["limit_bytes"] - flash["golden_bytes"]
+    enough = bisect_left(SPARSITIES, True, key=lambda sparsity: flash_at(sparsity) <= budget)
     if enough == len(SPARSITIES):
         return f"{what}. No sparsity makes it fit: use a smaller network or a larger board"
     return (

@@ -212,10 +212,10 @@ def _tables(facts: Mapping[str, Any], functions: Mapping[str, Any]) -> list[Tabl
     if functions:
         measured = zip(layers, by_layer(functions, layers), strict=True)
         rows = [_profiled_cells(layer, row) for layer, row in measured]
-        known = [i for i in range(2 + len(_PROFILED)) if i < 2 or any(row[i] for row in rows)]
+        columns = [i for i in range(2 + len(_PROFILED)) if i < 2 or any(row[i] for row in rows)]
         heads = ("layer", "", *_PROFILED)
-        kept = [[row[i] for i in known] for row in rows]
-        tables.append(Table("Layers, profiled", [heads[i] for i in known], kept))
+        kept = [[row[i] for i in columns] for row in rows]
+        tables.append(Table("Layers, profiled", [heads[i] for i in columns], kept))
     return tables
 
 

@@ -228,8 +228,8 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
     samples = f"on {accuracy['samples']:,} {accuracy['kind']} samples"
     if accuracy["int8_percent"] is None:
         return [f"agreement {accuracy['agreement_percent']:.1f}% same class as float, {samples}"]
-    int8, given = accuracy["int8_percent"], accuracy["float_percent"]
-    return [f"accuracy  {int8:.2f}% int8, {given:.2f}% float as given, {samples}"]
+    int8, original = accuracy["int8_percent"], accuracy["float_percent"]
+    return [f"accuracy  {int8:.2f}% int8, {original:.2f}% float as given, {samples}"]
 
 
 def measure_accuracy(

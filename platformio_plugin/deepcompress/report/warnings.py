@@ -66,23 +66,23 @@ def _accuracy_warnings(
     pruned: Graph, calibration: Calibration, accuracy: Accuracy, options: Options
 ) -> list[str]:
     """With labels: whether the network hardly beats guessing, or lost accuracy, and why."""
-    given, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
-    if given is None or int8 is None or classes < 2:
+    original, int8, classes = accuracy.float_percent, accuracy.int8_percent, _classes(pruned)
+    if original is None or int8 is None or classes < 2:
         return []
     chance = 100 / classes
-    if given <= min(1.5 * chance, chance + _NEAR_CHANCE):
+    if original <= min(1.5 * chance, chance + _NEAR_CHANCE):
         return [
-            f"the float network is correct for {given:.1f}% of the samples; guessing one of "
+            f"the float network is correct for {original:.1f}% of the samples; guessing one of "
             f"{classes} outputs is correct for {chance:.1f}%. Check that `labels` are the indices "
             "of the outputs, and that inputs are scaled as in the training (input_mean, input_std)"
         ]
-    if given - int8 < _NOTABLE_LOSS or (given - int8) * accuracy.samples < 150:
+    if original - int8 < _NOTABLE_LOSS or (original - int8) * accuracy.samples < 150:
         return []
     scores = forward_numpy(pruned, calibration.inputs)
     sparse = measure_accuracy(scores, scores, calibration).float_percent or 0.0
     if options.retrain:
         do = "Ask for less, or allow more epochs or trials"
-    elif given - sparse > sparse - int8:
+    elif original - sparse > sparse - int8:
         do = (
             "Lower the sparsity, or set retrain = yes and the option data to labelled samples "
             "(or run `deepcompress prune` first)"
@@ -93,7 +93,7 @@ def _accuracy_warnings(
             "with retrain = yes and the option data, may restore the accuracy"
         )
     return [
-        f"accuracy falls from {given:.1f}% to {int8:.1f}%: {given - sparse:.1f} points by "
+        f"accuracy falls from {original:.1f}% to {int8:.1f}%: {original - sparse:.1f} points by "
         f"pruning, {sparse - int8:.1f} by int8. {do}"
     ]
 
