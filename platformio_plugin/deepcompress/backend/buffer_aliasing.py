@@ -14,7 +14,7 @@ from deepcompress.backend.plan import Location
 from deepcompress.ir.graph import IntegerGraph, IntegerNode
 from deepcompress.ops import OPERATORS
 
-# Kernels may read words from where a tensor begins.
+# Kernels may read words from the start of a tensor.
 ALIGNMENT = 4
 
 

@@ -240,7 +240,7 @@ def _kept(plan: Plan) -> list[dict[str, int]]:
 
 
 def _pointer(plan: Plan, tensor: str) -> str:
-    """The C expression of where a layer reads a tensor: in the arena, or in the caller's memory."""
+    """The C expression of a tensor's address: in the arena, or in the caller's memory."""
     at = plan.locations[tensor]
     inputs = plan.integer.inputs
     if at.root in inputs:
@@ -261,7 +261,7 @@ def _array_name(model: str, layer: str, array: Array) -> str:
 
 
 def _array(model: str, layer: str, array: Array, *, stored: bool = True) -> dict[str, Any]:
-    """`stored` is False where another layer has brought the array along."""
+    """The array for the template. `stored` is False if another layer already has the array."""
     return {
         "stored": stored,
         "name": _array_name(model, layer, array),

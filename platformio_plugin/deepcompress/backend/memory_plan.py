@@ -15,7 +15,7 @@ from random import Random
 from deepcompress.backend.buffer_aliasing import ALIGNMENT, Overlay, alias_buffers, last_uses
 from deepcompress.backend.plan import Plan, SelectedGraph, Selection, Step
 
-# Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
+# Measured: return addresses, saved registers and spills of `infer`, a layer and its callees.
 STACK_BYTES = 200
 # Limits of the search: placements, and compared pairs of buffers. They take half a second.
 _ATTEMPTS, _PAIRS = 2000, 2_000_000

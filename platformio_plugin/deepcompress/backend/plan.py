@@ -98,12 +98,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs in which order, and from where to where: all that `emit_c` needs.
+    """The steps in execution order with their addresses: all that `emit_c` needs.
 
     Attributes:
-        steps: of the nodes that do work; the others' outputs are already where they should be.
-        addresses: in the arena, of every tensor and scratch.
-        locations: of every tensor within another, or within itself.
+        steps: one per node that does work; the other nodes' outputs are already in place.
+        addresses: the offset in the arena of every tensor and scratch.
+        locations: the place of every tensor within another tensor, or within itself.
     """
 
     selected: SelectedGraph
@@ -123,7 +123,7 @@ class Plan:
 
     @property
     def code_bytes(self) -> int:
-        """Estimated flash of the code: of layers, of what they share, and of what calls them."""
+        """Estimated flash of the code: layers, the functions they share, and their callers."""
         encodings = {weight.encoding for weight in self.selected.weights.values()}
         shared = sum(map(shared_code_bytes, encodings))
         return MODEL_CODE_BYTES + shared + sum(step.code_bytes for step in self.steps)

@@ -25,7 +25,7 @@ class Provenance:
 
 
 def provenance_of(path: Path, options: Options) -> Provenance:
-    """The provenance of what a model file and options are compiled to."""
+    """The provenance of the code that is compiled from a model file with options."""
     return Provenance(
         source=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest()[:16],

@@ -1,6 +1,6 @@
-"""Values that depend on no input, where a tensor is joined with them: a class token, coordinates.
+"""Constant tensors that are concatenated with others, such as a class token or coordinates.
 
-Sums and products take constants as parameters of their own.
+Sums and products have constants as their own parameters instead.
 """
 
 from __future__ import annotations

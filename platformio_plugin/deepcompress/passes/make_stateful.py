@@ -19,7 +19,7 @@ from deepcompress.ops.recurrent import Recurrent
 
 
 def make_stateful(graph: Graph) -> Graph:
-    """The stateful graph; its first inference gives what the graph as given does.
+    """The stateful graph; its first inference gives the same result as the original graph.
 
     Raises:
         UserError: no layer can keep a state, or a stride does not divide the length of a chunk.

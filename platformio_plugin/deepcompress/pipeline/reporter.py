@@ -11,7 +11,7 @@ class Reporter(Protocol):
     """Receives what happens, in the order in which it happens."""
 
     def stage(self, name: str, seconds: float) -> None:
-        """A stage of the compiler has ended after so many seconds."""
+        """A stage of the compiler has ended after this number of seconds."""
 
     def progress(self, line: str) -> None:
         """A line of text about a stage that takes long, such as an epoch of training."""

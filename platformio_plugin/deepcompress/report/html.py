@@ -54,7 +54,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars by layer. `legend` has (kind, what it stands for)."""
+    """Bars by layer. `legend` has (kind, meaning)."""
 
     title: str
     legend: Sequence[tuple[str, str]]
@@ -238,7 +238,7 @@ def _stored_cells(layer: Mapping[str, Any]) -> list[str]:
 
 
 def _profiled_cells(layer: Mapping[str, Any], row: Mapping[str, Any] | None) -> list[str]:
-    """Empty where the compiler inlined the layer, or where something was not measured."""
+    """Cells are empty if the compiler inlined the layer, or a number was not measured."""
     values = [(form, row[key] if row else None) for key, form in _PROFILED.values()]
     texts = ["" if value is None else form.format(value) for form, value in values]
     return [layer["name"], layer["describe"], *texts]

@@ -212,7 +212,7 @@ def _totals(facts: dict[str, Any]) -> list[str]:
 
 
 def _excess(parameters: dict[str, Any]) -> str:
-    """ "7.1% more" of weights that take 107.1 bytes where the bound is 100."""
+    """ "7.1% more" for weights of 107.1 bytes with a bound of 100."""
     stored, bound = parameters["weight_bytes"], parameters["entropy_bytes"]
     percent_more = 100 * (stored / bound - 1) if bound else 0.0
     return f"{abs(percent_more):.1f}% {'more' if percent_more >= 0 else 'less'}"
