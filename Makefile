@@ -1,6 +1,6 @@
 # The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast golden diff-c lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast golden diff-c sizes sizes-update lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
@@ -43,6 +43,12 @@ golden: setup ## generate tests/golden/expected again; read the git diff
 BASE := HEAD
 diff-c: setup ## compare the golden networks' C, code, stack and cycles with BASE=revision; NETWORKS=names
 	@$(PYTHON) tools/diff_c.py --base $(BASE) $(NETWORKS)
+
+sizes: setup ## compare flash, RAM, stack, code and cycles of five golden networks with benchmarks/baseline.json
+	@$(PYTHON) tools/sizes.py
+
+sizes-update: setup ## measure those networks and write benchmarks/baseline.json
+	@$(PYTHON) tools/sizes.py --update
 
 lint: setup ## ruff and clang-format; changes nothing
 	@$(PYTHON) -m ruff check .

@@ -19,7 +19,7 @@ sys.path.insert(0, str(EXAMPLE))
 
 import evaluate  # noqa: E402
 from measure import measure  # noqa: E402
-from readme import replace_part  # noqa: E402
+from readme import paragraph, replace_part  # noqa: E402
 
 # Row name -> the board's environment, the PC's environment, changed options.
 BUILDS = {
@@ -88,10 +88,10 @@ def table(rows: list[dict]) -> str:
                 f"{row['accuracy']:.2f}%",
             ]
         )
-    note = (
-        "Flash is the code and constants of the network, RAM its arena and stack, in the linked "
-        "firmware. Cycles are modelled. Accuracy is that of the generated C on all 10,000 test "
-        "images."
+    note = paragraph(
+        "Weights are the non-zero ones. Flash is the network's code and constants in the linked "
+        "firmware, RAM its arena and stack. Cycles are modelled. Accuracy is that of the C code on "
+        "all 10,000 test images. In brackets: the ratio to float."
     )
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
 

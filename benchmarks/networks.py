@@ -114,7 +114,9 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Whole networks on the virtual Cortex-M4.")
-    parser.add_argument("only", nargs="*", help="names of networks, as U-Net: other rows are kept")
+    parser.add_argument(
+        "only", nargs="*", help="names of networks, such as U-Net; other rows are kept"
+    )
     names = parser.parse_args().only or list(NETWORKS)
     torch.set_num_threads(1)  # two threads that wait for each other are slower on a busy machine
     rows = read_rows()

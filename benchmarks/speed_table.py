@@ -21,16 +21,17 @@ MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
-Modelled cycles (zero wait states) of C compiled by gcc -O2; in brackets, the ratio to CMSIS-NN,
-{reference}. Ours use `optimize = speed`. Code: all functions linked for the network. The layers are
-from MLPerf Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins from":
-the sparsity above which the sparse kernel takes fewer cycles than our dense one
-([curves](docs/speed.png)). "MVE / DSP": the ratio of our dense kernels' instructions on Cortex-M55
-and M33. Unlu's and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
+Cycles are modelled at zero wait states, for C compiled by gcc -O2. In brackets: their ratio to
+those of CMSIS-NN, {reference}. A MAC is a multiplication and an addition. Code is all functions
+linked for the network. "Ours" is DeepCompress with `optimize = speed`. The layers are from MLPerf
+Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins from": the sparsity
+above which our sparse kernel takes fewer cycles than our dense one ([curves](docs/speed.png)).
+"MVE / DSP": instructions of our dense kernel on Cortex-M55, divided by those on Cortex-M33. Unlu's
+and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
 `examples/lenet5_mnist/float` and `benchmarks/peers`. All outputs are checked; ours are bit-exact.
 `make bench` repeats the measurement."""
-RELEASE_ONLY = "release 4.0.0 as PyPI's bakenn has it"
-FASTER = "the faster of release 4.0.0 and main of July 2026 (99f736a6)"
+RELEASE_ONLY = "release 4.0.0 as contained in PyPI's bakenn"
+FASTER = "release 4.0.0 or main of July 2026 (99f736a6), whichever is faster"
 
 
 def find(rows: Sequence[Row], implementation: str, workload: str, cpu: str = CPU) -> Row | None:
@@ -142,7 +143,7 @@ def readme_part(rows: Sequence[Row]) -> str:
     both = all(find(rows, name, LENET) for name in REFERENCES)
     note = NOTE.format(reference=FASTER if both else RELEASE_ONLY)
     tables = (lenet_table(rows), layers_table(rows), cpus_table(rows))
-    return "\n\n".join((*map(markdown, tables), paragraph(note)))
+    return "\n\n".join((paragraph(note), *map(markdown, tables)))
 
 
 def markdown(lines: list[list[str]]) -> str:

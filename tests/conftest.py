@@ -42,6 +42,7 @@ SLOW = (
     "ops/test_conv_transpose2d.py",
     "ops/test_linear_rows.py",
     "ops/test_operators.py",
+    "ops/test_pooling.py",
     "ops/test_recurrent.py",
     "packaging/test_arduino.py",
     "packaging/test_first_network.py",

@@ -68,7 +68,7 @@ def test_the_same_model_and_options_give_the_same_bytes(project: Path) -> None:
     assert compiled(project, sparsity="0.5").texts == compiled(project, sparsity="0.5").texts
 
 
-def test_the_report_counts_what_the_sources_hold(project: Path) -> None:
+def test_the_report_counts_what_the_sources_contain(project: Path) -> None:
     result = compiled(project, sparsity="0.75", encoding="delta")
     report = json.loads(result.texts["report.json"])
     header = result.texts["net_weights.h"]
@@ -80,7 +80,7 @@ def test_the_report_counts_what_the_sources_hold(project: Path) -> None:
     assert report["ram"]["arena_bytes"] >= 144 + 100
 
 
-def test_an_encoding_that_is_named_is_taken_by_all_layers(project: Path) -> None:
+def test_a_named_encoding_is_used_by_all_layers(project: Path) -> None:
     layers = compiled(project, encoding="panel").report["layers"]
     assert [layer["encoding"] for layer in layers if layer["weights"]] == ["panel", "panel"]
 
@@ -98,7 +98,7 @@ def test_generated_files_name_no_path_date_or_host(project: Path) -> None:
         assert "20" + "26" not in text.split("static const")[0], name
 
 
-def test_a_model_that_does_not_fit_says_by_how_much_and_what_would_help(project: Path) -> None:
+def test_a_model_that_does_not_fit_is_reported_with_the_excess_and_remedies(project: Path) -> None:
     with pytest.raises(UserError) as error:
         compiled(project, target=Target(flash_limit=1200))
     assert "more than the 1,200 of the board" in error.value.what
@@ -109,28 +109,28 @@ def test_a_model_that_does_not_fit_says_by_how_much_and_what_would_help(project:
     compiled(project, target=Target(flash_limit=1200), **fitting)
 
 
-def test_a_board_too_small_for_any_sparsity_is_told_so(project: Path) -> None:
+def test_a_board_too_small_for_any_sparsity_is_reported(project: Path) -> None:
     with pytest.raises(UserError, match="No sparsity makes it fit"):
         compiled(project, target=Target(flash_limit=600))
 
 
-def test_ram_that_does_not_suffice_names_the_layer(project: Path) -> None:
+def test_insufficient_ram_is_reported_with_the_layer(project: Path) -> None:
     with pytest.raises(UserError, match=r"bytes of RAM, .*Input and output of layer 0 take 244"):
         compiled(project, target=Target(ram_limit=200))
 
 
-def test_without_data_a_warning_says_that_ranges_are_guessed(project: Path) -> None:
+def test_a_warning_says_that_ranges_are_guessed_without_data(project: Path) -> None:
     options = parse(SCALING, where="test")
     report = compile_model(project / "net.pt", name="net", options=options).report
     assert report["accuracy"] is None
     assert "no calibration data" in report["warnings"][0]
 
 
-def test_labels_that_are_no_better_than_guessed_are_doubted(project: Path) -> None:
+def test_accuracy_no_better_than_guessing_causes_a_warning(project: Path) -> None:
     assert "guessing one of 3 outputs" in compiled(project).report["warnings"][0]
 
 
-def test_accuracy_that_pruning_takes_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_accuracy_lost_by_pruning_is_reported_with_what_to_do(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, inputs = nn.Sequential(nn.Linear(64, 3)).eval(), torch.randn(200, 64)
     torch.export.save(torch.export.export(network, (inputs[:1],)), tmp_path / "net.pt2")
@@ -159,7 +159,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_wrong_options_are_told(case: str, project: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_reported(case: str, project: Path, tmp_path: Path) -> None:
     texts, complaint = REFUSED[case]
     if texts.get("calibration"):
         np.savez(tmp_path / "wrong.npz", inputs=np.zeros((2, 1, 9, 9), np.uint8))
@@ -193,7 +193,9 @@ def test_a_mistake_is_one_paragraph_on_stderr_and_exit_code_1(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_options_are_named_as_they_are_set(project: Path, capsys: pytest.CaptureFixture) -> None:
+def test_options_are_named_as_the_user_sets_them(
+    project: Path, capsys: pytest.CaptureFixture
+) -> None:
     command = ("compile", project / "net.pt", "-o", "out", "--input-mean", 1)
     assert run_main(*command) == 1
     assert "--input-mean is set,\n  --input-std is not" in capsys.readouterr().err
@@ -201,7 +203,7 @@ def test_options_are_named_as_they_are_set(project: Path, capsys: pytest.Capture
     assert "custom_deepcompress_input_mean is set" in capsys.readouterr().err
 
 
-def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
+def test_a_defect_of_ours_is_reported_and_shows_its_traceback_only_when_asked(
     project: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -217,7 +219,7 @@ def test_a_defect_of_ours_says_so_and_shows_its_traceback_only_when_asked(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_flag_is_told_the_nearest(capsys: pytest.CaptureFixture) -> None:
+def test_an_unknown_flag_is_reported_with_the_nearest(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["compile", "net.pt", "-o", "out", "--input-maen=0.5"])
     assert "no option --input-maen (did you mean --input-mean?)" in capsys.readouterr().err

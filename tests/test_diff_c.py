@@ -64,7 +64,7 @@ def test_blocks_are_functions_and_constants() -> None:
         ("report.json", report(), '"cycles": 5', '"cycles": 6', ["layers.fc.cycles"]),
     ],
 )
-def test_a_change_is_named_by_what_it_is_in(
+def test_a_change_is_reported_by_function_or_fact(
     name: str, before: str, old: str, new: str, parts: list[str]
 ) -> None:
     assert diff.changed_parts(name, before, before.replace(old, new)) == parts
@@ -82,7 +82,7 @@ def test_cases_that_change_alike_share_a_line() -> None:
     ]
 
 
-def test_functions_whose_bytes_are_others_are_compared_number_by_number() -> None:
+def test_functions_whose_bytes_differ_are_compared_number_by_number() -> None:
     before = Measured({"f": Function("a", 100, 8, 50), "g": Function("b", 10, 0, 5)}, 55, 16)
     after = Measured({"f": Function("c", 90, 16, 50), "g": Function("b", 10, 0, 5)}, 55, 24)
     assert diff.function_changes(CASE, before, after) == [
@@ -113,7 +113,7 @@ def test_a_number_before_and_after(
     assert (diff.draw(change), change.worse) == (text, worse)
 
 
-def test_the_table_has_one_row_for_like_rows_of_targets() -> None:
+def test_the_table_has_one_row_for_equal_rows_of_targets() -> None:
     changes = [
         Change(case, "f", what, 1, 2) for case in (CASE, OTHER) for what in ("code", "stack")
     ]
@@ -159,3 +159,21 @@ def test_a_change_of_a_header_alone_is_found(tmp_path: Path) -> None:
     lines.clear()
     assert diff.compare(sides[0], sides[0], tmp_path, say=lines.append, diff=False) == []
     assert lines == ["Generated files: empty diff", "Code, stack, cycles, RAM: empty diff"]
+
+
+@pytest.mark.usefixtures("arm_tools")
+@pytest.mark.parametrize("cpu", ["m0plus", "m4", "generic"])
+def test_an_inference_has_cycles_and_a_stack(cpu: str, tmp_path: Path) -> None:
+    (tmp_path / "include").mkdir()
+    texts = {
+        "net.h": "int net_infer_int8(volatile int *x);\n",
+        "net.c": '#include "net.h"\nint net_infer_int8(volatile int *x) {\n'
+        "    volatile int copies[4] = {*x, *x, *x, *x};\n    return copies[3];\n}\n",
+    }
+    source = measure.write_sources(Case("net", cpu, "size"), texts, tmp_path / "net", tmp_path)
+    alone = measure.compiled(source, tmp_path / "objects")
+    timed = measure.with_inference(alone, source, tmp_path / "objects")
+    assert (alone.cycles, alone.stack_bytes) == (None, None)
+    function = timed.functions["net_infer_int8"]
+    assert 10 < function.cycles <= timed.cycles
+    assert function.stack_bytes >= 16 and timed.stack_bytes is not None

@@ -28,7 +28,7 @@ def all_c(expected: dict[Case, dict[str, str]]) -> str:
     return "".join(texts[f"{case.network}.c"] for case, texts in expected.items())
 
 
-def test_what_is_generated_is_what_was_reviewed(expected: dict[Case, dict[str, str]]) -> None:
+def test_the_generated_files_equal_the_reviewed_ones(expected: dict[Case, dict[str, str]]) -> None:
     found = store.differences(expected, dict(generate()))
     more = [f"... and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     advice = "see all: make diff-c; where the change is meant: make golden, and review git diff"
@@ -36,7 +36,7 @@ def test_what_is_generated_is_what_was_reviewed(expected: dict[Case, dict[str, s
 
 
 @pytest.mark.parametrize("case", [Case("lenet", "m4", "speed"), Case("tied", "m0plus", "size")])
-def test_what_is_generated_is_what_a_user_gets(
+def test_the_generated_files_are_what_a_user_gets(
     expected: dict[Case, dict[str, str]], case: Case
 ) -> None:
     (network,) = (network for network in NETWORKS if network.name == case.network)
@@ -81,7 +81,7 @@ def test_every_variant_is_in_a_golden_file(all_c: str, text: str) -> None:
     assert text in all_c
 
 
-def test_every_golden_network_says_all_ranges_or_measures_exactly(
+def test_every_golden_network_states_all_ranges_or_measures_exactly(
     expected: dict[Case, dict[str, str]],
 ) -> None:
     """A range that is measured on random floats might differ on another machine.
@@ -113,7 +113,7 @@ def golden(**texts: str) -> dict[Case, dict[str, str]]:
     return {case: {**named, store.REPORT: report()} for case in TARGETS}
 
 
-def test_what_is_packed_is_unpacked_exactly() -> None:
+def test_packed_files_are_unpacked_exactly() -> None:
     given = golden(net_c="int a;\n", net_h="h\n")
     given[TARGETS[1]]["net.h"] = "other\n"
     packed = store.pack(given)
@@ -131,7 +131,7 @@ def test_a_header_that_names_goal_and_cpu_is_stored_once() -> None:
     assert store.unpack("net", packed) == given
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     given = golden(net_c="ü\n")
     store.write(given, tmp_path / "expected")
     assert store.read(tmp_path / "expected") == given
@@ -155,7 +155,7 @@ def test_reports_that_differ_are_unpacked_exactly(facts: dict) -> None:
     assert store.unpack("net", store.pack(given)) == given
 
 
-def test_of_a_report_what_the_first_says_is_not_said_again() -> None:
+def test_a_stored_report_omits_what_the_first_one_states() -> None:
     given = golden(net_c="")
     given[TARGETS[1]][store.REPORT] = report(cpu="y")
     packed = json.loads(store.pack(given)["reports.json"])

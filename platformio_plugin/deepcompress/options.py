@@ -116,7 +116,7 @@ class Options:
         "numbers",
         None,
         "standard deviation by which the training divided images scaled to 0..1; needs "
-        "input_mean. 1 if nothing was divided",
+        "input_mean. 1 if it did not divide",
         "0.3081",
         decides_training=True,
     )
@@ -131,8 +131,8 @@ class Options:
     prune: str = option(
         "choice",
         "layer",
-        "scope of a single sparsity number: the same share in every layer, or the smallest "
-        "weights of the whole network",
+        "what a single sparsity number applies to. layer: the same share of each layer; global: "
+        "the smallest weights of the whole network",
         "global",
         choices=("layer", "global"),
         in_header=Header.IF_ONE_SPARSITY,
@@ -160,9 +160,9 @@ class Options:
     optimize: str = option(
         "choice",
         "balanced",
-        "what kernel and encoding selection minimizes: flash (at up to several times the "
-        "cycles), cycles, or their product. Retraining with max_accuracy_drop minimizes cycles"
-        " with speed, otherwise bytes",
+        "what the selection of kernels and encodings minimizes. size: flash, at up to several "
+        "times the cycles; speed: cycles; balanced: their product. Retraining with "
+        "max_accuracy_drop minimizes cycles if this is speed, otherwise bytes",
         "size",
         choices=("size", "speed", "balanced"),
         decides_training=True,
@@ -171,8 +171,9 @@ class Options:
     retrain: bool = option(
         "flag",
         False,
-        "prune gradually while training on `data`, until the goals below are met, instead of "
-        "one-shot; takes minutes to hours, once. An interrupted build resumes",
+        "prune gradually while training on `data`, until the network meets the goals below, "
+        "instead of pruning once without training. Takes minutes to hours, once. An interrupted "
+        "build resumes",
         "yes",
         in_header=Header.IF_SET,
     )
@@ -285,7 +286,8 @@ class Options:
     self_test: int = option(
         "count",
         0,
-        "number of golden vectors from the calibration set to store in flash for selfTest()",
+        "number of golden vectors (calibration samples and their expected outputs) to store in "
+        "flash for selfTest()",
         "2",
     )
     python: str | None = option(

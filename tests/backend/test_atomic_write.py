@@ -10,7 +10,7 @@ from deepcompress.backend.atomic_write import atomic_write
 from deepcompress.errors import UserError
 
 
-def test_only_what_changed_is_written(tmp_path: Path) -> None:
+def test_only_changed_files_are_written(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "ü b"
     assert atomic_write({"x.c": "1\n", "y.h": "2\n"}, folder) == ["x.c", "y.h"]
     before = (folder / "y.h").stat().st_mtime_ns
@@ -36,12 +36,12 @@ def test_a_full_disk_leaves_the_old_files_as_they_were(
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"x.c": "old", "y.c": "old"}
 
 
-def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match=r"folder .*out: it cannot be written"):
         atomic_write({"x.c": ""}, tmp_path / "out")
 
 
-def test_a_name_may_hold_folders(tmp_path: Path) -> None:
+def test_a_file_name_may_contain_folders(tmp_path: Path) -> None:
     assert atomic_write({"a/b/x.h": "1"}, tmp_path) == ["a/b/x.h"]
     assert (tmp_path / "a" / "b" / "x.h").read_text() == "1"

@@ -54,7 +54,7 @@ def test_estimates_are_within_a_third_of_the_profile(
 
 @pytest.mark.parametrize("encoding", ["dense", "delta"])
 @pytest.mark.parametrize("layer", [name for name, (_, op, _) in LAYERS.items() if op == "conv2d"])
-def test_convolutions_by_vectors_take_the_instructions_estimated_within_a_third(
+def test_vector_convolutions_take_the_estimated_instructions_within_a_third(
     layer: str, encoding: str, arm_tools: None, tmp_path: Path
 ) -> None:
     made = planned(layer, encoding, 0.0, 1, cpu="cortex-m55")

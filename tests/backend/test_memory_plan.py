@@ -14,7 +14,7 @@ def extent(buffers: list[_Buffer]) -> int:
     return max(addresses[b.name] + b.size for b in buffers)
 
 
-def test_a_chain_takes_its_largest_neighbouring_pair() -> None:
+def test_a_chain_needs_the_memory_of_its_largest_adjacent_pair() -> None:
     sizes = [1024, 1176, 400, 120, 84, 12]
     chain = [_Buffer(str(i), size, i - 1, i) for i, size in enumerate(sizes)]
     assert extent(chain) == 1024 + 1176
@@ -40,7 +40,7 @@ def test_a_place_in_a_concatenation_is_free_until_its_part_is_computed() -> None
         max_size=14,
     )
 )
-def test_buffers_alive_together_never_overlap_and_lie_on_words(spans: list) -> None:
+def test_buffers_live_at_the_same_time_never_overlap_and_are_word_aligned(spans: list) -> None:
     buffers = [
         _Buffer(str(i), size, first, first + life) for i, (size, first, life) in enumerate(spans)
     ]
@@ -53,7 +53,7 @@ def test_buffers_alive_together_never_overlap_and_lie_on_words(spans: list) -> N
                 assert addresses[low.name] + low.size <= addresses[high.name]
 
 
-def test_the_copy_of_an_input_lies_over_it_and_does_not_end_behind_it() -> None:
+def test_the_copy_of_an_input_overlaps_it_and_does_not_end_after_it() -> None:
     """A padded convolution copies its input to scratch, from the front on, and is done with it."""
     input_ = _Buffer("in", 64, 0, 1, (_Span(0, 64, 0, 1, "in"),))
     others = [_Buffer("in scratch", 100, 1, 1, eats="in"), _Buffer("out", 32, 1, 2)]
@@ -68,13 +68,15 @@ def test_an_input_that_is_read_again_is_not_copied_over() -> None:
     assert extent([input_, _Buffer("in scratch", 100, 1, 1), _Buffer("out", 32, 1, 2)]) == 196
 
 
-def test_no_byte_is_wasted_where_the_largest_had_better_not_go_first() -> None:
+def test_no_byte_is_wasted_if_the_largest_buffer_is_better_not_placed_first() -> None:
     lives = [(12, 1, 3), (8, 2, 2), (32, 3, 5), (16, 4, 6), (28, 0, 2)]
     buffers = [_Buffer(str(i), *life) for i, life in enumerate(lives)]
     assert extent(buffers) == 32 + 16
 
 
-def test_only_buffers_that_meet_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_buffers_with_overlapping_lifetimes_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     compared = []
 
     def counting(buffer: _Buffer, other: _Buffer) -> list[tuple[int, int]]:

@@ -81,7 +81,7 @@ def assert_survives(encoding: str, weight: np.ndarray) -> None:
         (huffman, ["82 e0 20 5c 38 c0 00 00 00", "07 01 07 02 ff 05"]),
     ],
 )
-def test_the_bytes_are_the_ones_drawn_in_the_documentation(
+def test_the_bytes_are_those_shown_in_the_documentation(
     module: Encoding, expected: list[str]
 ) -> None:
     weight = np.zeros((2, 400), np.int8)
@@ -99,7 +99,7 @@ def test_a_bitmap_begins_each_channel_with_a_byte() -> None:
     assert index.values.tobytes().hex(" ") == "01 02 08 00"
 
 
-def test_the_rest_of_a_row_lies_before_its_blocks() -> None:
+def test_the_remainder_of_a_row_is_stored_before_its_blocks() -> None:
     weight = np.zeros((2, 10), np.int8)
     weight[0, [1, 9]] = 1, 2
     weight[1, 3] = -3
@@ -135,7 +135,7 @@ def test_zeros_are_symbols_where_few_weights_are_zero() -> None:
     assert table.values[:2].tolist() == [255, 0]
 
 
-def test_too_many_values_for_a_codebook_say_what_to_do() -> None:
+def test_too_many_values_for_a_codebook_are_reported_with_what_to_do() -> None:
     graph = linear_graph(np.arange(1, 66).reshape(5, 13).astype(np.int8))
     with pytest.raises(UserError, match=r"layer fc: .*Retrain with codebook_bits = 6 or less"):
         select_kernels(graph, encoding="codebook", cpu="cortex-m4")
@@ -186,7 +186,7 @@ def test_auto_takes_the_cheapest_encoding(
 
 
 @pytest.mark.parametrize("optimize", ["balanced", "speed"])
-def test_vectors_want_dense_weights_in_rows(optimize: str) -> None:
+def test_vector_units_get_dense_weights_in_rows(optimize: str) -> None:
     weight = np.random.default_rng(0).integers(1, 128, (20, 200)).astype(np.int8)
     encoded = select_kernels(linear_graph(weight), optimize=optimize, cpu="cortex-m55")
     assert encoded.weights["fc"].encoding == "dense"

@@ -25,7 +25,9 @@ def test_a_board_without_a_framework_is_built_and_measured(arm_tools: None) -> N
     assert 2_000 < cell.use.ram < cell.use.ram_limit == 20 << 10
 
 
-def test_what_needs_the_registry_is_not_taken_for_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_that_needs_the_registry_is_not_counted_as_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def offline(command: list, **_: object) -> subprocess.CompletedProcess:
         said = "Platform Manager: Installing nordicnrf52\nHTTPClientError: \n"
         return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
@@ -37,7 +39,7 @@ def test_what_needs_the_registry_is_not_taken_for_built(monkeypatch: pytest.Monk
     assert "registry" in cell.why
 
 
-def test_a_broken_build_is_a_failure_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_build_is_a_failure_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(command: list, **_: object) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 1, stdout="", stderr="main.cpp:3: error: no")
 
@@ -47,18 +49,18 @@ def test_a_broken_build_is_a_failure_with_its_last_words(monkeypatch: pytest.Mon
     assert cell.why == "main.cpp:3: error: no"
 
 
-def test_without_a_tree_zephyr_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zephyr_is_not_built_without_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZEPHYR_BASE", raising=False)
     assert {cell.result for cell in cells("Zephyr")} == {boards.ABSENT}
 
 
-def test_the_linkers_words_become_bytes() -> None:
+def test_sizes_are_read_from_the_linkers_output() -> None:
     said = "  FLASH:       55934 B       512 KB     10.67%\n  RAM:        6592 B       128 KB"
     assert boards.region_of("FLASH", said) == (55_934, 512 << 10)
     assert boards.region_of("RAM", said) == (6_592, 128 << 10)
 
 
-def test_the_table_has_a_row_a_board_and_says_what_was_not_built() -> None:
+def test_the_table_has_a_row_per_board_and_marks_boards_that_were_not_built() -> None:
     use = boards.Use(1_000, 64 << 10, 200, 20 << 10)
     drawn = boards.table(
         [

@@ -97,7 +97,7 @@ def signal_to_noise(graph: Graph, shape: tuple[int, ...]) -> float:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_exact_in_c_and_near_to_float(name: str) -> None:
+def test_a_network_is_exact_in_c_and_close_to_float(name: str) -> None:
     module, shape = trained(name)
     graph = fuse(assert_c_equals(module, *shape))
     decibels = signal_to_noise(graph, shape)
@@ -121,7 +121,7 @@ def planned(name: str) -> Plan:
     return plan_memory(encoded)
 
 
-def test_what_a_network_joins_and_adds_takes_no_memory_of_its_own() -> None:
+def test_concatenations_and_sums_take_no_memory_of_their_own() -> None:
     made = planned("U-Net")
     assert "concat" not in [step.node.op for step in made.steps]
     residual = planned("ResNet")
@@ -151,7 +151,7 @@ def compiled(models: dict[str, Path]) -> dict[str, Compiled]:
 
 
 @pytest.mark.xdist_group("whole networks")
-def test_whole_sparse_networks_answer_on_a_board_as_the_reference_does(
+def test_sparse_networks_equal_the_reference_on_a_board(
     models: dict[str, Path],
     compiled: dict[str, Compiled],
     pio: Callable,
@@ -173,7 +173,7 @@ def test_whole_sparse_networks_answer_on_a_board_as_the_reference_does(
 
 
 @pytest.mark.xdist_group("whole networks")
-def test_a_whole_network_takes_a_twentieth_more_ram_than_its_best_order_needs_at_most(
+def test_a_network_takes_at_most_a_twentieth_more_ram_than_its_best_order(
     compiled: dict[str, Compiled],
 ) -> None:
     for name, made in compiled.items():

@@ -29,7 +29,7 @@ def row(implementation: str, cycles: int, sparsity: float | None = None) -> spee
     return speed.Row(implementation, SHAPE, CPU, sparsity, encoding, 1000, cycles, cycles, **sizes)
 
 
-def test_a_layer_of_ours_is_measured_beside_cmsis_nn(
+def test_a_layer_of_ours_is_measured_next_to_cmsis_nn(
     arm_tools: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workload = workloads.layer(SHAPE)
@@ -46,7 +46,9 @@ def test_a_layer_of_ours_is_measured_beside_cmsis_nn(
     assert 0 < ours.code_bytes < peer.code_bytes < peer.flash_bytes
 
 
-def test_the_papers_loops_answer_as_the_float_network(arm_tools: None, tmp_path: Path) -> None:
+def test_the_papers_loops_compute_what_the_float_network_does(
+    arm_tools: None, tmp_path: Path
+) -> None:
     built = workloads.compiled(workloads.lenet5(), sparsity=speed.PAPERS, cpu=CPU)
     measured = paper.measure(built, cpu=CPU, folder=tmp_path)
     assert len(measured.output) == 10
@@ -77,7 +79,7 @@ def test_the_papers_delta_code_holds_gaps_wider_than_a_byte() -> None:
     ("cycles", "expected"),
     [((700, 500, 300), 0.55), ((400, 300, 200), 0.5), ((900, 800, 700), None)],
 )
-def test_sparse_wins_from_where_its_curve_crosses_the_dense_kernel(
+def test_sparse_is_faster_from_where_its_curve_crosses_the_dense_kernel(
     cycles: tuple[int, ...], expected: float | None
 ) -> None:
     sparsities = (0.5, 0.6, 0.8)
@@ -93,7 +95,7 @@ def test_ratios_are_to_the_faster_cmsis_nn() -> None:
     assert reference(rows, SHAPE).cycles == 800
 
 
-def test_a_peer_that_cannot_be_had_keeps_its_last_row(capsys: pytest.CaptureFixture) -> None:
+def test_a_peer_that_is_not_available_keeps_its_last_row(capsys: pytest.CaptureFixture) -> None:
     def measure(*_: object, **__: object) -> None:
         raise Missing("no network")
 

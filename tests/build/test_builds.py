@@ -42,14 +42,14 @@ def test_a_second_build_starts_no_compiler_and_imports_no_torch(project):
     assert len(project.calls()) == 1
 
 
-def test_a_second_build_says_again_what_was_compiled_and_its_warnings(project):
+def test_a_second_build_repeats_the_summary_and_the_warnings(project):
     line = "net: unchanged; flash 1,701 B, RAM 240 B, 1,252 cycles"
     assert line not in project.build()
     lines = project.build().splitlines()
     assert lines[lines.index(line) + 1] == "warning   3 of 4 wheels"
 
 
-def test_verbose_says_what_each_step_costs(project):
+def test_verbose_prints_the_time_of_each_step(project):
     steps = [line for line in project.build("-v").splitlines() if line.endswith(" ms")]
     assert [step.split(": ")[1].split()[0] for step in steps] == ["net", "net", "copy"]
     assert "--verbose" in project.calls()[0]
@@ -62,7 +62,7 @@ def test_a_touched_model_is_not_compiled_again(project):
     assert len(project.calls()) == 1
 
 
-def test_a_changed_model_is_compiled_and_linked_and_changed_back_comes_from_the_cache(project):
+def test_a_changed_model_is_compiled_and_one_changed_back_comes_from_the_cache(project):
     project.build()
     project.write("models/net.pt", "8")
     project.build()
@@ -108,7 +108,7 @@ def test_a_file_that_an_option_names_is_part_of_the_key(project, option, file):
     assert len(project.calls()) == 2
 
 
-def test_what_retraining_tried_is_kept_next_to_the_cache_and_where_does_not_count(project):
+def test_the_study_of_retraining_is_next_to_the_cache_and_its_path_is_not_in_the_key(project):
     retrain = f"{MODEL}\ncustom_deepcompress_retrain = yes"
     project.configure(retrain)
     project.build()
@@ -129,7 +129,7 @@ def test_a_newer_compiler_compiles_again(project, tmp_path):
     assert len(project.calls()) == 2
 
 
-def test_an_edited_generated_file_is_put_right(project):
+def test_an_edited_generated_file_is_restored(project):
     project.build()
     (project.generated() / "net.c").write_text("edited")
     (project.generated() / "old.c").write_text("left over")
@@ -139,7 +139,7 @@ def test_an_edited_generated_file_is_put_right(project):
     assert len(project.calls()) == 1
 
 
-def test_a_build_killed_half_way_leaves_nothing_that_the_next_stumbles_over(project):
+def test_a_build_killed_half_way_does_not_affect_the_next_build(project):
     project.mood("killed")
     assert project.pio("run").returncode != 0
     assert list(project.cache().glob("making-*"))
@@ -210,14 +210,14 @@ def test_a_library_visible_twice_is_built_once(project):
     assert len(project.calls()) == 1
 
 
-def test_the_sketch_finds_the_headers_where_the_dependency_finder_is_off(project):
+def test_the_sketch_finds_the_headers_if_the_dependency_finder_is_off(project):
     project.configure(f"{MODEL}\nlib_ldf_mode = off")
     project.build()
     assert project.value() == "value 7"
 
 
 @pytest.mark.parametrize("setting", ["", MODEL + "\nlib_ignore = DeepCompress"])
-def test_nothing_happens_where_no_model_is_named_or_the_library_is_ignored(project, setting):
+def test_nothing_happens_if_no_model_is_named_or_the_library_is_ignored(project, setting):
     project.write("src/main.cpp", "int main() { return 0; }\n")
     project.configure(setting)
     assert "deepcompress" not in project.build("-s")
@@ -225,14 +225,14 @@ def test_nothing_happens_where_no_model_is_named_or_the_library_is_ignored(proje
     assert not project.generated().exists()
 
 
-def test_the_header_without_a_model_says_which_option_to_set(project):
+def test_the_header_without_a_model_names_the_option_to_set(project):
     project.configure("")
     built = project.pio("run")
     assert built.returncode != 0
     assert "custom_deepcompress_model = net.pt" in built.stderr
 
 
-def test_kernels_are_optimised_where_the_framework_is_not(project):
+def test_kernels_are_optimised_if_the_framework_is_not(project):
     def flags(setting):
         project.configure(f"{MODEL}\nbuild_flags = -Os -DMINE\n{setting}")
         lines = project.build("-v").splitlines()
@@ -271,7 +271,7 @@ def test_an_ide_finds_the_headers_of_a_fresh_tree(project, target):
     assert "deepcompress/generated" in output
 
 
-def test_an_error_does_not_end_indexing_and_is_said(project):
+def test_an_error_is_printed_and_does_not_end_indexing(project):
     project.write("models/net.pt", "7")
     (project.folder / "models/net.pt").unlink()
     indexed = project.pio("run", "-t", "idedata")

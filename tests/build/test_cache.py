@@ -19,7 +19,7 @@ def write(path, text):
     return path
 
 
-def test_the_key_knows_contents_names_and_facts_but_not_places_order_or_times(tmp_path):
+def test_the_key_depends_on_contents_names_and_facts_but_not_on_paths_order_or_times(tmp_path):
     a, b = write(tmp_path / "x" / "a", "1"), write(tmp_path / "x" / "b", "2")
     moved = [write(tmp_path / "y" / "b", "2"), write(tmp_path / "z" / "a", "1")]
     key = key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.8"})
@@ -33,7 +33,7 @@ def test_the_key_knows_contents_names_and_facts_but_not_places_order_or_times(tm
     assert key != key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.8"})
 
 
-def test_contents_that_change_places_change_the_key(tmp_path):
+def test_swapped_contents_change_the_key(tmp_path):
     a, b = write(tmp_path / "a", "1"), write(tmp_path / "b", "2")
     key = key_of([a, b], [])
     write(a, "2")
@@ -104,7 +104,7 @@ def hold(tmp_path):
         process.stdout.close()
 
 
-def test_a_lock_is_held_by_one_process_and_freed_when_that_is_killed(hold):
+def test_a_lock_is_held_by_one_process_and_freed_when_the_process_is_killed(hold):
     first = hold(1000)
     assert first.stdout.readline() == b"held\n"
     second = hold(0)
@@ -114,7 +114,7 @@ def test_a_lock_is_held_by_one_process_and_freed_when_that_is_killed(hold):
     assert second.stdout.readline() == b"held\n"
 
 
-def test_a_mirror_touches_only_what_differs(tmp_path):
+def test_a_mirror_writes_only_files_that_differ(tmp_path):
     folder = tmp_path / "generated"
     assert mirror({"a.c": b"1", "b.c": b"2"}, folder)
     os.utime(folder / "a.c", (0, 0))

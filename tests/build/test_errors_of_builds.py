@@ -60,19 +60,19 @@ def test_a_named_python_that_does_not_exist_is_reported(project):
 
 
 @pytest.mark.parametrize("silent", [[], ["-s"]])
-def test_the_compilers_paragraph_is_shown_without_the_warnings_of_others(project, silent):
+def test_the_compilers_error_is_shown_without_warnings_of_other_packages(project, silent):
     project.mood("mistaken")
     said = project.fail(*silent)
     assert said.startswith("deepcompress: error: net.pt: it is not a network.")
     assert not any(project.cache().glob("*/"))
 
 
-def test_verbose_shows_all_that_the_compiler_said(project):
+def test_verbose_shows_the_complete_output_of_the_compiler(project):
     project.mood("mistaken")
     assert project.fail("-v").startswith("a warning of torch deepcompress: error:")
 
 
-def test_a_compiler_that_ends_without_a_word_of_its_own_is_shown_whole(project):
+def test_the_complete_output_is_shown_if_the_compiler_ends_without_a_message(project):
     project.mood("crashing")
     built = project.pio("run")
     assert built.returncode != 0
@@ -107,7 +107,7 @@ def test_the_compiler_names_options_as_the_ini_does(project):
     assert "options are spelled as in ini." in project.pio("run").stderr
 
 
-def test_a_misspelt_prefix_is_warned_of(project):
+def test_a_misspelt_prefix_causes_a_warning(project):
     project.configure(f"{MODEL}\ncustom_deepcompres_sparsity = 0.5")
     built = project.pio("run")
     assert "custom_deepcompres_sparsity is no option of DeepCompress: did you" in built.stderr

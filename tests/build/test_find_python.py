@@ -23,7 +23,9 @@ def interpreter(tmp_path):
     return make
 
 
-def test_the_first_that_has_all_is_used_in_the_order_of_the_documentation(interpreter, tmp_path):
+def test_the_first_interpreter_with_all_packages_is_used_in_the_documented_order(
+    interpreter, tmp_path
+):
     own = interpreter("own/python", "torch")
     places = {
         "VIRTUAL_ENV": str(tmp_path / "active"),
@@ -45,7 +47,7 @@ def test_the_first_that_has_all_is_used_in_the_order_of_the_documentation(interp
         )
 
 
-def test_where_there_is_none_the_commands_to_type_are_shown(interpreter, tmp_path):
+def test_the_commands_to_type_are_shown_if_no_interpreter_is_found(interpreter, tmp_path):
     own = interpreter("own/python", "torch", "jinja2")
     with pytest.raises(UserError) as error:
         find_python(None, project=tmp_path, own=own, environment={"PATH": ""})
@@ -54,7 +56,7 @@ def test_where_there_is_none_the_commands_to_type_are_shown(interpreter, tmp_pat
     assert "python3 -m venv .venv && .venv/bin/pip install torch numpy jinja2" in paragraph
 
 
-def test_a_variable_names_the_only_one_that_is_tried(interpreter, tmp_path):
+def test_only_the_interpreter_that_the_variable_names_is_tried(interpreter, tmp_path):
     good, bad = interpreter("good"), interpreter("bad", "torch")
     for named, variable in [(None, bad), (bad, good)]:
         environment = {"PATH": "", "DEEPCOMPRESS_PYTHON": variable}
@@ -62,11 +64,11 @@ def test_a_variable_names_the_only_one_that_is_tried(interpreter, tmp_path):
             find_python(named, project=tmp_path, own=good, environment=environment)
 
 
-def test_an_interpreter_says_what_it_lacks():
+def test_an_interpreter_reports_its_missing_packages():
     assert missing(sys.executable) == []
     assert missing("/nonexistent/python") is None
 
 
-def test_one_interpreter_does_not_look_into_the_folders_of_another():
+def test_an_interpreter_does_not_search_the_folders_of_another():
     given = {"PYTHONPATH": "/x", "PYTHONHOME": "/x", "__PYVENV_LAUNCHER__": "/x", "HOME": "/root"}
     assert clean_environment(given) == {"HOME": "/root"}

@@ -17,14 +17,14 @@ def test_one_model_is_named_after_its_file():
     assert read(model="5 à-b.pt")[0].name == "model_5___b"
 
 
-def test_several_models_are_named_by_lines():
+def test_several_models_are_named_one_per_line():
     assert [(m.name, m.path) for m in read(model="\na = x.pt\nb = y z.pt")] == [
         ("a", "x.pt"),
         ("b", "y z.pt"),
     ]
 
 
-def test_an_option_is_for_all_models_or_by_lines_for_some():
+def test_an_option_applies_to_all_models_or_to_those_that_its_lines_name():
     models = read(model="a = x.pt\nb = y.pt", sparsity="b = conv1:0.5", prune="global")
     assert [dict(m.texts) for m in models] == [
         {"sparsity": "", "prune": "global"},
@@ -32,7 +32,7 @@ def test_an_option_is_for_all_models_or_by_lines_for_some():
     ]
 
 
-def test_without_a_model_there_is_nothing():
+def test_there_are_no_models_if_none_is_named():
     assert read() == []
     assert read(sparsity="0.5") == []
 

@@ -14,7 +14,7 @@ from user_project import ROOT
 EXAMPLE = ROOT / "examples" / "lenet5_mnist"
 
 
-def test_one_version_everywhere():
+def test_the_version_is_the_same_in_all_files():
     manifest = json.loads((ROOT / "library.json").read_text())
     assert manifest["version"] == deepcompress.__version__
     version = f'"{deepcompress.__version__}"\n'
@@ -40,7 +40,7 @@ def package(pio, tmp_path_factory) -> Path:
     return folder / "package.tar.gz"
 
 
-def test_the_package_holds_what_users_need_and_no_more(package, library):
+def test_the_package_contains_only_what_users_need(package, library):
     with tarfile.open(package) as content:
         names = set(content.getnames())
     for path in library.rglob("*"):

@@ -86,7 +86,7 @@ def test_the_oldest_python_compiles_a_model_and_takes_it_from_the_cache(
     assert "labels.txt" in (project.folder / "out" / "net.d").read_text()
 
 
-def test_the_oldest_python_shows_a_mistake(
+def test_the_oldest_python_reports_a_mistake(
     oldest_python: str, zephyr: list[str | Path], project: Project
 ) -> None:
     done = run(oldest_python, *zephyr, "encoding=dens", DEEPCOMPRESS_PYTHON=str(project.python))
@@ -141,7 +141,7 @@ def test_an_older_python_is_refused(version: tuple[int, ...], complains: bool) -
     assert (complaint_about_python(version) is not None) == complains
 
 
-def test_a_build_on_a_python_that_is_too_old_fails_with_a_sentence(
+def test_a_build_on_a_python_that_is_too_old_fails_with_a_message(
     project: Project, tmp_path: Path
 ) -> None:
     library = tmp_path / "copy"

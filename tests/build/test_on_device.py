@@ -42,7 +42,7 @@ def test_the_golden_vectors_pass_on_the_board_and_time_is_printed_if_it_is_count
     assert "INFO: this core has no cycle counter" in said  # QEMU does not count
 
 
-def test_other_scores_than_the_pcs_fail_the_test(tested) -> None:
+def test_scores_that_differ_from_the_pcs_fail_the_test(tested) -> None:
     said, code = tested(("network.selfTest()", "(network.selfTest(), DC_SELF_TEST_FAILED)"))
     assert code != 0
     assert "test_every_golden_vector" in said

@@ -34,7 +34,7 @@ def test_each_model_is_profiled_in_the_linked_firmware(project) -> None:
         assert f"report    {option(call, '--html')}" in output
 
 
-def test_the_cpu_is_the_boards_because_an_elf_does_not_tell_m0_from_m0plus(
+def test_the_cpu_is_the_boards_because_an_elf_does_not_distinguish_m0_and_m0plus(
     project, arm_tools: None
 ) -> None:
     board = "[env:small]\nboard = virtual_m0"
@@ -45,7 +45,7 @@ def test_the_cpu_is_the_boards_because_an_elf_does_not_tell_m0_from_m0plus(
     assert option(call, "--cpu") == "cortex-m0"
 
 
-def test_on_a_board_that_is_not_virtual_the_inferences_are_called_alone(project, tmp_path) -> None:
+def test_inferences_are_called_directly_on_a_board_that_is_not_virtual(project, tmp_path) -> None:
     virtual = Path(__file__).resolve().parents[2] / "platforms" / "virtual"
     hardware = tmp_path / "hardware"
     for part in ("boards", "builder", "misc"):
@@ -62,7 +62,7 @@ def test_on_a_board_that_is_not_virtual_the_inferences_are_called_alone(project,
     assert "--calls=1" not in call
 
 
-def test_what_the_profiler_refuses_fails_the_target(project) -> None:
+def test_an_error_of_the_profiler_fails_the_target(project) -> None:
     project.build()
     project.mood("mistaken")
     ran = project.pio("run", "-t", "profile")
@@ -71,13 +71,13 @@ def test_what_the_profiler_refuses_fails_the_target(project) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "custom_deepcompress_model = models/net.pt"])
-def test_the_target_is_there_where_there_is_a_model(project, text: str) -> None:
+def test_the_target_exists_if_there_is_a_model(project, text: str) -> None:
     project.configure(text)
     listed = project.pio("run", "--list-targets").stdout
     assert ("layer by layer" in listed) == bool(text)
 
 
-def test_a_build_says_where_its_report_is_once(project) -> None:
+def test_a_build_prints_the_path_of_its_report_once(project) -> None:
     report = project.folder / ".pio/build/native/deepcompress/reports/net.html"
     assert f"report    {report}" in project.build()
     assert report.read_text() == "<title>net</title>\n"

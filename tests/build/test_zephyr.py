@@ -128,7 +128,7 @@ def test_a_model_becomes_code_that_the_application_links(application):
     assert application.value() == "value 7"
 
 
-def test_nothing_is_compiled_again_where_nothing_has_changed(application):
+def test_nothing_is_compiled_again_if_nothing_has_changed(application):
     application.build()
     assert "deepcompress: net" not in application.build()
     os.utime(application.folder / "models" / "net.pt")
@@ -204,14 +204,14 @@ def test_the_boards_numbers_reach_the_compiler(application):
     ]
 
 
-def test_the_module_stays_out_of_platformios_way(application):
+def test_the_module_does_nothing_in_a_platformio_build(application):
     application.write("src/main.c", "int main(void) { return 0; }\n")
     application.build("-DPIO_PACKAGES_DIR=/somewhere")
     assert not list((application.folder / "build").rglob("*deepcompress*.a"))
     assert application.calls() == []
 
 
-def test_nothing_is_built_where_kconfig_says_no(application):
+def test_nothing_is_built_if_kconfig_disables_the_module(application):
     application.write("src/main.c", "int main(void) { return 0; }\n")
     application.configure("", config="set(CONFIG_DEEPCOMPRESS)")
     application.build()
@@ -240,7 +240,7 @@ def test_a_model_without_the_module_switched_on_is_reported(application):
     assert "deepcompress_model() needs CONFIG_DEEPCOMPRESS=y in prj.conf" in application.fail()
 
 
-def test_what_the_compiler_says_is_shown_and_the_next_build_is_right(application):
+def test_the_compilers_message_is_shown_and_the_next_build_is_correct(application):
     application.mood("mistaken")
     assert "deepcompress: error: net.pt: it is not a network." in application.fail()
     application.mood("well")
@@ -248,11 +248,11 @@ def test_what_the_compiler_says_is_shown_and_the_next_build_is_right(application
     assert application.value() == "value 7"
 
 
-def test_kconfig_is_what_the_table_of_options_says():
+def test_kconfig_matches_the_table_of_options():
     assert (ROOT / "zephyr" / "Kconfig").read_text() == kconfig()
 
 
-def test_what_the_manifest_names_is_there():
+def test_the_files_that_the_manifest_names_exist():
     manifest = (ROOT / "zephyr" / "module.yml").read_text()
     assert "name: deepcompress\n" in manifest
     for path in ("zephyr", "zephyr/Kconfig", "zephyr/samples"):
@@ -326,7 +326,7 @@ def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list
 
 @needs_zephyr
 @pytest.mark.parametrize("board", BOARDS)
-def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
+def test_the_sample_prints_the_same_on_a_zephyr_tree_as_in_a_platformio_build(
     board: str, platformio_says: list[str], tmp_path: Path, arm_tools: None
 ) -> None:
     said = build_and_run(SAMPLE, board, tmp_path / "build", until="11 digits")
@@ -337,7 +337,7 @@ def test_on_a_zephyr_tree_the_sample_prints_what_platformios_build_prints(
 
 @needs_zephyr
 @pytest.mark.parametrize("board", ["qemu_cortex_m3", "mps2_an385"])
-def test_an_inference_that_another_threads_interrupts_says_the_same(
+def test_an_inference_that_another_thread_interrupts_gives_the_same_result(
     board: str, tmp_path: Path, arm_tools: None
 ) -> None:
     said = build_and_run(SAMPLE.with_name("two_threads"), board, tmp_path, until="right: ")

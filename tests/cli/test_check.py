@@ -83,7 +83,7 @@ def cells(line: str) -> list[str]:
     return re.split(r"  +", line.strip())
 
 
-def test_a_network_that_fits_is_listed_with_sizes_and_what_stood_in(
+def test_a_network_that_fits_is_listed_with_sizes_and_a_note_on_random_inputs(
     check: object, tmp_path: Path
 ) -> None:
     code, lines, _ = check(saved(small(), tmp_path), "--board", "nucleo_f446re")
@@ -95,10 +95,10 @@ def test_a_network_that_fits_is_listed_with_sizes_and_what_stood_in(
     assert re.search(r"^flash +about [\d,]+ B; 0\.\d% of the board's 524,288: fits$", text, re.M)
     assert re.search(r"^RAM +about [\d,]+ B; \d\.\d% of the board's 131,072: fits$", text, re.M)
     assert re.search(r"^cycles +about [\d,]+ on cortex-m4, \d\.\d ms at 180 MHz$", text, re.M)
-    assert re.search(r"^note +random inputs stood in for calibration data", text, re.M)
+    assert re.search(r"^note +without calibration data, random inputs were used", text, re.M)
 
 
-def test_its_sizes_are_those_that_compiling_reports(check: object, tmp_path: Path) -> None:
+def test_the_listed_sizes_are_those_that_compiling_reports(check: object, tmp_path: Path) -> None:
     path = saved(small(), tmp_path)
     _, lines, _ = check(path, "--sparsity", "0.5", "--cpu", "cortex-m0plus")
     assert main(["compile", str(path), "-o", str(tmp_path / "out"), "--sparsity", "0.5",
@@ -108,10 +108,10 @@ def test_its_sizes_are_those_that_compiling_reports(check: object, tmp_path: Pat
     assert f'"total_bytes": {total},' in report
 
 
-def test_with_calibration_data_nothing_stands_in(check: object, tmp_path: Path) -> None:
+def test_with_calibration_data_no_random_inputs_are_used(check: object, tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", inputs=np.zeros((3, *SHAPE), np.float32))
     _, lines, _ = check(saved(small(), tmp_path), "--calibration", tmp_path / "data.npz")
-    assert not any("stood in" in line for line in lines)
+    assert not any("random inputs" in line for line in lines)
 
 
 def test_every_unsupported_layer_is_listed_with_its_reason_and_what_works(
@@ -139,7 +139,7 @@ def test_every_unsupported_layer_is_listed_with_its_reason_and_what_works(
     assert max(map(len, lines)) <= 100
 
 
-def test_attention_is_one_problem_whatever_it_is_made_of(check: object, tmp_path: Path) -> None:
+def test_attention_is_reported_as_one_problem(check: object, tmp_path: Path) -> None:
     net, path = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), tmp_path / "net.pt2"
     torch.export.save(torch.export.export(net, (torch.zeros(1, 5, 8),)), path)
     _, lines, _ = check(path)
@@ -148,7 +148,7 @@ def test_attention_is_one_problem_whatever_it_is_made_of(check: object, tmp_path
     assert "nn.MultiheadAttention is not supported. Use nn.GRU" in " ".join("".join(lines).split())
 
 
-def test_compiling_names_the_first_of_them_and_counts_the_others(
+def test_compiling_names_the_first_unsupported_layer_and_counts_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["compile", str(saved(Odd(), tmp_path)), "-o", str(tmp_path)]) == 1
@@ -157,7 +157,7 @@ def test_compiling_names_the_first_of_them_and_counts_the_others(
     assert "3 more of its calls are not supported: see `deepcompress check`" in said
 
 
-def test_what_does_not_fit_is_reported_for_flash_and_ram_with_remedies(
+def test_a_network_that_does_not_fit_is_reported_for_flash_and_ram_with_remedies(
     check: object, tmp_path: Path
 ) -> None:
     path = saved(nn.Sequential(nn.Conv2d(1, 64, 3), nn.Flatten(), nn.Linear(2304, 8)), tmp_path)
@@ -265,7 +265,7 @@ def test_a_dynamic_shape_takes_the_size_of_the_option(check: object, tmp_path: P
     assert cells(lines[2])[2] == "2x8x6"
 
 
-def test_what_reads_a_number_computed_at_run_time_is_refused() -> None:
+def test_a_call_that_reads_a_number_computed_at_run_time_is_refused() -> None:
     class Scaled(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * x.sum(3).flatten(1)[0, 0].item()
@@ -278,7 +278,7 @@ def test_what_reads_a_number_computed_at_run_time_is_refused() -> None:
     assert layers[-1].problem.what == "its other is computed while the network runs"
 
 
-def test_advice_that_is_known_counts_before_what_is_said_otherwise() -> None:
+def test_advice_for_a_call_comes_before_the_default_advice() -> None:
     assert advice_for("rand", default="Store it") == "Store it"
     assert advice_for("sort", default="Store it").startswith("Do it in the firmware")
 
@@ -309,5 +309,5 @@ def test_a_network_that_is_still_in_quantization_aware_training_must_be_converte
     )
 
 
-def test_what_is_not_known_gets_the_nearest_name() -> None:
+def test_an_unknown_call_is_reported_with_the_nearest_name() -> None:
     assert advice_for("softmaxx").endswith("(did you mean softmax?)")

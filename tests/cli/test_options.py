@@ -76,7 +76,7 @@ def header(**values: object) -> list[str]:
     return header_lines(Options(**values))
 
 
-def test_the_header_lists_options_that_are_set_and_then_those_always_listed() -> None:
+def test_the_header_lists_the_set_options_and_then_those_that_are_always_listed() -> None:
     always = ["encoding = auto", "optimize = balanced"]
     assert header() == always
     assert header(sparsity=0.5, stateful=True) == [
@@ -89,7 +89,7 @@ def test_the_header_lists_options_that_are_set_and_then_those_always_listed() ->
     ]  # fmt: skip
 
 
-def test_a_goal_does_not_decide_a_training_and_its_schedule_does() -> None:
+def test_a_training_depends_on_its_schedule_and_not_on_the_goal() -> None:
     assert training_facts(Options(flash_budget=4096)) == training_facts(Options())
     assert training_facts(Options(epochs=3)) != training_facts(Options())
 
@@ -107,7 +107,7 @@ def test_a_goal_does_not_decide_a_training_and_its_schedule_does() -> None:
         ("self_test", "-1", "is not a whole number"),
     ],
 )
-def test_a_wrong_text_names_the_place_the_value_and_an_example(
+def test_the_error_for_a_wrong_text_names_the_place_the_value_and_an_example(
     name: str, text: str, complaint: str
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -123,11 +123,11 @@ def test_an_unknown_option_suggests_the_nearest() -> None:
         value("sparsety", "0.5")
 
 
-def test_the_documentation_is_what_the_table_says() -> None:
+def test_the_documentation_matches_the_table() -> None:
     assert (ROOT / "docs" / "options.md").read_text() == options_markdown()
 
 
-def test_the_page_of_operators_is_what_the_code_says() -> None:
+def test_the_page_of_operators_matches_the_code() -> None:
     assert (ROOT / "docs" / "operators.md").read_text() == operators_markdown()
 
 

@@ -91,7 +91,7 @@ def command(folder: Path, output: Path, **changes: str) -> list[str]:
     return ["prune", str(folder / "net.pt"), "-o", str(output), *flags]
 
 
-def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
+def test_a_budget_is_met_and_the_result_compiles_to_the_reported_size(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     small = tmp_path / "small.pt"
@@ -118,7 +118,7 @@ def test_a_budget_is_met_and_the_result_compiles_to_what_was_said(
         (1288, 0, r"; all 1,288 weights are left: nothing was pruned\n"),
     ],
 )
-def test_what_is_left_is_counted_in_weights(
+def test_the_remaining_weights_are_counted(
     nonzeros: int, bits: int, said: str, folder: Path, tmp_path: Path
 ) -> None:
     given = Options(calibration=str(folder / "data.npz"), input_mean=(0.0,), input_std=(1.0,))
@@ -131,7 +131,7 @@ def test_what_is_left_is_counted_in_weights(
     )
 
 
-def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_what_was_said(
+def test_a_budget_of_cycles_is_met_and_the_result_compiles_to_the_reported_cycles(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     dense = compiled_cycles(folder / "net.pt", folder, encoding="dense", optimize="speed")
@@ -180,7 +180,7 @@ def test_the_latency_model_predicts_other_sparsities(folder: Path, optimize: str
 
 
 @pytest.mark.parametrize(("optimize", "size"), [("size", "[\\d,]+ B"), ("speed", "[\\d,]+ cycles")])
-def test_a_tolerated_loss_is_searched_for_in_bytes_or_for_speed_in_cycles(
+def test_a_search_with_a_tolerated_loss_minimizes_bytes_or_for_speed_cycles(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, optimize: str, size: str
 ) -> None:
     small = tmp_path / "small.pt"
@@ -190,7 +190,7 @@ def test_a_tolerated_loss_is_searched_for_in_bytes_or_for_speed_in_cycles(
     assert re.search(rf"^trial 1 of 3: {size}, \w+ scores", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_goal_out_of_reach_is_reported_with_the_nearest_which_is_written(
+def test_an_unreachable_goal_is_reported_and_the_nearest_result_is_written(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     small = tmp_path / "small.pt"
@@ -260,7 +260,7 @@ def test_a_budget_of_flash_counts_the_kernels(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_search_killed_at_random_moments_ends_as_an_undisturbed_one(
+def test_a_search_killed_at_random_moments_ends_like_an_undisturbed_one(
     folder: Path, tmp_path: Path, seed: int
 ) -> None:
     goal = {"max_accuracy_drop": "3", "trials": "2", "epochs": "4"}
@@ -288,7 +288,7 @@ def run(arguments: list[str], *, kill_after: int | None = None) -> None:
     assert process.wait() in ({0} if kill_after is None else {0, -signal.SIGKILL})
 
 
-def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> None:
+def test_a_build_retrains_if_it_is_asked_to(folder: Path, tmp_path: Path) -> None:
     texts = options(folder, retrain="yes", parameter_budget="400", study=str(tmp_path / "study"))
     said: list[str] = []
     parsed = parse(texts, where="test")
@@ -301,7 +301,7 @@ def test_a_build_retrains_where_it_is_asked_to(folder: Path, tmp_path: Path) -> 
     assert not any("trial 1 of 1: 400 B" in line for line in again)
 
 
-def test_a_sparsity_is_retrainings_goal_and_nothing_is_pruned_after_it(
+def test_a_sparsity_is_the_goal_of_retraining_and_nothing_is_pruned_afterwards(
     folder: Path, tmp_path: Path
 ) -> None:
     texts = options(folder, retrain="yes", sparsity="0.8", study=str(tmp_path / "study"))
@@ -311,13 +311,13 @@ def test_a_sparsity_is_retrainings_goal_and_nothing_is_pruned_after_it(
     assert compiled.report["accuracy"]["int8_percent"] > 90
 
 
-def test_a_build_whose_goal_is_out_of_reach_fails(folder: Path, tmp_path: Path) -> None:
+def test_a_build_with_an_unreachable_goal_fails(folder: Path, tmp_path: Path) -> None:
     texts = options(folder, retrain="yes", parameter_budget="20", study=str(tmp_path / "study"))
     with pytest.raises(UserError, match="20 bytes of parameters was not reached"):
         compile_model(folder / "net.pt", name="net", options=parse(texts, where="test"))
 
 
-def test_pruning_without_labels_warns_of_what_it_changed(folder: Path) -> None:
+def test_a_warning_says_what_pruning_without_labels_changed(folder: Path) -> None:
     texts = {
         "calibration": str(folder / "unlabelled.npz"),
         "input_mean": "0",

@@ -82,7 +82,7 @@ def test_bytes_are_scaled_as_for_calibration(tmp_path: Path) -> None:
     assert samples.validation[0] == pytest.approx(1.0)
 
 
-def test_validation_arrays_of_the_file_decide(tmp_path: Path) -> None:
+def test_validation_arrays_of_the_file_are_used(tmp_path: Path) -> None:
     own = {
         "validation_inputs": np.zeros((7, 2, 3), np.float32),
         "validation_labels": np.arange(7) % 4,
@@ -189,16 +189,14 @@ def test_a_wrong_function_is_reported_in_a_paragraph(
         ("dta.py:f", "did you mean data.py?"),
     ],
 )
-def test_a_function_that_is_not_there_is_reported(
-    tmp_path: Path, name: str, complaint: str
-) -> None:
+def test_a_missing_function_is_reported(tmp_path: Path, name: str, complaint: str) -> None:
     function(tmp_path, GOOD)
     with pytest.raises(UserError) as error:
         read_samples(str(tmp_path / name), None)
     assert complaint in error.value.paragraph()
 
 
-def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None:
+def test_a_missing_data_file_suggests_its_neighbour(tmp_path: Path) -> None:
     save(tmp_path / "train.npz")
     with pytest.raises(UserError, match=r"did you mean train.npz"):
         read_samples(str(tmp_path / "trian.npz"), None)
@@ -221,7 +219,7 @@ def test_samples_that_are_not_the_networks_are_reported(
     assert complaint in error.value.paragraph()
 
 
-def test_a_label_of_the_training_alone_is_checked_too(tmp_path: Path) -> None:
+def test_a_label_that_only_the_training_split_has_is_checked(tmp_path: Path) -> None:
     labels = np.arange(200) % CLASSES
     labels[7] = 9
     yields = "  yield torch.zeros(10, 2, 3), torch.arange(10) * (part == 'train')"

@@ -99,7 +99,7 @@ def test_a_sketch_gets_class_label_scores_and_values(model: tuple) -> None:
         assert text == f"{score} {value:.6f}"
 
 
-def test_pointers_floats_and_int8_give_the_same(model: tuple) -> None:
+def test_pointers_floats_and_int8_give_the_same_results(model: tuple) -> None:
     folder, scores, _ = model
     printed = output_of(
         folder,
@@ -173,21 +173,21 @@ MISUSE = {
 
 
 @pytest.mark.parametrize("call", MISUSE)
-def test_misuse_is_told_in_a_sentence(call: str, model: tuple) -> None:
+def test_misuse_fails_with_a_readable_message(call: str, model: tuple) -> None:
     body = "double doubles[6] = {0}; uint8_t six[7] = {0}; (void)doubles; (void)six;"
     done = compile_sketch(model[0], f"{body} DeepCompress::TinyNet model; model.{call};")
     assert done.returncode != 0
     assert MISUSE[call] in done.stderr
 
 
-def test_no_model_named_is_told_with_the_line_to_write(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_with_the_line_to_write(tmp_path: Path) -> None:
     (tmp_path / "a.cpp").write_text("#include <DeepCompress.h>\n")
     command = ["g++", "-std=c++11", "-c", f"-I{c_runner.INCLUDE}", tmp_path / "a.cpp"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "custom_deepcompress_model = net.pt" in done.stderr
 
 
-def test_the_header_from_c_says_what_to_include(tmp_path: Path) -> None:
+def test_the_header_included_from_c_names_the_one_to_include(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("#include <DeepCompress.h>\n")
     done = subprocess.run(
         ["gcc", "-c", f"-I{c_runner.INCLUDE}", tmp_path / "a.c"], capture_output=True, text=True

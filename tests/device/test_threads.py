@@ -83,10 +83,10 @@ def run_threads(folder: Path, *, second_arena: int) -> subprocess.CompletedProce
     return subprocess.run([program], capture_output=True, text=True)
 
 
-def test_two_threads_with_an_arena_each_say_what_one_alone_says(generated: Path) -> None:
+def test_two_threads_with_an_arena_each_give_the_results_of_one_thread(generated: Path) -> None:
     done = run_threads(generated, second_arena=1)
     assert done.returncode == 0, done.stderr
 
 
-def test_two_threads_in_one_arena_are_seen_to_collide(generated: Path) -> None:
+def test_two_threads_in_one_arena_are_reported_as_a_data_race(generated: Path) -> None:
     assert "data race" in run_threads(generated, second_arena=0).stderr

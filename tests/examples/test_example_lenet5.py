@@ -61,7 +61,7 @@ def test_every_cpu_gives_the_scores_of_the_reference(
     np.testing.assert_array_equal(scores, expected[:IMAGES])
 
 
-def test_the_generated_c_reads_the_test_set_as_the_float_network_does(
+def test_the_generated_c_classifies_the_test_set_like_the_float_network(
     images: np.ndarray, expected: np.ndarray
 ) -> None:
     evaluate.build("native")
@@ -80,7 +80,7 @@ def test_int8_without_pruning_costs_at_most_a_tenth_of_a_point(images: np.ndarra
     assert evaluate.percent_right(scores, labels) >= in_float - 0.1
 
 
-def test_the_firmware_needs_what_the_readme_says(arm_tools: None) -> None:
+def test_the_firmware_needs_the_memory_that_the_readme_states(arm_tools: None) -> None:
     rows = json.loads((EXAMPLE.parents[1] / "benchmarks/results/lenet5.json").read_text())
     said = next(row for row in rows if row["name"].startswith("int8, 80%"))
     evaluate.build("virtual_m4")
@@ -101,7 +101,7 @@ def test_a_network_of_few_bytes_gives_the_scores_of_the_reference(
 
 
 @pytest.mark.parametrize(("ending", "bytes_allowed"), [("75x", 3291), ("110x", 2243)])
-def test_a_network_of_few_bytes_needs_what_the_readme_says(
+def test_a_network_of_few_bytes_needs_the_memory_that_the_readme_states(
     arm_tools: None, images: np.ndarray, ending: str, bytes_allowed: int
 ) -> None:
     rows = json.loads((EXAMPLE.parents[1] / "benchmarks/results/lenet5_size.json").read_text())
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_idx_file_or_is_cut_short_is_refused(tmp_path: Path) -
         mnist.read_labels(path)
 
 
-def test_the_picture_holds_the_whole_digit(images: np.ndarray) -> None:
+def test_the_picture_contains_the_whole_digit(images: np.ndarray) -> None:
     for image in images[:200, 0]:
         assert drawing.crop(image).sum() == image.sum()
 

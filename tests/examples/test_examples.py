@@ -51,13 +51,13 @@ def play(folder: Path, streams: np.ndarray, tmp_path: Path, *, file: str, answer
     return (tmp_path / answers).read_bytes()
 
 
-def test_a_watch_tells_every_exercise_on_a_virtual_board(arm_tools: None) -> None:
+def test_a_watch_recognizes_every_exercise_on_a_virtual_board(arm_tools: None) -> None:
     said = build_and_run(example("wrist_exercises"), "virtual_m4")
     assert "upright row, person 8: upright row - upright row" in said
     assert "7 of 7 right after five seconds" in said
 
 
-def test_motion_in_chunks_gives_what_the_reference_gives(tmp_path: Path) -> None:
+def test_motion_in_chunks_gives_the_results_of_the_reference(tmp_path: Path) -> None:
     folder = example("wrist_exercises")
     build_and_run(folder, "native")
     with np.load(folder / "data/calibration.npz") as data:
@@ -68,13 +68,13 @@ def test_motion_in_chunks_gives_what_the_reference_gives(tmp_path: Path) -> None
     assert list(classes) == expected.ravel().tolist()
 
 
-def test_a_virtual_board_hears_digits_of_a_stranger(arm_tools: None) -> None:
+def test_a_virtual_board_recognizes_digits_of_an_unknown_speaker(arm_tools: None) -> None:
     said = build_and_run(example("spoken_digits"), "virtual_m4")
     assert "nine: two zero one nine nine" in said
     assert "18 of 20 words right" in said
 
 
-def test_words_of_training_speakers_are_heard(tmp_path: Path) -> None:
+def test_words_of_training_speakers_are_recognized(tmp_path: Path) -> None:
     """Decibels are rounded to tenths on their way to the firmware, so that one word may differ."""
     folder = example("spoken_digits")
     build_and_run(folder, "native")
@@ -95,7 +95,7 @@ def scaling(header: Path) -> list[np.ndarray]:
     return [np.array([float(text.strip(" f")) for text in line]) for line in texts]
 
 
-def test_two_networks_say_the_same_in_one_arena_as_in_two(arm_tools: None) -> None:
+def test_two_networks_give_the_same_results_in_one_arena_as_in_two(arm_tools: None) -> None:
     folder = example("two_models")
 
     def answers(environment: str) -> tuple[list[int], list[str]]:

@@ -76,7 +76,7 @@ def test_a_chain_of_convolutions_and_pooling_is_one_step_each() -> None:
     assert [step.node.name for step in made.steps] == ["0", "3", "6"]
 
 
-def test_core_aten_means_the_same() -> None:
+def test_core_aten_gives_the_same_layers() -> None:
     layers = [nn.Conv1d(3, 4, 3, padding=2, dilation=2, groups=1), nn.ReLU(), nn.MaxPool1d(2)]
     ops = [node.op for node in lowered(nn.Sequential(*layers), 3, 16, decompose=True).nodes]
     assert [op for op in ops if op != "flatten"] == ["conv2d", "clamp", "max_pool2d"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import subprocess
 import sys
 import zipfile
@@ -17,7 +18,7 @@ from deepcompress.compile import compile_model
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.frontend import open_graph as open_graph_module
-from deepcompress.frontend.frontend import Frontend, ImportedLayer, LayerCallback
+from deepcompress.frontend.frontend import FileSignature, Frontend, ImportedLayer, LayerCallback
 from deepcompress.frontend.open_graph import FRONTENDS, choose_frontend, open_graph
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import linear
@@ -114,7 +115,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("saver", SAVERS)
-def test_torch_says_nothing_and_the_kind_is_known_unopened(
+def test_torch_prints_nothing_and_the_kind_is_known_without_opening(
     saver: str, net: nn.Module, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     path = tmp_path / "model.pt"
@@ -166,6 +167,15 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (Path.mkdir, "it is a folder"),
     "a zip of something else": (write_zip, "not one of PyTorch's"),
     "safetensors": (lambda p: p.write_bytes(b"\x40" + b"\0" * 7 + b'{"a":1}'), "like safetensors"),
+    "byte 128 before no protocol": (lambda p: p.write_bytes(b"\x80" * 99), "not a PyTorch file"),
+    "an .npz": (
+        lambda path: np.savez(path.open("wb"), weight=np.zeros(9)),
+        "not one of PyTorch's",
+    ),
+    "a .keras": (
+        lambda path: path.write_bytes(zipped("config.json", "model.weights.h5")),
+        "not one of PyTorch's",
+    ),
     "Keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 99), "like Keras"),
     "a list": (lambda path: torch.save([1, 2], path), "it holds a list, not a network"),
     "no weights": (
@@ -218,6 +228,61 @@ def test_another_tools_format_is_recognized_and_the_way_to_pytorch_is_given(
     assert choose_frontend(path).name == case
     with pytest.raises(UserError, match=ADVICE[case]):
         open_graph(path, Options(input_shape=SHAPE), name="net")
+
+
+def safetensors(header_bytes: int) -> bytes:
+    """A file of one weight, whose header has this size."""
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    return header_bytes.to_bytes(8, "little") + header.ljust(header_bytes) + bytes(4)
+
+
+def old_pickle(protocol: int) -> bytes:
+    """A state_dict as torch.save wrote it before it wrote zip archives."""
+    file = io.BytesIO()
+    torch.save(
+        {"w": torch.zeros(1)},
+        file,
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=False,
+    )
+    return file.getvalue()
+
+
+def zipped(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    return file.getvalue()
+
+
+LOOKALIKES = {
+    "safetensors, its size begins like a pickle": (safetensors(0x280), "safetensors"),
+    "safetensors, its size begins like ONNX": (safetensors(0x108), "safetensors"),
+    "TensorFlow Lite, its offset begins like a pickle": (b"\x80\x02\0\0TFL3", "TensorFlow Lite"),
+    "TensorFlow Lite, its offset begins like ONNX": (b"\x08\x01\0\0TFL3", "TensorFlow Lite"),
+    "TensorFlow Lite with metadata": (
+        b"\x1c\0\0\0TFL3" + bytes(99) + zipped("labels.txt"),
+        "TensorFlow Lite",
+    ),
+    "a pickle of protocol 2": (old_pickle(2), "pickle"),
+    "a pickle of protocol 4": (old_pickle(4), "pickle"),
+    "a pickle of protocol 5": (old_pickle(5), "pickle"),
+}
+
+
+@pytest.mark.parametrize("case", LOOKALIKES)
+def test_a_file_that_begins_like_another_kind_is_recognized(case: str, tmp_path: Path) -> None:
+    content, kind = LOOKALIKES[case]
+    (tmp_path / "model.pt").write_bytes(content)
+    assert choose_frontend(tmp_path / "model.pt").name == kind
+
+
+def test_safetensors_are_recognized_whatever_their_size() -> None:
+    for size in range(2, 1 << 16):
+        head = size.to_bytes(8, "little") + b'{"w":{"d'
+        file = FileSignature(Path("model.pt"), head, None)
+        assert next(f.name for f in FRONTENDS if f.recognizes(file)) == "safetensors", size
 
 
 def open_table(path: Path, options: Options, *, name: str, layer: LayerCallback) -> Graph:

@@ -105,6 +105,12 @@ def as_quantization(by: tuple[float, int]) -> Quantization:
     return Quantization(float(np.float32(by[0])), by[1])
 
 
+def real_range(by: tuple[float, int]) -> tuple[float, float]:
+    """The real values of -128 and 127."""
+    scale, zero_point = by
+    return (-128 - zero_point) * scale, (127 - zero_point) * scale
+
+
 def test_scales_and_zero_points_of_activations_are_the_files(
     converted: Converted, tmp_path: Path
 ) -> None:
@@ -119,7 +125,7 @@ def test_weights_are_the_files_integers(converted: Converted, tmp_path: Path) ->
         np.testing.assert_array_equal(node.weight, weights.q.flatten(1))
 
 
-def test_the_integer_network_is_that_of_the_file_but_for_roundings(
+def test_the_integer_network_is_that_of_the_file_except_for_rounding(
     converted: Converted, tmp_path: Path
 ) -> None:
     given = samples()
@@ -151,7 +157,7 @@ def test_raw_bytes_become_the_files_scale(converted: Converted, tmp_path: Path) 
     assert np.abs(found - expected).max() <= 1
 
 
-def test_a_compiled_file_says_nothing_of_missing_calibration_data(
+def test_compiling_a_quantized_file_does_not_warn_about_calibration_data(
     converted: Converted, tmp_path: Path
 ) -> None:
     path = saved(converted, tmp_path / "net.pt2")
@@ -236,3 +242,76 @@ def test_random_weights_are_on_no_grid_even_in_rows_of_few(tmp_path: Path) -> No
     torch.manual_seed(0)
     integer = quantize(graph_of(nn.Linear(2, 16), tmp_path, shape=(2,)), samples((2,)))
     assert (np.abs(integer.nodes[0].multiplier) % 2**16 == 0).all()
+
+
+class LastStep(nn.Module):
+    """A recurrent layer whose last output alone is read, and quantized before or after that."""
+
+    def __init__(self, layer: type[nn.GRU | nn.LSTM], *, all_steps: bool) -> None:
+        super().__init__()
+        self.layer, self.fc = layer(4, 6, batch_first=True), nn.Linear(6, 3)
+        self.all_steps = all_steps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = self.layer(through(x, INPUT))[0]
+        last = through(outputs, SUM)[:, -1] if self.all_steps else through(outputs[:, -1], SUM)
+        return through(self.fc(last), SCORES)
+
+
+@pytest.mark.parametrize("all_steps", [False, True])
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+def test_the_range_of_a_last_step_is_the_files(
+    layer: type[nn.GRU | nn.LSTM], all_steps: bool, tmp_path: Path
+) -> None:
+    graph = graph_of(LastStep(layer, all_steps=all_steps), tmp_path, shape=(5, 4))
+    recurrent, fc = graph.nodes
+    assert recurrent.attributes.last
+    assert graph.ranges == {
+        "x": real_range(INPUT),
+        recurrent.output: real_range(SUM),
+        fc.output: real_range(SCORES),
+    }
+    made = compile_model(tmp_path / "net.pt2", name="net", options=Options())
+    assert made.report["warnings"] == []
+
+
+class Causal(nn.Module):
+    """Convolutions along time, padded on the left alone; quantized after the activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(3, 6, 3), nn.Conv1d(6, 4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.pad(through(x, INPUT), (2, 0))
+        x = through(torch.relu(self.first(x)), CONVOLVED)
+        return through(self.second(nn.functional.pad(x, (1, 0))), SCORES)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_the_range_after_a_convolution_along_time_is_the_files(
+    stateful: bool, tmp_path: Path
+) -> None:
+    path = saved(Causal(), tmp_path / "net.pt2", shape=(3, 4))
+    made = compile_model(path, name="net", options=Options(stateful=stateful))
+    outputs = {node.name: node.output for node in made.integer.nodes}
+    found = [made.integer.quantization[name] for name in ("x", outputs["first"], outputs["second"])]
+    assert found == list(map(as_quantization, (INPUT, CONVOLVED, SCORES)))
+    assert made.report["warnings"] == []
+
+
+class PaddedThenQuantized(nn.Module):
+    """The only Q/DQ node of the input is after its padding, which becomes part of the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return through(self.conv(through(nn.functional.pad(x, (1, 1, 1, 1)), INPUT)), SCORES)
+
+
+def test_the_range_of_a_padded_input_is_the_inputs(tmp_path: Path) -> None:
+    graph = graph_of(PaddedThenQuantized(), tmp_path)
+    (conv,) = graph.nodes
+    assert graph.ranges == {"x": real_range(INPUT), conv.output: real_range(SCORES)}

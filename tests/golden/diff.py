@@ -21,7 +21,14 @@ from golden.measure import Measured, Source
 RUNTIME = "runtime"  # what the library's own src/*.c is called as a network
 SUM = "(sum)"
 # What is shown of a function -> its field.
-_NUMBERS = {"code": "code_bytes", "stack": "stack_bytes", "cycles": "cycles"}
+NUMBERS = {"code": "code_bytes", "stack": "stack_bytes", "cycles": "cycles"}
+# What is shown of a network -> where its report has it.
+_REPORTED = {
+    "arena": ("ram", "arena_bytes"),
+    "ram": ("ram", "total_bytes"),
+    "weights": ("flash", "weights_bytes"),
+    "flash": ("flash", "total_bytes"),
+}
 _LIBRARY = ("include", "src")
 _OUTSIDE = "(outside of functions)"
 _DEFINITION = re.compile(
@@ -151,16 +158,16 @@ def code_changes(before: Side, after: Side, scratch: Path) -> list[Change]:
     if pairs and not shutil.which("arm-none-eabi-gcc"):
         raise SystemExit("arm-none-eabi-gcc not found; see `make setup`")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        keys = _in_parallel(pool, measure.preprocessed, _sources(pairs))
+        keys = in_parallel(pool, measure.preprocessed, _sources(pairs))
         pairs = [pair for pair in pairs if keys[pair.before] != keys[pair.after]]
         # What is the same to the compiler, whichever case it is of, is measured once.
         source_of = {keys[source]: source for source in _sources(pairs)}
-        found = _in_parallel(
+        found = in_parallel(
             pool, lambda key: measure.compiled(source_of[key], scratch / key), source_of
         )
         pairs = [p for p in pairs if found[keys[p.before]] != found[keys[p.after]]]
         timed = [keys[source] for source in _sources(p for p in pairs if p.case.network != RUNTIME)]
-        found |= _in_parallel(
+        found |= in_parallel(
             pool,
             lambda key: measure.with_inference(found[key], source_of[key], scratch / key),
             dict.fromkeys(timed),
@@ -171,7 +178,7 @@ def code_changes(before: Side, after: Side, scratch: Path) -> list[Change]:
     return changes
 
 
-def _in_parallel(pool: ThreadPoolExecutor, work: Callable, items: Iterable) -> dict:
+def in_parallel(pool: ThreadPoolExecutor, work: Callable, items: Iterable) -> dict:
     """What the work makes of each item, by item."""
     items = list(items)
     return dict(zip(items, pool.map(work, items), strict=True))
@@ -233,18 +240,17 @@ def function_changes(case: Case, before: Measured, after: Measured) -> list[Chan
         if old != new:
             changes += [
                 Change(case, name, what, getattr(old, field, None), getattr(new, field, None))
-                for what, field in _NUMBERS.items()
+                for what, field in NUMBERS.items()
             ]
     if changes:
-        sums = zip(_sums(before), _sums(after), strict=True)
         changes += [
             Change(case, SUM, what, old, new)
-            for what, (old, new) in zip(_NUMBERS, sums, strict=True)
+            for what, old, new in zip(NUMBERS, sums(before), sums(after), strict=True)
         ]
     return changes
 
 
-def _sums(measured: Measured) -> tuple[int, int | None, int | None]:
+def sums(measured: Measured) -> tuple[int, int | None, int | None]:
     """Bytes of code of all functions; the stack and the cycles of an inference."""
     code = sum(function.code_bytes for function in measured.functions.values())
     return code, measured.stack_bytes, measured.cycles
@@ -263,19 +269,18 @@ def report_changes(before: store.Golden, after: store.Golden) -> list[Change]:
 def _network_changes(
     case: Case, before: Mapping[str, str], after: Mapping[str, str]
 ) -> list[Change]:
-    """What the reports say of the whole network: bytes of flash and RAM."""
-    old, new = (json.loads(texts[store.REPORT]) for texts in (before, after))
-    facts = {
-        "arena": lambda report: report["ram"]["arena_bytes"],
-        "ram": lambda report: report["ram"]["total_bytes"],
-        "weights": lambda report: report["flash"]["weights_bytes"],
-        "flash": lambda report: report["flash"]["total_bytes"],
-    }
+    old, new = reported(before), reported(after)
     return [
-        Change(case, "(report)", what, fact(old), fact(new))
-        for what, fact in facts.items()
-        if fact(old) != fact(new)
+        Change(case, "(report)", what, old[what], new[what])
+        for what in _REPORTED
+        if old[what] != new[what]
     ]
+
+
+def reported(texts: Mapping[str, str]) -> dict[str, int]:
+    """What the report says of the whole network: bytes of arena, RAM, weights and flash."""
+    report = json.loads(texts[store.REPORT])
+    return {what: report[memory][key] for what, (memory, key) in _REPORTED.items()}
 
 
 # --- for people

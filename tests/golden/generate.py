@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from deepcompress import compile as compiler
 from deepcompress.options import Options, Target
+from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import Profile, profile
 from golden.cases import CPUS, Case
 from golden.networks import NETWORKS, Made, Network, make
 
-__all__ = ["Profile", "cases", "compile_alone", "generate", "profile"]
+__all__ = ["Profile", "Request", "cases", "compile_alone", "generate", "profile"]
 
 NO_HASH = "0" * 16
 

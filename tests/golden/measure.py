@@ -16,7 +16,7 @@ from pathlib import Path
 import arm_runner
 from elftools.elf.elffile import ELFFile
 from golden.cases import Case
-from golden.generate import Profile, profile
+from golden.generate import Profile, Request, profile
 
 OPTIMIZE = "-O2"
 # What arm_runner calls the CPU, and flags beyond those of its board.
@@ -147,7 +147,7 @@ def _profile(source: Source, out: Path) -> Profile:
         cpu=cpu,
         flags=(OPTIMIZE, *flags, f"-I{source.tree / 'include'}", f"-I{source.folder}"),
     )
-    return profile(elf, cpu=cpu, function=f"{name}_infer_int8", alone=True)
+    return profile(elf, Request(cpu=cpu, function=f"{name}_infer_int8", alone=True))
 
 
 def read_stack(text: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -123,11 +124,16 @@ def test_every_stage_has_one_line_per_node() -> None:
     integer = quantize(fused, Calibration(inputs))
     assert text(integer) == INTEGER
     selected = select_kernels(integer, encoding="dense", cpu="cortex-m4")
-    assert text(selected) == SELECTED
-    assert text(plan_memory(selected)) == PLANNED
+    assert masked(text(selected)) == masked(SELECTED)
+    assert masked(text(plan_memory(selected))) == masked(PLANNED)
 
 
-def test_another_weight_is_another_text() -> None:
+def masked(lines: str) -> str:
+    """The text without estimates and addresses, which other tests are about."""
+    return re.sub(r"(cycles=|code_bytes=|scratch=\d+\+|scratch=|@|arena )\d+", r"\1N", lines)
+
+
+def test_a_changed_weight_changes_the_text() -> None:
     graph = network()
     conv = graph.nodes[0]
     weight = conv.parameters["weight"].copy()
@@ -142,6 +148,6 @@ def test_another_weight_is_another_text() -> None:
     assert len(differing) == 1 and differing[0][0].startswith("%a = conv2d(%x)")
 
 
-def test_what_is_no_graph_has_no_text() -> None:
+def test_an_object_that_is_not_part_of_a_graph_has_no_text() -> None:
     with pytest.raises(TypeError, match="int has no text form"):
         text(5)

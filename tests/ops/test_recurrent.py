@@ -132,7 +132,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_errors_say_what_to_do(case: str) -> None:
+def test_unsupported_variants_are_reported_with_what_to_do(case: str) -> None:
     how, complaint = REFUSED[case]
     layer = nn.LSTM(3, 4, **{"batch_first": True, **how})
     with pytest.raises(UserError, match=complaint):
@@ -194,7 +194,7 @@ def test_time_major_outputs_keep_the_order_of_their_values() -> None:
     ],
     ids=["a sample", "a softmax over steps", "a vector", "a sum of both orders"],
 )
-def test_operators_that_need_batch_major_tensors_say_so(function: Callable) -> None:
+def test_operators_that_need_batch_major_tensors_report_it(function: Callable) -> None:
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return function(x.transpose(0, 1))

@@ -11,6 +11,7 @@ import pytest
 from deepcompress import ops
 from deepcompress.ir.arrays import frozen
 from deepcompress.ir.attributes import Attributes
+from deepcompress.ir.graph import Array, Node, Requantize, WeightedNode
 from deepcompress.ops import BY_ATEN, OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.history import History
@@ -78,3 +79,19 @@ def test_a_frozen_array_cannot_be_written() -> None:
     array = frozen(np.zeros(3))
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1.0
+
+
+def test_the_arrays_of_nodes_become_read_only() -> None:
+    weight = np.ones((3, 4), np.float32)
+    node = Node("fc", "linear", ("x",), "y", Linear(4, 3), {"weight": weight})
+    assert not node.parameters["weight"].flags.writeable
+    integer = WeightedNode(
+        *node.identity,
+        weight=np.ones((3, 4), np.int8),
+        bias=np.zeros(3, np.int32),
+        multiplier=np.ones(3, np.int32),
+        requantize=Requantize(32, 0, -128, 127),
+        tables=(Array("table", np.zeros(3, np.int16), ""),),
+    )
+    arrays = (integer.weight, integer.bias, integer.multiplier, integer.table("table"))
+    assert not any(array.flags.writeable for array in arrays)

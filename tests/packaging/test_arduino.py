@@ -73,7 +73,9 @@ def build_as_the_ide_does(sketch: Path, build: Path) -> Path:
     return program
 
 
-def test_a_model_compiled_ahead_builds_as_a_sketchs_tabs(sketch: Path, tmp_path: Path) -> None:
+def test_a_model_compiled_beforehand_builds_as_tabs_of_a_sketch(
+    sketch: Path, tmp_path: Path
+) -> None:
     build = tmp_path / "build"
     build.mkdir()
     program = build_as_the_ide_does(sketch, build)
@@ -89,7 +91,7 @@ def test_every_header_is_found_in_src() -> None:
     assert there == forwards()
 
 
-def test_the_manifest_has_what_the_ide_asks_for() -> None:
+def test_the_manifest_has_the_fields_that_the_ide_requires() -> None:
     text = (ROOT / "library.properties").read_text()
     fields = dict(line.split("=", 1) for line in text.splitlines())
     required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category"}
@@ -97,7 +99,7 @@ def test_the_manifest_has_what_the_ide_asks_for() -> None:
     assert (ROOT / "src" / fields["includes"]).is_file()
 
 
-def test_the_keywords_are_words_of_the_library() -> None:
+def test_the_keywords_are_names_of_the_library() -> None:
     header = (ROOT / "include" / "DeepCompress.h").read_text()
     header += (ROOT / "include" / "deepcompress" / "model.h").read_text()
     for line in (ROOT / "keywords.txt").read_text().splitlines():

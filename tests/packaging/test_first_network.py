@@ -21,7 +21,9 @@ def block(language: str) -> str:
 
 
 @pytest.mark.usefixtures("arm_tools")
-def test_the_page_takes_a_network_to_a_virtual_board(pio: Callable, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run_a_network_on_a_virtual_board(
+    pio: Callable, tmp_path: Path
+) -> None:
     (tmp_path / "train.py").write_text(block("python"))
     trained = subprocess.run(
         [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True

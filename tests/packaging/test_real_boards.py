@@ -95,7 +95,7 @@ def expected(model: Compiled) -> bytes:
 
 @pytest.mark.parametrize("link_time", ["", "-flto"])
 @pytest.mark.parametrize("board", BY_NAME)
-def test_it_builds_with_the_flags_of_each_board(
+def test_the_generated_code_builds_with_the_flags_of_each_board(
     board: str, link_time: str, model: Compiled, tmp_path: Path
 ) -> None:
     elf = build(model, tmp_path, BY_NAME[board], "-Os", *link_time.split())
@@ -108,7 +108,7 @@ def test_it_builds_with_the_flags_of_each_board(
 
 @pytest.mark.parametrize("optimize", ["-Os", "-O2", "-O3", "-Og"])
 @pytest.mark.parametrize("abi", ["soft", "softfp", "hard"])
-def test_one_elf_for_an_stm32f405_says_the_same_with_every_float_abi_and_optimisation(
+def test_an_stm32f405_prints_the_same_scores_with_every_float_abi_and_optimisation(
     abi: str, optimize: str, model: Compiled, tmp_path: Path
 ) -> None:
     """1 MB of flash and 128 KB of RAM where the STM32F405 has them, and QEMU's netduinoplus2."""
@@ -117,7 +117,7 @@ def test_one_elf_for_an_stm32f405_says_the_same_with_every_float_abi_and_optimis
     assert scores_of(build(model, tmp_path, board, optimize), "netduinoplus2") == expected(model)
 
 
-def test_one_elf_for_an_nrf51_says_the_same(model: Compiled, tmp_path: Path) -> None:
+def test_an_nrf51_prints_the_scores_of_the_reference(model: Compiled, tmp_path: Path) -> None:
     """256 KB of flash and 16 KB of RAM: the micro:bit, in QEMU too."""
     machine = "-mcpu=cortex-m0 -mthumb"
     board = bare_boards.Board("microbit", machine, 256 << 10, 16 << 10, **bare_boards.NRF5)
@@ -127,7 +127,9 @@ def test_one_elf_for_an_nrf51_says_the_same(model: Compiled, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("c", "cpp"), [("c99", "c++11"), ("gnu11", "gnu++14"), ("c17", "c++17"), ("gnu17", "gnu++20")]
 )
-def test_any_standard_will_do(c: str, cpp: str, model: Compiled, tmp_path: Path) -> None:
+def test_the_generated_code_builds_with_every_language_standard(
+    c: str, cpp: str, model: Compiled, tmp_path: Path
+) -> None:
     board = dataclasses.replace(BY_NAME["nucleo_f446re"], c=c, cpp=cpp)
     for main in (MAIN, IN_C):
         folder = tmp_path / str(len(main))
@@ -135,7 +137,7 @@ def test_any_standard_will_do(c: str, cpp: str, model: Compiled, tmp_path: Path)
         build(model, folder, board, "-Os", main=main)
 
 
-def test_the_generated_code_asks_for_nothing_but_the_library_and_memory_functions(
+def test_the_generated_code_needs_only_the_library_and_memory_functions(
     model: Compiled, tmp_path: Path
 ) -> None:
     """No heap, no exceptions, no double; float arithmetic in software where there is no FPU."""
@@ -149,7 +151,9 @@ def test_the_generated_code_asks_for_nothing_but_the_library_and_memory_function
     assert undefined - ours - soft <= {"memcpy", "memset", "memmove", "write", "__aeabi_lmul"}
 
 
-def test_what_does_not_fit_the_board_does_not_build(model: Compiled, tmp_path: Path) -> None:
+def test_a_firmware_that_does_not_fit_the_board_does_not_build(
+    model: Compiled, tmp_path: Path
+) -> None:
     tiny = dataclasses.replace(BY_NAME["bluepill_f103c8"], flash=4 << 10)
     with pytest.raises(bare_boards.BuildFailed, match="region `FLASH' overflowed"):
         build(model, tmp_path, tiny, "-Os")

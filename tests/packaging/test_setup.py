@@ -50,7 +50,7 @@ def installed(setup, monkeypatch) -> list[str]:
     return calls
 
 
-def test_the_second_set_up_does_nothing_and_says_nothing(setup, installed, capsys):
+def test_the_second_set_up_does_nothing_and_prints_nothing(setup, installed, capsys):
     assert setup.main() == 0
     assert installed == ["python", "platformio"]
     capsys.readouterr()
@@ -82,7 +82,9 @@ def test_a_set_up_that_failed_is_not_recorded_as_done(setup, installed, monkeypa
     assert installed == ["python", "platformio"]
 
 
-def test_without_root_it_shows_what_to_install_and_continues(setup, installed, monkeypatch, capsys):
+def test_a_set_up_without_root_shows_what_to_install_and_continues(
+    setup, installed, monkeypatch, capsys
+):
     monkeypatch.setattr(setup, "missing_packages", lambda: ["clang", "qemu-system-arm"])
     monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
     assert setup.main() == 0
@@ -92,7 +94,7 @@ def test_without_root_it_shows_what_to_install_and_continues(setup, installed, m
     assert "Continuing without" in said
 
 
-def test_pip_saying_no_is_passed_on(setup, monkeypatch, capfd):
+def test_a_failure_of_pip_is_passed_on(setup, monkeypatch, capfd):
     (setup.ROOT / "pyproject.toml").write_text("this is not TOML")
     monkeypatch.setattr(setup, "VENV", setup.ROOT / ".venv")
     monkeypatch.setattr(setup, "PYTHON", setup.ROOT / ".venv" / "bin" / "python")

@@ -70,7 +70,7 @@ def test_the_exit_code_of_main_fails_the_upload(project, arm_tools):
     assert "[upload] Error 3" in ran.stderr
 
 
-def test_an_endless_loop_is_stopped_and_said(project, arm_tools):
+def test_an_endless_loop_is_stopped_and_reported(project, arm_tools):
     ran = project("run", "-e", "virtual_m4", "-t", "upload", "-a", "loop")
     assert ran.returncode != 0
     assert "[upload] Error 124" in ran.stderr
@@ -81,7 +81,7 @@ def test_an_endless_loop_is_stopped_and_said(project, arm_tools):
 @pytest.mark.parametrize(
     ("board", "task"), [("virtual_m4", "fault"), ("virtual_m0", "fault"), ("virtual_m0", "stack")]
 )
-def test_a_fault_is_said_and_ends_with_70(board, task, launcher):
+def test_a_fault_is_reported_and_ends_with_70(board, task, launcher):
     ran = start(launcher(board), task)
     assert ran.returncode == 70
     assert "virtual: error: CPU fault" in ran.stderr
@@ -110,7 +110,7 @@ def test_firmware_larger_than_the_board_does_not_build(project, arm_tools):
     assert "region `RAM' overflowed" in built.stderr
 
 
-def test_a_missing_compiler_is_named_with_its_package_and_only_where_needed(project, tmp_path):
+def test_a_missing_compiler_is_named_with_its_package_and_only_if_needed(project, tmp_path):
     host = tmp_path / "host-tools"
     host.mkdir()
     for tool in HOST_TOOLS:
@@ -142,7 +142,7 @@ def test_unity_results_are_collected(board, project, arm_tools, tmp_path):
     }
 
 
-def test_blanks_and_letters_beyond_ascii_in_the_path_do_no_harm(pio, arm_tools, tmp_path):
+def test_the_path_may_contain_blanks_and_non_ascii_letters(pio, arm_tools, tmp_path):
     checkout = tmp_path / "my cheçkout"
     ignored = shutil.ignore_patterns(".pio")
     for part in ("platforms/virtual", "tests/firmware"):

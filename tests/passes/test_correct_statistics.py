@@ -38,7 +38,7 @@ def samples(count: int = 200) -> Calibration:
     return Calibration(RANDOM.standard_normal((count, 2, 8, 8)).astype(np.float32) + 1)
 
 
-def test_a_pruned_networks_outputs_get_their_mean_and_spread_back() -> None:
+def test_the_mean_and_deviation_of_a_pruned_networks_outputs_are_restored() -> None:
     graph, calibration = network(), samples()
     pruned = magnitude_prune(graph, sparsity=0.8)
     wanted, without, found = (
@@ -50,7 +50,7 @@ def test_a_pruned_networks_outputs_get_their_mean_and_spread_back() -> None:
     assert np.square(found - wanted).mean() < 0.5 * np.square(without - wanted).mean()
 
 
-def test_what_is_pruned_stays_pruned() -> None:
+def test_pruned_weights_stay_pruned() -> None:
     graph = network()
     pruned = magnitude_prune(graph, sparsity=0.8)
     for before, after in zip(

@@ -15,9 +15,10 @@ from deepcompress.ops.linear import Linear
 from deepcompress.ops.max_pool2d import MaxPool2d
 from deepcompress.passes import fuse as fusion
 from deepcompress.passes.fuse import fuse
+from deepcompress.passes.quantize import observe_ranges
 from deepcompress.pipeline import verify
 from hypothesis import given, settings
-from model_graphs import lowered, trained
+from model_graphs import inputs_for, lowered, trained
 from strategies import graphs
 from torch import nn
 
@@ -55,7 +56,7 @@ def folded(*layers: tuple) -> Graph:
     return after
 
 
-def test_activation_pooling_and_flatten_leave_one_node_a_layer() -> None:
+def test_activation_pooling_and_flatten_leave_one_node_per_layer() -> None:
     graph = folded(
         ("conv2d", Conv2d(1, 3, (3, 3))),
         RELU,
@@ -68,12 +69,12 @@ def test_activation_pooling_and_flatten_leave_one_node_a_layer() -> None:
     assert graph.nodes[0].clamp == Clamp(0.0, np.inf)
 
 
-def test_pooling_before_the_activation_folds_to_the_same() -> None:
+def test_pooling_before_the_activation_is_folded_to_the_same_node() -> None:
     conv = ("conv2d", Conv2d(1, 3, (3, 3)))
     assert folded(conv, POOL, RELU).nodes[0].clamp == folded(conv, RELU, POOL).nodes[0].clamp
 
 
-def test_overlapping_or_padded_pooling_stays_a_layer_of_its_own() -> None:
+def test_overlapping_or_padded_pooling_stays_a_separate_layer() -> None:
     conv = ("conv2d", Conv2d(1, 3, (3, 3)))
     for pool in (MaxPool2d((3, 3), (2, 2)), MaxPool2d((2, 2), (2, 2), (1, 1))):
         assert [n.op for n in folded(conv, ("max_pool2d", pool)).nodes] == ["conv2d", "max_pool2d"]
@@ -89,7 +90,7 @@ def test_clamps_after_each_other_become_one() -> None:
     assert graph.nodes[0].clamp == Clamp(0.0, 1.0)
 
 
-def test_an_activation_on_the_input_itself_stays() -> None:
+def test_an_activation_of_the_input_stays_a_layer() -> None:
     assert [node.op for node in folded(RELU, POOL).nodes] == ["clamp", "max_pool2d"]
 
 
@@ -101,7 +102,7 @@ def test_a_tensor_that_two_layers_read_is_not_folded_away() -> None:
     assert len(fuse(branching).nodes) == 3
 
 
-def test_padding_of_a_line_that_becomes_one_vector_stays() -> None:
+def test_padding_before_a_flatten_stays_a_layer() -> None:
     graph = lowered(nn.Sequential(nn.ConstantPad1d(2, 0.0), nn.Flatten()), 3, 4)
     assert [node.op for node in fuse(graph).nodes] == ["pad", "flatten"]
 
@@ -130,7 +131,7 @@ def attempts(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> int:
     return asked
 
 
-def test_fusion_takes_time_in_proportion_to_the_number_of_layers(
+def test_fusion_takes_time_proportional_to_the_number_of_layers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few, many = group_norms(4), group_norms(16)
@@ -160,6 +161,37 @@ def test_views_and_group_norms_between_convolutions_are_removed() -> None:
 def test_no_rewrite_applies_to_a_fused_graph(graph: Graph) -> None:
     """Fusion visits only what a rewrite has changed, and misses nothing by that."""
     assert applicable(fuse(graph)) is None
+
+
+@settings(max_examples=60)
+@given(graphs(inputs=2, outputs=3, layers=12, stateful=True))
+def test_ranges_stay_with_their_values(graph: Graph) -> None:
+    """If all ranges are stated, all are afterwards, and hold the values that are then there."""
+    inputs = inputs_for(graph, seed=0)
+    stated = replace(graph, ranges=observe_ranges(graph, inputs))
+    fused = fuse(stated)
+    assert fused.ranges.keys() == {*fused.inputs, *(node.output for node in fused.nodes)}
+    for name, (low, high) in observe_ranges(fused, inputs).items():
+        if all(node.op != "rearrange" for node in fused.consumers(name)):  # it may read a part
+            tolerance = 1e-4 * (high - low)
+            least, greatest = fused.ranges[name]
+            assert least - tolerance <= low <= high <= greatest + tolerance, name
+
+
+def test_a_range_before_a_scaling_is_removed_with_its_tensor() -> None:
+    graph = lowered(trained(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))), 1, 8, 8)
+    conv, norm = graph.nodes
+    ranges = {conv.output: (-1.0, 1.0), norm.output: (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges=ranges)).ranges == {norm.output: (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges={conv.output: (-1.0, 1.0)})).ranges == {}
+
+
+def test_the_first_of_two_ranges_around_a_view_stays() -> None:
+    layers = (("linear", Linear(64, 4)), ("flatten", Flatten((2, 2))), ("linear", Linear(4, 3)))
+    graph = chain(("flatten", Flatten((64,))), *layers)
+    ranges = {"linear1": (-1.0, 1.0), "flatten2": (-2.0, 2.0)}
+    assert fuse(replace(graph, ranges=ranges)).ranges == {"linear1": (-1.0, 1.0)}
+    assert fuse(replace(graph, ranges={"flatten2": (-2.0, 2.0)})).ranges == {"linear1": (-2.0, 2.0)}
 
 
 def applicable(graph: Graph) -> str | None:

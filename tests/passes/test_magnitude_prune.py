@@ -31,27 +31,27 @@ def test_none_and_zero_prune_nothing() -> None:
     assert zeros(magnitude_prune(NET, sparsity=0.0), "a") == []
 
 
-def test_each_layer_loses_its_own_smallest() -> None:
+def test_each_layer_loses_its_own_smallest_weights() -> None:
     pruned = magnitude_prune(NET, sparsity=0.5)
     assert (zeros(pruned, "a"), zeros(pruned, "b")) == ([0, 1], [0, 1])
 
 
-def test_global_takes_the_smallest_wherever_they_are() -> None:
+def test_global_pruning_removes_the_smallest_weights_of_all_layers() -> None:
     pruned = magnitude_prune(NET, sparsity=0.5, scope="global")
     assert (zeros(pruned, "a"), zeros(pruned, "b")) == ([0], [0, 1, 2])
 
 
-def test_named_layers_only() -> None:
+def test_only_named_layers_are_pruned() -> None:
     pruned = magnitude_prune(NET, sparsity={"b": 0.75})
     assert (zeros(pruned, "a"), zeros(pruned, "b")) == ([], [0, 1, 2])
 
 
-def test_zeros_the_model_brings_count() -> None:
+def test_zeros_that_the_model_already_has_are_counted() -> None:
     pruned = magnitude_prune(graph(a=[0, 0, 3, 4]), sparsity=0.5)
     assert zeros(pruned, "a") == [0, 1]
 
 
-def test_an_unknown_layer_is_named_with_the_nearest() -> None:
+def test_an_unknown_layer_is_reported_with_the_nearest_name() -> None:
     net = graph(conv1=[1, 2, 3, 4], fc1=[1, 2, 3, 4])
     with pytest.raises(UserError, match=r"no layer conv2 with weights \(did you mean conv1\?\)"):
         magnitude_prune(net, sparsity={"conv2": 0.5})

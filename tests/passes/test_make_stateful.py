@@ -122,7 +122,7 @@ def assert_pieces_equal_the_whole(
     groups=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_causal_convolutions_see_what_came_before(
+def test_causal_convolutions_read_the_earlier_chunks(
     tmp_path_factory: pytest.TempPathFactory,
     channels: int,
     kernels: list[tuple[int, int, int]],
@@ -155,7 +155,7 @@ def test_causal_convolutions_see_what_came_before(
 @example(
     ops=["gru", "gru"], features=1, steps=4, seed=0
 )  # as many bytes kept as the arena has words
-def test_recurrent_layers_go_on_from_their_state(
+def test_recurrent_layers_continue_from_their_state(
     tmp_path_factory: pytest.TempPathFactory, ops: list[str], features: int, steps: int, seed: int
 ) -> None:
     def build(steps: int) -> Graph:
@@ -169,7 +169,7 @@ def test_recurrent_layers_go_on_from_their_state(
 
 
 @pytest.mark.parametrize("limits", [Limits(0.0, 1.0), Limits(0.2, 1.0)])
-def test_what_is_remembered_is_limited_behind_it_or_before(limits: Limits) -> None:
+def test_a_clamp_after_a_history_is_applied_before_or_after_storing(limits: Limits) -> None:
     nodes = (
         Node("history", "history", ("x",), "seen", History(columns=1), {}),
         Node("clamp", "clamp", ("seen",), "y", limits, {}),
@@ -179,13 +179,13 @@ def test_what_is_remembered_is_limited_behind_it_or_before(limits: Limits) -> No
     assert_c_equals_reference(graph, 0, "auto", "balanced")
 
 
-def test_a_network_that_remembers_nothing_is_refused() -> None:
+def test_a_network_without_state_is_refused() -> None:
     graph = chain((1, 1, 4), [("clamp", Limits(0.0, 1.0), {})])
     with pytest.raises(UserError, match="nothing in it remembers"):
         make_stateful(graph)
 
 
-def test_pieces_that_a_stride_does_not_divide_are_refused() -> None:
+def test_chunks_that_a_stride_does_not_divide_are_refused() -> None:
     layer = causal(1, 3, 2, 1, np.random.default_rng(0))
     with pytest.raises(UserError, match=r"a chunk of 5 samples gives 3 outputs at a stride of 2"):
         make_stateful(chain((1, 1, 5), [layer]))
@@ -199,7 +199,7 @@ def test_the_option_makes_a_network_stateful(tmp_path: Path) -> None:
     assert [step.node.op for step in made.plan.steps] == ["history", "conv2d"]
 
 
-def test_calibration_by_streams_sees_what_pieces_alone_do_not(tmp_path: Path) -> None:
+def test_calibration_by_streams_measures_more_than_single_chunks_do(tmp_path: Path) -> None:
     """A sum over five pieces of ones: of a first piece it is 1, of the last 5."""
     conv = nn.Conv1d(1, 1, 5, bias=False)
     conv.weight.data.fill_(1)
@@ -216,7 +216,7 @@ def test_calibration_by_streams_sees_what_pieces_alone_do_not(tmp_path: Path) ->
 
     alone, warnings = greatest_output((10, 1, 1))
     assert alone == pytest.approx(1, abs=0.02)
-    assert "ranges were measured on the first piece of streams only" in " ".join(warnings)
+    assert "ranges were measured on the first chunk of streams only" in " ".join(warnings)
     streams, warnings = greatest_output((2, 5, 1, 1))
     assert streams == pytest.approx(5, abs=0.05)
     assert not warnings

@@ -63,7 +63,7 @@ def test_weights_on_a_grid_stay_as_they_are_and_share_one_multiplier(steps: list
     np.testing.assert_allclose(node.weight * grid, weight.reshape(3, -1), rtol=1e-6)
 
 
-def test_narrow_rows_on_grids_of_their_own_are_not_taken_for_finer_ones() -> None:
+def test_narrow_rows_on_different_grids_are_not_mistaken_for_finer_grids() -> None:
     random = np.random.default_rng(0)
     steps = random.integers(-40, 41, (3, 9))  # 120 would fit int8, too
     weight = (steps * random.uniform(0.01, 0.02, (3, 1))).astype(np.float32)
@@ -84,15 +84,13 @@ def test_a_narrow_row_of_one_weight_keeps_the_finest_scale() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(6, 200), st.floats(1e-3, 10))
-def test_random_weights_are_no_grid(seed: int, size: int, spread: float) -> None:
+def test_random_weights_are_not_on_a_grid(seed: int, size: int, spread: float) -> None:
     random = np.random.default_rng(seed)
     assert find_grid(random.standard_normal((2, size)) ** 3 * spread) is None
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_what_passes_as_a_grid_by_chance_loses_less_than_rounding_would(
-    seed: int, size: int
-) -> None:
+def test_a_grid_found_by_chance_loses_less_than_rounding(seed: int, size: int) -> None:
     weight = np.random.default_rng(seed).uniform(0.3, 1, (1, size))
     grid = find_grid(weight)
     if grid is not None:
@@ -127,7 +125,7 @@ def test_a_bias_is_off_by_an_eighth_of_an_output_step_at_most(
     assert (error <= np.maximum(0.125, 0.5 * factors) + 0.01).all()
 
 
-def test_the_range_of_an_activation_always_holds_zero() -> None:
+def test_the_range_of_an_activation_always_contains_zero() -> None:
     integer = quantize(linear([[1]], [0]), calibration([5], [10]))
     assert integer.quantization["x"] == Quantization(float(np.float32(10 / 255)), -128)
 
@@ -178,7 +176,7 @@ def test_raw_bytes_are_the_input_less_128_and_lose_nothing_to_the_rounded_zero_p
     assert abs(error.mean()) < 0.2 * integer.quantization["y"].scale
 
 
-def test_channels_with_a_mean_and_std_of_their_own_are_scaled_on_the_way_in() -> None:
+def test_channels_with_different_mean_and_std_are_scaled_at_the_input() -> None:
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     scaling = ByteScaling(1 / (255 * std), 255 * mean)
     images = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 4), dtype=np.uint8)

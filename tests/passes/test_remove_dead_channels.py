@@ -93,7 +93,7 @@ def test_a_live_network_is_left_alone() -> None:
     assert remove_dead_channels(graph) is graph
 
 
-def test_channels_without_weights_go_and_their_constants_move_on() -> None:
+def test_channels_without_weights_are_removed_and_their_constants_are_propagated() -> None:
     graph = with_zero_rows(with_zero_rows(network(), "conv1", [0, 2]), "fc1", [5])
     smaller = remove_dead_channels(graph)
     assert shapes(smaller) == {
@@ -106,7 +106,7 @@ def test_channels_without_weights_go_and_their_constants_move_on() -> None:
     assert_same_function(graph, smaller)
 
 
-def test_a_channel_that_no_one_reads_goes_with_its_own_weights() -> None:
+def test_a_channel_that_no_layer_reads_is_removed_with_its_weights() -> None:
     def forget(weight: np.ndarray) -> None:
         weight[:, 4:8] = 0  # channel 1 of conv2's output, of 2 x 2
 
@@ -125,7 +125,7 @@ def test_one_column_of_a_channel_that_is_read_keeps_the_channel() -> None:
     assert remove_dead_channels(graph) is graph
 
 
-def test_what_becomes_unread_when_its_reader_goes_is_found_too() -> None:
+def test_a_channel_whose_only_reader_is_removed_is_removed_too() -> None:
     graph = changed(network(), "fc2", lambda weight: weight.__setitem__((slice(None), 3), 0))
     graph = changed(
         graph, "fc1", lambda weight: weight.__setitem__(([0, 1, 2, 4, 5], slice(0, 4)), 0)
@@ -160,7 +160,7 @@ def test_the_outputs_of_the_network_stay() -> None:
 
 
 @pytest.mark.parametrize("groups", [2, 4])
-def test_a_grouped_convolution_and_what_feeds_it_stay(groups: int) -> None:
+def test_a_grouped_convolution_and_its_input_channels_stay(groups: int) -> None:
     graph = network()
     grouped = Conv2d(4, 4, (2, 2), groups=groups)
     second = node("conv2", "conv2d", "a", "b", grouped, normal(4, 4 // groups, 2, 2), RELU)
@@ -171,11 +171,13 @@ def test_a_grouped_convolution_and_what_feeds_it_stay(groups: int) -> None:
     assert remove_dead_channels(graph) is graph
 
 
-def test_each_reader_takes_in_the_constant_that_reaches_it() -> None:
+def test_each_reader_folds_in_the_constant_that_it_reads() -> None:
     """One reads a channel of -1 as it is, one behind a ReLU; the graph's output is either's."""
     wide, narrow = Linear(4, 3), Linear(3, 2)
     first = node("first", "linear", "x", "a", wide, normal(3, 4), Clamp())
-    first.parameters["weight"][0], first.parameters["bias"][0] = 0, -1
+    parameters = {name: array.copy() for name, array in first.parameters.items()}
+    parameters["weight"][0], parameters["bias"][0] = 0, -1
+    first = replace(first, parameters=parameters)
     nodes = (
         first,
         Node("relu", "clamp", ("a",), "b", Limits(0.0, np.inf), {}),
@@ -209,7 +211,7 @@ def test_random_networks_keep_their_function(graph: Graph, seed: int) -> None:
     verify.same_function(folded, smaller, normal(3, *shape))
 
 
-def test_the_work_is_in_proportion_to_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_is_proportional_to_the_number_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removing a layer's channels makes only its neighbours worth another look."""
 
     def looks(layers: int) -> int:

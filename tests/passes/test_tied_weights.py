@@ -58,7 +58,7 @@ def test_the_report_counts_them_once(compiled: Compiled) -> None:
     assert total == facts["flash"]["weights_bytes"]
 
 
-def test_the_c_is_the_reference(compiled: Compiled, tmp_path: Path) -> None:
+def test_the_c_equals_the_reference(compiled: Compiled, tmp_path: Path) -> None:
     inputs = np.random.default_rng(0).normal(size=(8, 4, 4, 4)).astype(np.float32)
     program = c_runner.build(compiled.texts, name="net", folder=tmp_path, kind="float")
     expected = run(compiled.integer, quantize_inputs(inputs, compiled.integer))

@@ -70,7 +70,7 @@ def linear_graph(weight: np.ndarray) -> Graph:
 
 
 @pytest.mark.parametrize("kernels", c_runner.KERNELS)
-def test_a_tap_steps_over_the_padding_of_a_large_input_too(kernels: str) -> None:
+def test_a_tap_steps_over_the_padding_of_a_large_input(kernels: str) -> None:
     weight = np.zeros((1, 32, 3, 3), np.float32)
     weight[0, 0, 0, 0] = weight[0, 31, 2, 2] = 1
     # The last channel lies beyond what a tap can step only by the padding of those before it.
@@ -98,7 +98,7 @@ def test_integers_stay_close_to_float(graph: Graph, seed: int) -> None:
     assert noise <= 0.02 * power + by.scale**2
 
 
-def test_a_pooling_window_of_one_with_a_stride_is_subsampling_not_nothing() -> None:
+def test_a_pooling_window_of_one_with_a_stride_subsamples() -> None:
     """Found by the test above: the kernel took a 1x1 window for no pooling."""
     conv = Node(
         "conv",

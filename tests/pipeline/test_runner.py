@@ -112,7 +112,7 @@ def test_every_value_is_written_as_text_in_the_order_of_the_passes(
     assert (tmp_path / "ir" / "01_fuse.txt").read_text() == text(fused)
 
 
-def test_a_folder_that_cannot_be_written_is_the_users_mistake(graph: Graph, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_user_error(graph: Graph, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     fusing = Pass("fuse", fuse, Stage.FLOAT, Stage.FLOAT)
     with pytest.raises(UserError, match="cannot be written"):

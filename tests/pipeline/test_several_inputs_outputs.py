@@ -91,7 +91,9 @@ def test_the_graph_computes_what_the_module_does(
 
 
 @pytest.mark.parametrize("kind", ["int8", "float"])
-def test_c_takes_and_gives_each_by_itself(kind: str, graph: Graph, tmp_path: Path) -> None:
+def test_c_takes_each_input_and_gives_each_output_separately(
+    kind: str, graph: Graph, tmp_path: Path
+) -> None:
     integer, planned = made(graph)
     inputs = samples(6)
     quantized = quantize_inputs(inputs, integer)
@@ -102,7 +104,9 @@ def test_c_takes_and_gives_each_by_itself(kind: str, graph: Graph, tmp_path: Pat
     np.testing.assert_array_equal(found, expected)
 
 
-def test_the_class_takes_and_gives_each_by_itself(graph: Graph, tmp_path: Path) -> None:
+def test_the_class_takes_each_input_and_gives_each_output_separately(
+    graph: Graph, tmp_path: Path
+) -> None:
     integer, planned = made(graph)
     quantized = quantize_inputs(samples(1), integer)
     texts = emit_c(planned, provenance=NOWHERE, golden_inputs=quantized)
@@ -150,7 +154,7 @@ def test_an_output_that_is_an_input_is_copied_to_where_outputs_are() -> None:
     integer = quantize(graph, Calibration(inputs))
     planned = plan_memory(select_kernels(integer, cpu="cortex-m4"))
     verify.buffers_do_not_collide(planned)
-    roots = {planned.places[name].root for name in integer.outputs}
+    roots = {planned.locations[name].root for name in integer.outputs}
     assert not roots & set(integer.inputs)
 
 
@@ -183,7 +187,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_samples_that_do_not_fit_are_told(case: str, saved: Path, tmp_path: Path) -> None:
+def test_samples_that_do_not_fit_are_reported(case: str, saved: Path, tmp_path: Path) -> None:
     shapes, complaint = WRONG[case]
     path = tmp_path / "calibration.npz"
     np.savez(path, **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
@@ -198,7 +202,9 @@ def test_bytes_are_refused_among_several_inputs(saved: Path, tmp_path: Path) -> 
         compile_model(saved, name="towers", options=Options(calibration=str(path)))
 
 
-def test_what_several_inputs_cannot_have_is_told(saved: Path, tmp_path: Path) -> None:
+def test_options_and_commands_for_one_input_are_refused_for_several(
+    saved: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=r"has 2 inputs \(image, motion\), of which raw bytes"):
         compile_model(saved, name="towers", options=Options(input_mean=(0.5,), input_std=(0.5,)))
     with pytest.raises(UserError, match=r"it has 2 inputs and 2 outputs.*takes one of each"):

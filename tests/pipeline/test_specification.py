@@ -110,10 +110,15 @@ STRUCTURE: dict[str, Callable[[Any], Any]] = {
     "the sizes of a shape are positive integers": lambda g: with_tensor(g, "b", Tensor("b", (0,))),
 }
 FLOAT: dict[str, Callable[[Any], Any]] = STRUCTURE | {
-    "parameters are read-only float32 arrays": lambda g: with_parameter(g, weight_of(g)),
+    "parameters are read-only float32 arrays": lambda g: with_parameter(
+        g, weight_of(g).astype(np.float64)
+    ),
     "parameters are finite": lambda g: with_parameter(g, frozen(weight_of(g) * np.float32(np.nan))),
     "a clamp lets values through": lambda g: with_node(g, 0, clamp=Clamp(1.0, 0.0)),
-    "a stated range is of a tensor and not reversed": lambda g: replace(g, ranges={"y": (1, -1)}),
+    "every stated range is of a tensor in use": lambda g: replace(
+        with_tensor(g, "gone", Tensor("gone", (4,))), ranges={"gone": (-1.0, 1.0)}
+    ),
+    "a stated range is not reversed": lambda g: replace(g, ranges={"y": (1, -1)}),
     "shapes are those that the operators compute": lambda g: with_tensor(g, "y", Tensor("y", (5,))),
 }
 INTEGER: dict[str, Callable[[Any], Any]] = STRUCTURE | {
@@ -122,7 +127,7 @@ INTEGER: dict[str, Callable[[Any], Any]] = STRUCTURE | {
     ),
     "zero points are in int8": lambda g: with_quantization(g, Quantization(1.0, 128)),
     "weights are read-only int8 [channels, weights]": lambda g: with_node(
-        g, 0, weight=weight_of(g)
+        g, 0, weight=weight_of(g).astype(np.int16)
     ),
     "biases are read-only int32 [channels]": lambda g: with_node(
         g, 0, bias=frozen(np.zeros(3, np.int32))

@@ -262,7 +262,7 @@ weights: .word 0x01020304, 0x7f80ff01, 0x11223344, 0x3f800000
 """
 
 
-def test_cortex_m4_agrees_with_the_ruler_of_the_published_comparisons():
+def test_cortex_m4_cycles_agree_with_the_published_comparisons():
     """The ruler stops before the final jump back; its 541 was computed once, from this code."""
     measured = profile(firmware(CALL_ONCE, MIX), Request(cpu="cortex-m4"))
     (inference,) = measured.inferences
@@ -283,13 +283,13 @@ def test_cortex_m4_agrees_with_the_ruler_of_the_published_comparisons():
         ("cortex-m7", ["smlad", "smlad", "str", "str"], 3),
     ],
 )
-def test_straight_code_costs_the_sum_of_its_table_with_what_overlaps(cpu, code, cycles):
+def test_straight_line_code_costs_the_sum_of_its_instructions_less_the_overlap(cpu, code, cycles):
     block = [Instruction(name) for name in code]
     assert target.find(cpu).timing.cost(block).cycles == cycles
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0", "cortex-m4", "cortex-m33"])
-def test_a_multiple_transfer_costs_one_and_one_for_each_word(cpu):
+def test_a_multiple_transfer_costs_one_cycle_and_one_per_word(cpu):
     assert target.find(cpu).timing.cost([Instruction("push", words=5)]).cycles == 6
 
 
@@ -359,7 +359,7 @@ def test_calls_are_distinguished_by_function_also_in_tail_position():
     assert measured.costs["net_infer_uint8"].own_instructions == 2 * 1
 
 
-def test_stack_is_the_deepest_of_a_call_with_all_that_it_calls():
+def test_the_stack_of_a_call_includes_the_deepest_of_its_own_calls():
     measured = profile(firmware(CALL_TWICE, LAYERS))
     assert {name: cost.stack_bytes for name, cost in measured.costs.items()} == {
         "net_infer_uint8": 4 + 20 + 16 + 8,
@@ -426,7 +426,7 @@ int main(void) {
 
 
 @pytest.mark.parametrize("cpu", BOARDS)
-def test_an_inference_costs_alone_what_it_costs_in_its_firmware(cpu):
+def test_an_inference_called_directly_costs_what_it_costs_in_its_firmware(cpu):
     elf = firmware(DATA + RUN_DATA, "", cpu)
     within, alone = profile(elf), profile(elf, Request(alone=True))
     assert alone.inferences == within.inferences
@@ -435,7 +435,7 @@ def test_an_inference_costs_alone_what_it_costs_in_its_firmware(cpu):
     }
 
 
-def test_an_inference_alone_needs_no_peripheral():
+def test_an_inference_called_directly_needs_no_peripheral():
     elf = firmware(DATA + WAIT_FOR_CLOCK)
     with pytest.raises(UserError, match="did not end within") as raised:
         profile(elf, Request(instruction_limit=100_000))
@@ -483,7 +483,7 @@ int main(void) { printf("dot %d\\n", net_infer_int8(2)); return net_infer_int8(3
         ("cortex-m33", (CALL_TWICE, LAYERS)),
     ],
 )
-def test_qemu_tells_the_same_calls_and_instructions_as_unicorn(cpu, work):
+def test_qemu_and_unicorn_count_the_same_calls_and_instructions(cpu, work):
     elf = firmware(*work, cpu)
     core = replace(target.find(cpu), timing=None)
     simulated = profile(elf, Request(cpu=cpu))
@@ -508,7 +508,7 @@ def own_instructions(inferences: tuple[CallNode, ...]) -> dict[str, int]:
 
 
 @needs_qemu
-def test_a_core_with_vectors_is_counted_and_its_cycles_are_not_made_up(capfd):
+def test_a_core_with_vectors_has_counted_instructions_and_no_estimated_cycles(capfd):
     console = io.BytesIO()
     measured = profile(vector_firmware(), Request(console=console))
     assert measured.cpu.name == "cortex-m55"
@@ -559,7 +559,7 @@ def test_a_whole_run_is_counted_by_function():
         ('__asm volatile("udf #0");', {}, "QEMU failed"),
     ],
 )
-def test_what_qemu_cannot_run_to_its_end_is_reported(code, options, message):
+def test_firmware_that_qemu_cannot_run_to_its_end_is_reported(code, options, message):
     main_ = f"int main(void) {{ {code} return 0; }}"
     with pytest.raises(UserError, match=message):
         profile(vector_firmware(main_), Request(**options))
@@ -604,7 +604,7 @@ def test_each_line_of_flash_costs_the_wait_states_once():
     assert slow.cycles - fast.cycles == 4 * 3
 
 
-def test_data_in_flash_waits_too_once_a_line():
+def test_data_in_flash_costs_the_wait_states_once_per_line():
     elf = firmware(CALL_ONCE, READS)
     (fast,), (slow,) = (profile(elf, Request(wait_states=n)).inferences for n in (0, 1))
     # Of 14 bytes of code, 2 of padding, 4 of literal and 64 of constants: a line, then five.
@@ -631,7 +631,7 @@ words: .space 8
 
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("cpu", ["cortex-m3", "cortex-m4"])
-def test_a_word_that_is_not_aligned_costs_a_cycle_for_each_further_piece(cpu, alone):
+def test_an_unaligned_word_costs_a_cycle_per_additional_access(cpu, alone):
     elf = firmware(CALL_ONCE, UNALIGNED, cpu)
     (plain,), (split,) = (
         profile(elf, Request(alone=alone, unaligned=counted)).inferences
@@ -725,7 +725,7 @@ def small_profile() -> Profile:
     return replace(measured, dense_macs={"net_conv": 10})
 
 
-def test_the_table_has_a_line_an_inference_and_a_layer():
+def test_the_table_has_a_line_per_inference_and_per_layer():
     lines = table(small_profile()).splitlines()
     assert lines[:6] == [
         "function         calls  instructions  cycles  per MAC     ms  stack B  code B",
@@ -767,7 +767,7 @@ def test_the_command_line_takes_products_and_clock_from_the_report(tmp_path, cap
     assert functions["net_conv"]["milliseconds"] == 0.038
 
 
-def test_the_report_in_html_gets_what_was_measured(tmp_path, capsys):
+def test_the_html_report_gets_the_measurements(tmp_path, capsys):
     layer = dict.fromkeys(
         ("weights", "nonzeros", "flash_bytes", "weight_bytes", "constant_bytes", "entropy_bytes",
          "dense_macs", "cycles"), 0
@@ -792,7 +792,7 @@ def test_the_report_in_html_gets_what_was_measured(tmp_path, capsys):
     assert "Add --report" in " ".join(capsys.readouterr().err.split())
 
 
-def test_with_json_the_firmwares_own_output_stays_out_of_it(capfd):
+def test_the_json_does_not_contain_the_output_of_the_firmware(capfd):
     c = "#include <stdio.h>\nint net_infer_int8(int);" + (
         'int main(void) { puts("hello"); return net_infer_int8(2) * 0; }'
     )
@@ -842,13 +842,13 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
         (UNDEFINED, {"function": "main", "alone": True}, "meets an"),
     ],
 )
-def test_a_firmware_that_cannot_be_profiled_is_reported_why(c, options, message):
+def test_a_firmware_that_cannot_be_profiled_is_reported_with_the_reason(c, options, message):
     with pytest.raises(UserError) as raised:
         profile(firmware(c, LOOP), Request(**options))
     assert re.search(message, raised.value.paragraph()), raised.value.paragraph()
 
 
-def test_what_is_no_firmware_is_reported(tmp_path):
+def test_a_file_that_is_no_firmware_is_reported(tmp_path):
     def message(path: Path) -> str:
         with pytest.raises(UserError) as raised:
             profile(path, Request(cpu="cortex-m4"))
@@ -884,7 +884,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"layers": [{}]}'])
-def test_a_report_that_is_none_is_reported(content, tmp_path, capsys):
+def test_a_file_that_is_no_report_is_reported(content, tmp_path, capsys):
     report = tmp_path / "report.json"
     report.write_text(content)
     assert main(["profile", str(firmware(RUN_LOOP, LOOP)), "--report", str(report)]) == 1
@@ -908,6 +908,6 @@ def test_a_number_out_of_range_is_reported(option, capsys):
         ("host", False, False, False),
     ],
 )
-def test_a_cpu_is_found_by_its_name_with_what_it_has(name, dsp, mve, fpu):
+def test_a_cpu_is_found_by_its_name_with_its_features(name, dsp, mve, fpu):
     cpu = target.find(name)
     assert tuple(name in cpu.features for name in ("dsp", "mve", "fpu")) == (dsp, mve, fpu)

@@ -98,7 +98,7 @@ def test_the_page_needs_no_network_and_no_script() -> None:
     assert "url(" not in text
 
 
-def test_the_summary_has_the_boards_limits_where_they_are_known() -> None:
+def test_the_summary_has_the_boards_limits_if_they_are_known() -> None:
     text = html(FACTS)
     assert "7.4x smaller than 624 B of float" in text
     assert "1.4% of the board&#39;s 64,000" in text
@@ -108,7 +108,7 @@ def test_the_summary_has_the_boards_limits_where_they_are_known() -> None:
 
 
 @pytest.mark.parametrize("profile", [None, measured(), measured(None)])
-def test_every_bar_and_number_lies_within_its_drawing(profile: dict | None) -> None:
+def test_every_bar_and_number_is_inside_its_drawing(profile: dict | None) -> None:
     facts = copy.deepcopy(FACTS)
     facts["layers"][0]["name"] = "features.12.very_long_name"
     for svg in drawings(html(facts, profile)):
@@ -122,7 +122,7 @@ def test_every_bar_and_number_lies_within_its_drawing(profile: dict | None) -> N
             assert 0 < float(text.get("y")) <= height
 
 
-def test_bars_are_as_long_as_what_they_stand_for() -> None:
+def test_bar_lengths_are_proportional_to_their_values() -> None:
     cycles = drawings(html(FACTS, measured()))[1]
     width = {bar.find("title").text: float(bar.get("width")) for bar in cycles.iter("rect")}
     longest = width["conv1: 161,652 estimated"]
@@ -130,7 +130,7 @@ def test_bars_are_as_long_as_what_they_stand_for() -> None:
     assert width["pool: 5,000 estimated"] == pytest.approx(longest * 5_000 / 161_652, abs=0.1)
 
 
-def test_a_profile_adds_its_columns_and_says_how_it_was_made() -> None:
+def test_a_profile_adds_its_columns_and_states_its_method() -> None:
     text = html(FACTS, measured())
     cells = Cells(text).cells
     start = cells.index("instructions")
@@ -143,13 +143,13 @@ def test_a_profile_adds_its_columns_and_says_how_it_was_made() -> None:
     assert "profiled, 1.89 ms at 84 MHz; 166,652 estimated" in text
 
 
-def test_where_only_instructions_are_known_these_are_drawn() -> None:
+def test_instructions_are_drawn_if_cycles_are_not_known() -> None:
     text = html(FACTS, measured(None))
     assert "Instructions by layer" in text
     assert "cycles per dense MAC" not in text
 
 
-def test_what_a_user_named_is_text_and_not_html() -> None:
+def test_names_from_the_user_are_escaped_in_html() -> None:
     facts = copy.deepcopy(FACTS)
     facts["layers"][0]["name"] = "<b>&co"
     facts["warnings"] = ["no <calibration>"]

@@ -57,7 +57,7 @@ def test_weights_and_constants_of_a_layer_add_up_to_its_flash(facts: dict) -> No
     )
 
 
-def test_the_table_shows_each_layers_weights_beside_their_bound(facts: dict) -> None:
+def test_the_table_shows_each_layers_weights_next_to_their_bound(facts: dict) -> None:
     layer = facts["layers"][0]
     lines = table(facts).splitlines()
     assert max(map(len, lines)) <= 100
@@ -68,7 +68,7 @@ def test_the_table_shows_each_layers_weights_beside_their_bound(facts: dict) -> 
     assert f"they take {more:.1f}% more" in table(facts)
 
 
-def test_a_small_share_of_the_board_is_not_none_of_it(facts: dict) -> None:
+def test_a_small_share_of_the_board_is_not_shown_as_zero(facts: dict) -> None:
     facts["flash"]["limit_bytes"] = 128 * facts["flash"]["total_bytes"]
     facts["ram"]["limit_bytes"] = 4096 * facts["ram"]["total_bytes"]
     shares = [line for line in table(facts).splitlines() if "of the board's" in line]

@@ -57,7 +57,7 @@ def test_a_path_is_no_board(nothing_installed: Path) -> None:
         find_board("../elsewhere/my_board")
 
 
-def test_flags_say_what_is_known() -> None:
+def test_the_known_facts_of_a_target_become_flags() -> None:
     assert flags(Target("cortex-m4", 10, None, 5)) == (
         "--cpu", "cortex-m4", "--flash-limit", "10", "--clock-hz", "5",
     )  # fmt: skip

@@ -131,7 +131,7 @@ def test_every_core_computes_what_the_reference_does(
     optimize=st.sampled_from(["speed", "size"]),
     gcc=st.sampled_from(["-O2", "-Os", "-O2 -mcpu=cortex-m55+nomve", "-O2 -mcpu=cortex-m55+nodsp"]),
 )
-def test_vectors_take_what_is_left_over_at_every_edge(
+def test_vector_kernels_compute_the_remainder_at_every_edge(
     graph: Graph, seed: int, encoding: str, optimize: str, gcc: str, arm_tools: None
 ) -> None:
     assert_equal_on("cortex-m55", graph, seed, encoding, optimize, gcc, "cortex-m55")

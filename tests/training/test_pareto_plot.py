@@ -58,7 +58,7 @@ def test_the_same_search_is_drawn_in_the_same_bytes(tmp_path):
         (((5, 0.0), (4_000_000, 100.0)), Goal(flash_budget=8_192)),
     ],
 )
-def test_all_that_is_drawn_lies_within_the_axes_which_have_numbers(points, goal):
+def test_all_points_are_inside_the_axes_and_the_axes_have_numbers(points, goal):
     (axes,) = plot_curve(result(points, goal), BASELINE).axes
     sizes, accuracies = zip(*points, strict=True)
     shown = [BASELINE, *accuracies]
@@ -73,7 +73,7 @@ def test_all_that_is_drawn_lies_within_the_axes_which_have_numbers(points, goal)
     assert 3 <= len(axes.get_yticks()) <= 10
 
 
-def test_bytes_are_written_out():
+def test_ticks_are_labelled_with_full_byte_counts():
     (axes,) = plot_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2)), BASELINE).axes
     assert "10,000" in [label.get_text() for label in axes.get_xticklabels()]
 
@@ -89,7 +89,7 @@ def test_a_search_for_few_cycles_is_drawn_against_cycles():
     assert "chosen: 177,000 cycles, 98.77%" in labels
 
 
-def test_what_misses_the_goal_is_hollow_and_the_choice_is_named():
+def test_trials_that_miss_the_goal_are_hollow_and_the_choice_is_labelled():
     picture = plot_curve(result(TYPICAL, Goal(max_accuracy_drop=0.2), chosen=3), BASELINE)
     (axes,) = picture.axes
     met, unmet, chosen = axes.collections
@@ -99,7 +99,7 @@ def test_what_misses_the_goal_is_hollow_and_the_choice_is_named():
     assert chosen.get_label() == "chosen: 2,950 bytes, 98.77%"
 
 
-def test_without_matplotlib_the_user_is_told_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_matplotlib_is_reported_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install"):
         draw_curve(result(TYPICAL, Goal(sparsity=0.9)), BASELINE, tmp_path / "a.png")

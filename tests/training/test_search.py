@@ -122,7 +122,7 @@ def test_a_budget_alone_is_used_up_and_the_most_accurate_is_chosen(tmp_path):
     assert found.outcome.accuracy == max(trial.outcome.accuracy for trial in found.trials)
 
 
-def test_a_flash_budget_leaves_room_for_the_kernels_that_trials_show(tmp_path):
+def test_a_flash_budget_reserves_the_size_of_the_kernels_that_trials_use(tmp_path):
     found = find(Goal(flash_budget=8_192), tmp_path, trials=3)
     assert found.met
     assert found.trials[0].recipe.parameter_bytes == 4_096
@@ -136,13 +136,13 @@ def test_a_sparsity_with_a_budget_that_needs_more_is_pruned_further(tmp_path):
     assert found.outcome.parameter_bytes > 4_500
 
 
-def test_a_sparsity_alone_is_what_is_trained(tmp_path):
+def test_a_sparsity_alone_is_trained_as_given(tmp_path):
     found = find(Goal(sparsity=0.97), tmp_path, trials=2)
     assert {trial.recipe.sparsity for trial in found.trials} == {0.97}
     assert {trial.recipe.parameter_bytes for trial in found.trials} == {None}
 
 
-def test_what_cannot_be_met_is_said_with_the_nearest_that_can(tmp_path):
+def test_an_unreachable_goal_is_reported_with_the_nearest_reachable_one(tmp_path):
     found = find(Goal(max_accuracy_drop=0.2, parameter_budget=2_000), tmp_path)
     loss = BASELINE - found.outcome.accuracy
     assert not found.met
@@ -164,7 +164,7 @@ def test_no_recipe_is_trained_twice(tmp_path):
         assert len({trial.recipe for trial in found.trials}) == 70
 
 
-def test_a_budget_that_even_the_kernels_exceed_is_said(tmp_path):
+def test_a_budget_that_even_the_kernels_exceed_is_reported(tmp_path):
     found = find(Goal(flash_budget=3_500), tmp_path, trials=2)
     assert found.shortfall == (
         "3,500 bytes of flash was not reached in 2 trials: the nearest is 4,000 bytes of flash; "
@@ -196,7 +196,7 @@ def test_trials_differ_in_what_counts_most_of_what_is_limited(least, limits, siz
     assert Goal(**limits, least=least).size == size
 
 
-def test_a_tolerated_loss_is_met_near_the_fewest_cycles_where_these_count(tmp_path):
+def test_a_tolerated_loss_is_met_near_the_fewest_cycles_if_cycles_are_minimized(tmp_path):
     goal = Goal(max_accuracy_drop=0.2, least="cycles")
     found = find(goal, tmp_path, sizes=(20_000, 2_000_000))
     assert found.met
@@ -205,7 +205,7 @@ def test_a_tolerated_loss_is_met_near_the_fewest_cycles_where_these_count(tmp_pa
     assert found.outcome.cycles == min(trial.outcome.cycles for trial in met)
 
 
-def test_a_search_for_few_cycles_keeps_to_the_bytes_that_there_are(tmp_path):
+def test_a_search_for_few_cycles_respects_the_limit_of_bytes(tmp_path):
     goal = Goal(max_accuracy_drop=0.2, flash_budget=8_192, least="cycles")
     found = find(goal, tmp_path, sizes=(20_000, 2_000_000), trials=3)
     assert found.met
@@ -213,7 +213,7 @@ def test_a_search_for_few_cycles_keeps_to_the_bytes_that_there_are(tmp_path):
     assert found.trials[1].recipe.parameter_bytes == 8_192 - KERNELS
 
 
-def test_a_search_for_few_bytes_keeps_to_the_cycles_that_there_are(tmp_path):
+def test_a_search_for_few_bytes_respects_the_limit_of_cycles(tmp_path):
     goal = Goal(max_accuracy_drop=0.4, cycle_budget=110_000)
     found = find(goal, tmp_path, trials=5)
     assert found.met
@@ -221,7 +221,7 @@ def test_a_search_for_few_bytes_keeps_to_the_cycles_that_there_are(tmp_path):
     assert found.outcome.parameter_bytes < 2_500  # that many the cycles alone allow
 
 
-def test_cycles_that_are_too_few_are_said_with_the_nearest_that_are_enough(tmp_path):
+def test_too_few_cycles_are_reported_with_the_nearest_sufficient_number(tmp_path):
     goal = Goal(max_accuracy_drop=0.2, cycle_budget=60_000, least="cycles")
     found = find(goal, tmp_path, sizes=(20_000, 2_000_000))
     assert not found.met
@@ -230,7 +230,7 @@ def test_cycles_that_are_too_few_are_said_with_the_nearest_that_are_enough(tmp_p
     assert 90_000 < int(enough.replace(",", "")) < 200_000
 
 
-def test_more_trials_go_on_where_fewer_ended(tmp_path):
+def test_a_search_with_more_trials_continues_a_shorter_one(tmp_path):
     few = find(Goal(max_accuracy_drop=0.2), tmp_path, trials=3)
     more = find(Goal(max_accuracy_drop=0.2), tmp_path, trials=6)
     assert more.trials[:3] == few.trials
@@ -254,7 +254,7 @@ def test_an_interrupted_trial_is_continued_with_its_recipe_in_its_folder(tmp_pat
     assert begun == [(found.recipe, found.folder)]
 
 
-def test_each_trial_says_a_line_before_and_one_after(tmp_path):
+def test_each_trial_prints_a_line_before_and_after(tmp_path):
     lines: list[str] = []
     find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2, progress=lines.append)
     assert lines[0] == ("trial 1 of 2: 8,000 B, lamp scores, 4-bit codebook, learning rate 0.002")
@@ -264,14 +264,14 @@ def test_each_trial_says_a_line_before_and_one_after(tmp_path):
     assert len(lines) == 4
 
 
-def test_a_study_of_something_else_is_refused(tmp_path):
+def test_a_study_of_another_search_is_refused(tmp_path):
     find(Goal(max_accuracy_drop=0.2), tmp_path, trials=1)
     with pytest.raises(UserError, match="of another model, other data") as refused:
         find(Goal(max_accuracy_drop=0.2), tmp_path, trials=1, fingerprint="vgg")
     assert refused.value.do == "Choose another folder for this one, or delete that"
 
 
-def test_a_line_of_the_journal_that_was_cut_off_never_happened(tmp_path):
+def test_a_truncated_line_of_the_journal_is_ignored(tmp_path):
     undisturbed = find(Goal(max_accuracy_drop=0.2), tmp_path / "a")
     find(Goal(max_accuracy_drop=0.2), tmp_path / "b", trials=4)
     with (tmp_path / "b" / "study.journal").open("a") as journal:
@@ -279,7 +279,7 @@ def test_a_line_of_the_journal_that_was_cut_off_never_happened(tmp_path):
     assert facts(find(Goal(max_accuracy_drop=0.2), tmp_path / "b")) == facts(undisturbed)
 
 
-def test_a_damaged_journal_is_the_users_to_restore(tmp_path):
+def test_a_damaged_journal_is_reported_to_the_user(tmp_path):
     find(Goal(max_accuracy_drop=0.2), tmp_path, trials=2)
     journal = tmp_path / "study.journal"
     lines = journal.read_text().splitlines()
@@ -288,13 +288,13 @@ def test_a_damaged_journal_is_the_users_to_restore(tmp_path):
         find(Goal(max_accuracy_drop=0.2), tmp_path)
 
 
-def test_without_optuna_the_user_is_told_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_optuna_is_reported_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="pip install"):
         find(Goal(max_accuracy_drop=0.2), tmp_path)
 
 
-def test_a_database_finds_the_same_as_a_journal(tmp_path):
+def test_a_search_with_a_database_finds_the_same_as_with_a_journal(tmp_path):
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     goal = Goal(max_accuracy_drop=0.2)
     there = find(goal, url, trials=4, work=tmp_path / "work")
@@ -302,13 +302,13 @@ def test_a_database_finds_the_same_as_a_journal(tmp_path):
     assert facts(there) == facts(here)
 
 
-def test_a_database_that_cannot_be_opened_is_told_without_its_password(tmp_path):
+def test_a_database_that_cannot_be_opened_is_reported_without_its_password(tmp_path):
     with pytest.raises(UserError, match="the database cannot be opened") as refused:
         find(Goal(sparsity=0.5), "nothing://me:secret@host/db", work=tmp_path)
     assert "secret" not in str(refused.value)
 
 
-def test_level_search_halves_its_way_to_the_highest_sparsity(tmp_path):
+def test_level_search_bisects_to_the_highest_sparsity(tmp_path):
     found = find(
         Goal(max_accuracy_drop=0.5),
         tmp_path,

@@ -136,7 +136,7 @@ def share_of_first(graph: Graph) -> float:
 
 
 @pytest.mark.parametrize(("size", "cycles"), [(120, 5000), (1000, 800), (130, 800)])
-def test_of_two_budgets_both_are_met(tmp_path: Path, size: int, cycles: int) -> None:
+def test_two_budgets_are_both_met(tmp_path: Path, size: int, cycles: int) -> None:
     recipe = Recipe(parameter_bytes=size, cycles=cycles, codebook_bits=3, epochs=12, batch=64)
     outcome = train(tmp_path, recipe).outcome
     assert outcome.parameter_bytes <= size
@@ -144,7 +144,7 @@ def test_of_two_budgets_both_are_met(tmp_path: Path, size: int, cycles: int) -> 
     assert outcome.parameter_bytes > 0.8 * size or outcome.cycles > 0.8 * cycles
 
 
-def test_a_budget_that_nothing_fits_ends_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unreachable_budget_ends_with_the_nearest_result(tmp_path: Path) -> None:
     retrained = train(tmp_path, Recipe(cycles=10, score="cycles", epochs=6, batch=64))
     assert retrained.outcome.cycles > 10
     assert all(mask.any() for mask in masks_of(retrained.graph).values())
@@ -156,7 +156,7 @@ def test_a_sparsity_is_met(tmp_path: Path) -> None:
     assert retrained.outcome.nonzeros <= 0.2 * total + 1
 
 
-def test_pruning_in_one_go_keeps_its_masks(tmp_path: Path) -> None:
+def test_one_shot_pruning_keeps_its_masks(tmp_path: Path) -> None:
     recipe = Recipe(sparsity=0.5, score="level", codebook_bits=0, gradual=False, epochs=3, batch=64)
     retrained = train(tmp_path, recipe)
     graph = two_layers()
@@ -178,9 +178,7 @@ def test_weights_end_on_a_codebook_of_integers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 5])
-def test_a_training_that_was_killed_ends_as_an_undisturbed_one(
-    tmp_path: Path, killed_after: int
-) -> None:
+def test_a_killed_training_ends_like_an_undisturbed_one(tmp_path: Path, killed_after: int) -> None:
     recipe = Recipe(parameter_bytes=160, codebook_bits=3, epochs=6, batch=64)
     whole = train(tmp_path / "whole", recipe)
 
@@ -216,7 +214,7 @@ def score_of(
     return score_weights(weights, score=score, saliency=saliency, bits=bits, cycles=cycles)
 
 
-def test_a_batch_of_large_loss_has_no_more_say_than_others() -> None:
+def test_a_batch_of_large_loss_has_no_more_influence_than_others() -> None:
     weights = {"first": torch.tensor([[1.0, -2.0]]), "second": torch.tensor([[3.0]])}
     gradients = {"first": torch.tensor([[0.5, 0.5]]), "second": torch.tensor([[-0.1]])}
     shares = loss_shares(weights, gradients)
@@ -272,7 +270,7 @@ masks_of_both = st.tuples(
 
 
 @given(masks_of_both)
-def test_no_weight_is_left_that_is_read_or_written_by_nobody(
+def test_no_weight_remains_on_a_channel_that_is_not_both_written_and_read(
     masks: tuple[np.ndarray, np.ndarray],
 ) -> None:
     graph = graph_of(torch.nn.Linear(FEATURES, HIDDEN), torch.nn.Linear(HIDDEN, CLASSES))
@@ -326,7 +324,7 @@ def test_the_gradient_passes_the_codebook_unchanged() -> None:
     assert weight.grad.tolist() == [1, 2, 3]
 
 
-def test_as_many_centroids_as_values_lose_nothing_but_the_grid() -> None:
+def test_a_codebook_with_a_centroid_per_value_is_lossless_up_to_the_grid() -> None:
     weights = torch.tensor([-1.0, -0.5, 0.5, 1.0])
     shared = weight_sharing.share(weights, weight_sharing.fit(weights, 2))
     torch.testing.assert_close(shared, weights, atol=1 / 127, rtol=0)

@@ -73,7 +73,8 @@ def check_name(name: str) -> None:
         raise UserError(
             "it cannot be a name in C",
             f"model name {name!r}",
-            "Use letters, digits and underscores, such as lenet5 (in the ini: lenet5 = file.pt)",
+            "Use letters, digits and underscores: --name lenet5, or in platformio.ini "
+            "custom_deepcompress_model = lenet5 = file.pt",
         )
 
 

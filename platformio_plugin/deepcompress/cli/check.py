@@ -14,7 +14,8 @@ EPILOG = """\
 example:
   python -m deepcompress check models/lenet5.pt --board nucleo_f446re
 
-Exit code 0: every layer is supported, and the model fits the board; 1: otherwise. Writes no files.
+The exit code is 0 if every layer is supported and the model fits the board, otherwise 1. The
+command writes no files.
 """
 
 
@@ -25,7 +26,7 @@ def add(commands: Commands) -> None:
         "check",
         run,
         help="check whether a .pt file will run and fit, without compiling it",
-        description="Lists a network's layers, which of them are supported, and what it will need.",
+        description="Lists the layers of a network, whether each is supported, and what it needs.",
         epilog=EPILOG,
     )
 

@@ -28,11 +28,13 @@ def add_model_command(
     help: str,
     description: str,
     epilog: str,
+    usage: str = "%(prog)s [options] model",
     verbose: str = "print a traceback if DeepCompress itself fails",
 ) -> argparse.ArgumentParser:
     """Adds a command that takes a .pt file, a board and every option of the compiler."""
     command = commands.add_parser(
         name,
+        usage=usage,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help=help,
         description=description,
@@ -41,10 +43,13 @@ def add_model_command(
     command.add_argument("model", type=Path, help="the .pt file")
     command.add_argument("-v", "--verbose", action="store_true", help=verbose)
     command.add_argument(
-        "--verify", action="store_true", help="check the network's graph after every pass"
+        "--verify", action="store_true", help="check the network after each pass of the compiler"
     )
     command.add_argument(
-        "--dump-ir", type=Path, metavar="DIR", help="write the graph after every pass as text"
+        "--dump-ir",
+        type=Path,
+        metavar="DIR",
+        help="write the network after each pass to DIR, as text",
     )
     # Set by the build tools, so that an error names options as their files do.
     command.add_argument(
@@ -58,15 +63,23 @@ def add_model_command(
 
 def _add_board(command: argparse.ArgumentParser) -> None:
     board = command.add_argument_group("board")
-    board.add_argument("--board", help="PlatformIO's id, such as nucleo_f446re; sets what follows")
-    board.add_argument("--cpu", help="such as cortex-m0plus, cortex-m4 (default), host")
-    board.add_argument("--flash-limit", type=int, metavar="BYTES", help="fail if it is exceeded")
-    board.add_argument("--ram-limit", type=int, metavar="BYTES", help="fail if it is exceeded")
-    board.add_argument("--clock-hz", type=int, metavar="HZ", help="to print milliseconds")
+    board.add_argument(
+        "--board", help="PlatformIO's id of a board, such as nucleo_f446re; sets the options below"
+    )
+    board.add_argument("--cpu", help="such as cortex-m0plus, cortex-m4 (default), host (this PC)")
+    board.add_argument(
+        "--flash-limit", type=int, metavar="BYTES", help="fail if the model needs more flash"
+    )
+    board.add_argument(
+        "--ram-limit", type=int, metavar="BYTES", help="fail if the model needs more RAM"
+    )
+    board.add_argument(
+        "--clock-hz", type=int, metavar="HZ", help="the CPU's clock, to print milliseconds"
+    )
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
-    options = command.add_argument_group("options, the same as custom_deepcompress_... in the ini")
+    options = command.add_argument_group("options (in platformio.ini: custom_deepcompress_NAME)")
     for option in OPTIONS:
         options.add_argument(flag(option), metavar=option.kind.upper(), help=_help(option))
 
@@ -77,9 +90,9 @@ def flag(option: Option) -> str:
 
 
 def _help(option: Option) -> str:
-    default = "" if option.default in (None, False) else f" (default {option.default})"
-    choices = f"; one of {', '.join(option.choices)}" if option.choices else ""
-    text = f"{option.meaning}{choices}. Example: {option.example}{default}"
+    default = "" if option.default in (None, False) else f" Default: {option.default}."
+    choices = f" One of {', '.join(option.choices)}." if option.choices else ""
+    text = f"{option.meaning}.{choices}{default} Example: {option.example}"
     return text.replace("%", "%%")
 
 
@@ -95,7 +108,7 @@ def parse_options(parsed: argparse.Namespace) -> Options:
 
 
 def instruments(parsed: argparse.Namespace) -> list[Instrument]:
-    """What --verify and --dump-ir ask for."""
+    """The instruments of --verify and --dump-ir."""
     from deepcompress.pipeline.runner import DumpIr, Verify
 
     verify: list[Instrument] = [Verify()] if parsed.verify else []

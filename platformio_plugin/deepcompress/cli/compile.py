@@ -18,9 +18,9 @@ example:
       --calibration data/calibration.npz --input-mean 0.1307 --input-std 0.3081 \\
       --sparsity 0.8 --cpu cortex-m4
 
-writes out/lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and report.html, and the
-files of the library that they need, with a CMakeLists.txt. The folder builds without Python, with
-CMake or by compiling its .c files. Several models may be written to one folder.
+This writes lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and report.html to the
+folder out, with the library files that they need and a CMakeLists.txt. To build the folder, use
+CMake or compile its .c files; Python is not needed. A folder may contain several models.
 """
 
 
@@ -30,17 +30,18 @@ def add(commands: Commands) -> None:
         commands,
         "compile",
         run,
-        verbose="print each stage's time",
+        usage="%(prog)s [options] -o OUTPUT model",
+        verbose="print the time of each stage",
         help="compile a .pt file to C sources",
-        description="Compresses a PyTorch network and writes C sources for it.",
+        description="Compresses a PyTorch network and writes it as C sources.",
         epilog=EPILOG,
     )
     command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
-    command.add_argument("--name", help="the model's name in C; by default the file's")
+    command.add_argument("--name", help="the model's name in C; by default the name of its file")
     command.add_argument(
         "--no-runtime",
         action="store_true",
-        help="write only the model's own files, for a build that already has the library",
+        help="do not write the files of the library, for a build that already has them",
     )
 
 

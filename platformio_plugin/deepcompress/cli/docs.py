@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
     options.add_argument("--markdown", action="store_true", help="print docs/options.md")
     options.add_argument("--kconfig", action="store_true", help="print zephyr/Kconfig")
     options.set_defaults(run=_run_options)
-    operators = commands.add_parser("operators", help="print docs/operators.md")
+    operators = commands.add_parser("operators", help="print the supported operators")
     operators.set_defaults(run=_run_operators)
     kernels = commands.add_parser("kernels", help="print docs/kernels.md")
     kernels.set_defaults(run=_run_kernels)
@@ -47,7 +47,7 @@ def options_markdown() -> str:
         "# Options",
         "",
         "Written by `python -m deepcompress options --markdown`. In `platformio.ini`, write",
-        "`custom_deepcompress_<name>`; on the command line, `--<name>` with dashes.",
+        "`custom_deepcompress_<name>`; on the command line, write `--<name>` with dashes.",
         "",
         "| name | default | meaning | example |",
         "|---|---|---|---|",

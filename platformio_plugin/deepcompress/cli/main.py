@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; the parsed `run` carries out the command."""
     top = _Parser(
         prog="deepcompress",
-        description="PyTorch networks on microcontrollers: pruned, int8, sparse, as generated C.",
+        description="Compiles PyTorch networks to pruned int8 C for microcontrollers.",
     )
     top.add_argument("--version", action="version", version=f"deepcompress {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")

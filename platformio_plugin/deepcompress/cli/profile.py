@@ -21,15 +21,15 @@ def add(commands: Commands) -> None:
     """Adds the command."""
     command = commands.add_parser(
         "profile",
-        help="count modelled cycles of a firmware, layer by layer",
+        help="count the modelled cycles of a firmware, layer by layer",
         description="Runs a firmware ELF instruction by instruction and counts modelled cycles.",
     )
-    command.add_argument("elf", type=Path, help="firmware.elf; with --alone also a real board's")
-    command.add_argument("--cpu", help="such as cortex-m4; by default what the ELF says")
+    command.add_argument("elf", type=Path, help="the firmware.elf; for a real board, add --alone")
+    command.add_argument("--cpu", help="such as cortex-m4; by default the one that the ELF states")
     command.add_argument(
         "--function",
         metavar="NAME",
-        help="what counts as an inference; may contain * (default *_infer_*)",
+        help="the functions that are inferences; may contain * (default *_infer_*)",
     )
     command.add_argument(
         "--calls", type=int, metavar="N", help="stop after N inferences, for a sketch that loops"
@@ -37,15 +37,15 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--alone",
         action="store_true",
-        help="call each inference once on zeros, instead of running the firmware from reset to "
-        "exit: for a real board, whose peripherals are not modelled",
+        help="call each inference once, with zeros as input, instead of running the firmware from "
+        "reset to exit. For a real board, because its peripherals are not simulated",
     )
     command.add_argument(
-        "--report", type=Path, help="the model's report.json, for cycles per product"
+        "--report", type=Path, help="the model's report.json, to print cycles per MAC"
     )
-    command.add_argument("--clock-hz", type=int, metavar="HZ", help="to print milliseconds")
+    command.add_argument("--clock-hz", type=int, metavar="HZ", help="the CPU's clock, to print ms")
     command.add_argument(
-        "--wait-states", type=int, default=0, metavar="N", help="of the flash (default 0)"
+        "--wait-states", type=int, default=0, metavar="N", help="wait states of flash (default 0)"
     )
     command.add_argument(
         "--flash-reads", action="store_true", help="count the bytes loaded from flash; slower"
@@ -56,11 +56,14 @@ def add(commands: Commands) -> None:
         help="count the extra cycles of unaligned words, on Cortex-M3 and M4; slower",
     )
     command.add_argument(
-        "--directory", type=Path, help="the firmware's files (default: the working directory)"
+        "--directory", type=Path, help="folder of the firmware's files (default: the current one)"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(
-        "--html", type=Path, metavar="FILE", help="write the model's report with what was measured"
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the model's HTML report with the measured values; needs --report",
     )
     command.set_defaults(run=run)
 

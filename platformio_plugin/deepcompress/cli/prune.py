@@ -18,8 +18,10 @@ example:
       --data data/train.npz --input-mean 0.1307 --input-std 0.3081 \\
       --max-accuracy-drop 0.5 --optimize size
 
-writes models/lenet5_small.pt, which compiles like any other, and lenet5_small.png, a plot of
-accuracy against size. Trials are kept in lenet5_small.study: an interrupted search resumes there.
+This writes models/lenet5_small.pt, which compiles like any other model, and lenet5_small.png, a
+plot of accuracy against size. The trials are stored in the folder lenet5_small.study. If the
+search is interrupted, the same command resumes it. The command always retrains; it does not need
+--retrain.
 """
 
 
@@ -29,12 +31,17 @@ def add(commands: Commands) -> None:
         commands,
         "prune",
         run,
-        help="turn a .pt file into a smaller one, by training on data",
-        description="Prunes a network while training it until it meets a goal, and writes it.",
+        usage="%(prog)s [options] -o OUTPUT model",
+        help="make a network smaller by training on data; writes another .pt file",
+        description="Prunes and trains a network until it meets a goal; writes another .pt file.",
         epilog=EPILOG,
     )
     command.add_argument(
-        "-o", "--output", type=Path, required=True, help="the .pt file to write; a .png next to it"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="the .pt file to write; the plot has the same name with .png",
     )
 
 

@@ -129,8 +129,9 @@ def _estimates(found: Survey, target: Target) -> list[str]:
         values = max(layer.values for layer in found.layers)
         return [
             f"flash     {weights:,} B of int8 parameters{_compared(weights, target.flash_limit)}",
-            f"RAM       about {values:,} B at the widest{_compared(values, target.ram_limit)}",
-            "note      nothing was encoded: pruning may save much of this flash, code takes more",
+            f"RAM       about {values:,} B for the largest layer"
+            f"{_compared(values, target.ram_limit)}",
+            "note      weights are not encoded here: pruning may need less flash, code adds some",
         ]
     flash, ram = (
         f"about {facts[memory]['total_bytes']:,} B"
@@ -144,8 +145,8 @@ def _estimates(found: Survey, target: Target) -> list[str]:
     ]
     if found.stand_in:
         note = (
-            "random inputs stood in for calibration data: sizes and cycles hardly depend on it, "
-            "but name real inputs in the option calibration before you compile"
+            "without calibration data, random inputs were used. Sizes and cycles hardly depend on "
+            "them, but set --calibration to real inputs before you compile"
         )
         lines.append(_wrapped("note      ", note))
     return lines

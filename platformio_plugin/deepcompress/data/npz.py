@@ -27,7 +27,8 @@ def open_arrays(path: Path, option: str) -> Arrays:
         raise UserError(
             f"there is no such file{did_you_mean(path.name, neighbours)}",
             f"{option} file {path}",
-            f"Name an .npz in the option {setting(option)}, relative to the project",
+            f"Set {setting(option)} to the path of an .npz; it is relative to the project's folder "
+            "or, on the command line, to the current folder",
         )
     try:
         loaded = np.load(path, allow_pickle=False)

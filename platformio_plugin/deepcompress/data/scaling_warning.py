@@ -26,6 +26,6 @@ def scaling_warning(calibration: Calibration) -> str | None:
     return (
         f"the calibration's float inputs run from {lowest:.3g} to {highest:.3g}; with input_mean "
         f"and input_std, bytes become {low:.3g} to {high:.3g}, and {share}. Are the inputs still "
-        "0..1 or 0..255, or normalised by other numbers? Save them as the network wants them, or "
-        "the images as uint8"
+        "0..1 or 0..255, or normalized by other numbers? Save them as the network takes them, or "
+        "save the images as uint8"
     )

@@ -40,7 +40,8 @@ def load_callable(option: str, text: str) -> Callable[..., Any]:
         raise UserError(
             f"there is no such file{did_you_mean(path.name, neighbours)}",
             where,
-            "Write file.py:name, relative to the project",
+            "Write file.py:name. The path is relative to the project's folder or, on the command "
+            "line, to the current folder",
         )
     namespace = attempt(lambda: _run_file(path), f"running {path}", where, "Fix it")
     if not callable(namespace.get(name)):

@@ -16,13 +16,14 @@ from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 
-# The first front end that recognizes a file opens it. The order matters for zip archives: every
-# TorchScript archive also holds the member by which torch.save's archives are recognized.
+# The first front end that recognizes a file opens it, so the one that needs most is tried first.
+# Every TorchScript archive also holds the member by which torch.save's archives are recognized.
+# The size at the beginning of a safetensors file may be the two bytes at the beginning of a pickle.
 FRONTENDS: tuple[Frontend, ...] = (
     exported_program.FRONTEND,
     torchscript.FRONTEND,
-    pickle_file.FRONTEND,
     *UNSUPPORTED_FORMATS,
+    pickle_file.FRONTEND,
 )
 
 _HEAD_BYTES = 16
@@ -89,7 +90,7 @@ def _missing(path: Path) -> UserError:
     return UserError(
         f"there is no such file{did_you_mean(path.name, neighbours)}",
         where(path),
-        "Paths are relative to the project's folder",
+        "Check the path, which is relative to the current folder",
     )
 
 

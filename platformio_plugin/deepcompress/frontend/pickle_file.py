@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 # The keys under which training loops store the network in a checkpoint.
 _NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-# How a pickle begins that torch.save wrote before it wrote zip archives.
-_PICKLE_PROTOCOL = b"\x80"
+# How a pickle begins that torch.save wrote before it wrote zip archives: its protocol, 2 to 5.
+_PICKLE_PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
 
 
 def _recognizes(signature: FileSignature) -> bool:
     if signature.members is None:
-        return signature.head.startswith(_PICKLE_PROTOCOL)
+        return _PICKLE_PROTOCOL.match(signature.head) is not None
     return "data.pkl" in signature.members
 
 

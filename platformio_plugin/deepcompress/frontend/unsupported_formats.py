@@ -13,11 +13,14 @@ from deepcompress.options import Options
 
 
 def _refuses(name: str, magic: bytes, advice: str) -> Frontend:
-    """A front end that recognizes files by a regular expression, and opens none of them."""
+    """A front end that recognizes files by a regular expression, and opens none of them.
+
+    Members do not count: a TensorFlow Lite file with metadata has a zip archive at its end.
+    """
     pattern = re.compile(magic, re.DOTALL)
 
     def recognizes(signature: FileSignature) -> bool:
-        return signature.members is None and pattern.match(signature.head) is not None
+        return pattern.match(signature.head) is not None
 
     def refuse(path: Path, options: Options, *, name: str, layer: LayerCallback) -> NoReturn:
         raise UserError(f"it is not a PyTorch file but looks like {kind}", where(path), advice)
@@ -29,20 +32,21 @@ def _refuses(name: str, magic: bytes, advice: str) -> Frontend:
 _FROM_THE_MODEL = f"From the PyTorch model, {EXPORT_HINT}"
 _REBUILD = f"Build the same network in PyTorch, copy its weights, and {EXPORT_HINT}"
 
+# ONNX is last: it is recognized by two bytes, with which the files before it may begin too.
 UNSUPPORTED_FORMATS = (
+    _refuses("Keras", rb"\x89HDF", _REBUILD),
+    _refuses("TensorFlow Lite", rb".{4}TFL3", _REBUILD),
+    _refuses(
+        "safetensors",
+        rb".{4}\0{4}\{",  # the size of the header, at most 100 MB, in 8 bytes; the header in JSON
+        f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
+        "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
+        f"{setting('architecture', 'file.py:Class')}",
+    ),
     _refuses(
         "ONNX",
         rb"\x08[\x01-\x20]",
         f"{_FROM_THE_MODEL}. Without that model, the package onnx2torch makes one: "
         "model = onnx2torch.convert('model.onnx')",
-    ),
-    _refuses("Keras", rb"\x89HDF", _REBUILD),
-    _refuses("TensorFlow Lite", rb".{4}TFL3", _REBUILD),
-    _refuses(
-        "safetensors",
-        rb".{8}\{",
-        f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
-        "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
-        f"{setting('architecture', 'file.py:Class')}",
     ),
 )

@@ -8,7 +8,7 @@ from deepcompress.ops import BY_ATEN
 
 # Advice -> names of the aten ops that it is for.
 _ADVICE = {
-    "Leave it out: the result's index() says it": "argmax",
+    "Leave it out: index() of the result returns the same": "argmax",
     "Do it in the firmware, before or after the network": "argmin argsort sort topk",
     "Clamp instead (relu, clamp, hardtanh), or multiply by a sigmoid": (
         "gt ge lt le eq ne where masked_fill logical_and logical_or logical_not"
@@ -26,14 +26,14 @@ _ADVICE = {
     "Compute the spectrum in the firmware, or write it as a Conv1d with fixed weights": (
         "stft fft_rfft fft_fft fft_fft2 _fft_r2c"
     ),
-    "Name the axes, as x.amax((1, 2, 3))": "max min std var",
+    "Name the axes, as in x.amax((1, 2, 3))": "max min std var",
     "Call x.var() and x.mean()": "var_mean",
     "Use Linear with a stored matrix, or sums of x * y": "bmm baddbmm einsum",
     "Use nn.GRU, or convolutions along the sequence": "scaled_dot_product_attention",
     f"Use nn.GRU or nn.LSTM; for a step at a time, with the option {setting('stateful')}": (
         "rnn_tanh rnn_relu rnn_tanh_cell rnn_relu_cell gru_cell lstm_cell"
     ),
-    "Use nn.GRU, or nn.Linear whose fixed weights are a triangle of ones": "cumsum",
+    "Use nn.GRU, or nn.Linear with fixed weights: a triangular matrix of ones": "cumsum",
     "Use nn.Upsample with mode='bilinear' or 'nearest', or nn.ConvTranspose2d": (
         "upsample_bicubic2d grid_sampler max_unpool2d"
     ),

@@ -1,8 +1,9 @@
 """The values that flow from stage to stage: Graph, IntegerGraph, and what they consist of.
 
-Each is frozen, and each stage returns a new one. A stage's output type is not its input type
-where what is known has changed: a Graph is float, an IntegerGraph has scales. `backend/plan.py`
-has the next ones: a SelectedGraph has kernels and the weights' bytes, a Plan has addresses.
+Each is frozen, its arrays become read-only, and each stage returns a new one. A stage's output type
+is not its input type where what is known has changed: a Graph is float, an IntegerGraph has scales.
+`backend/plan.py` has the next ones: a SelectedGraph has kernels and the weights' bytes, a Plan has
+addresses.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Generic
 
 import numpy as np
 
-from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray
+from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray, frozen
 from deepcompress.ir.attributes import A
 
 
@@ -68,6 +69,10 @@ class Node(Generic[A]):
     parameters: Mapping[str, Float32Array]
     clamp: Clamp = Clamp()
     source: str = ""
+
+    def __post_init__(self) -> None:
+        for array in self.parameters.values():
+            frozen(array)
 
     @property
     def identity(self) -> tuple[str, str, tuple[str, ...], str, A]:
@@ -151,7 +156,7 @@ class Requantize:
 
 @dataclass(frozen=True)
 class Array:
-    """A constant C array. The numpy type of `values` determines its C type.
+    """A constant C array. The numpy type of `values`, which become read-only, is its C type.
 
     Attributes:
         name: the field of the kernel's struct that points to the array.
@@ -161,6 +166,9 @@ class Array:
     name: str
     values: AnyArray
     meaning: str
+
+    def __post_init__(self) -> None:
+        frozen(self.values)
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,10 @@ class WeightedNode(RequantizedNode[A]):
     weight: Int8Array
     bias: Int32Array
     multiplier: Int32Array
+
+    def __post_init__(self) -> None:
+        for array in (self.weight, self.bias, self.multiplier):
+            frozen(array)
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,14 @@ def _empty_clamps(graph: Graph) -> Violations:
     return (f"node {n.name} {n.clamp}" for n in nodes if not n.clamp.minimum <= n.clamp.maximum)
 
 
-def _wrong_ranges(graph: Graph) -> Violations:
+def _ranges_without_tensor(graph: Graph) -> Violations:
+    used = set(_used_tensors(graph))
+    return (f"tensor {name}" for name in graph.ranges if name not in used)
+
+
+def _reversed_ranges(graph: Graph) -> Violations:
     for name, (low, high) in graph.ranges.items():
-        if name not in graph.tensors or not low <= high:
+        if not low <= high:
             yield f"tensor {name} ({low} .. {high})"
 
 
@@ -224,7 +229,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Stage.FLOAT, "parameters are read-only float32 arrays", _wrong_parameters),
     Rule(Stage.FLOAT, "parameters are finite", _parameters_not_finite),
     Rule(Stage.FLOAT, "a clamp lets values through", _empty_clamps),
-    Rule(Stage.FLOAT, "a stated range is of a tensor and not reversed", _wrong_ranges),
+    Rule(Stage.FLOAT, "every stated range is of a tensor in use", _ranges_without_tensor),
+    Rule(Stage.FLOAT, "a stated range is not reversed", _reversed_ranges),
     *(Rule(Stage.INTEGER, sentence, find) for sentence, find in _STRUCTURE),
     Rule(Stage.INTEGER, "every tensor in use has a positive, finite scale", _wrong_scales),
     Rule(Stage.INTEGER, "zero points are in int8", _zero_points_out_of_range),

@@ -6,8 +6,9 @@ operators, a condition and the nodes that replace the pair. Rewrites are applied
 of several that match, the one whose consumer runs first is applied first, and for one pair the
 first row. `verify.same_function` compares the result numerically.
 
-Quantization ranges of tensors that a rewrite changes are removed. Weights are computed in float64
-and stored as float32 (`fold_weights.py`).
+A stated range stays with its values: if they are in another tensor after a rewrite, that tensor
+gets the range. If they are in none, the range is removed. Weights are computed in float64 and
+stored as float32 (`fold_weights.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import Clamp, Graph, Node
-from deepcompress.ops import OPERATORS
+from deepcompress.ops import OPERATORS, keeps_scale
 from deepcompress.ops.clamp import Limits
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.flatten import Flatten
@@ -66,6 +67,23 @@ def _replace(editor: GraphEditor, producer: Node, consumer: Node, nodes: tuple[N
         operator = OPERATORS[node.op]
         editor.set_shape(output, operator.output_shape(node.attributes, shapes))
     editor.replace_pair(producer, consumer, nodes)
+    _move_ranges(editor, producer, consumer, nodes)
+
+
+def _move_ranges(
+    editor: GraphEditor, producer: Node, consumer: Node, nodes: tuple[Node, ...]
+) -> None:
+    """Moves the ranges of a pair to the tensors that have the same values after the rewrite.
+
+    The producer's output is gone, or has other values. The consumer's output stays.
+    """
+    if keeps_scale(consumer):
+        editor.copy_range(producer.output, consumer.output)
+    if len(nodes) == 1 and nodes[0].op == consumer.op and _only_moves(producer):
+        editor.copy_range(producer.output, producer.inputs[0])
+    editor.remove_range(producer.output)
+    if len(nodes) == 2 and _only_moves(nodes[1]):
+        editor.copy_range(consumer.output, nodes[0].output)
 
 
 # --- views: changes of shape

@@ -92,7 +92,7 @@ class GraphEditor:
         """The next view of this sweep with changed surroundings, and its readers to look at.
 
         The view is as it was when the sweep began: it reads what it read then. So of several views
-        in a row, those that change nothing are removed before the others are connected anew.
+        in a row, those that change nothing are removed before the others get other inputs.
         """
         while (tensor := self._views.pop()) is not None:
             readers = self._view_readers.pop(tensor, {})
@@ -111,20 +111,19 @@ class GraphEditor:
         """Puts nodes in the place of a consumer, and removes its producer.
 
         Args:
-            nodes: in execution order. The last one takes the consumer's output. The tensors
-                between them have other values than before, so their ranges are removed.
+            nodes: in execution order. The last one takes the consumer's output.
         """
         position = self._positions[consumer.output]
         self._remove(producer)
         self._remove(consumer)
         *first, last = nodes
         for node in first:
-            self._ranges.pop(node.output, None)
             self._add(node, self._just_before(position))
         self._add(replace(last, output=consumer.output), position)
 
     def redirect(self, reader: Node, old: str, new: str) -> None:
-        """Makes a node read another tensor."""
+        """Makes a node read another tensor, of the same values."""
+        self.copy_range(old, new)
         inputs = tuple(new if name == old else name for name in reader.inputs)
         position = self._positions[reader.output]
         if is_view(reader):
@@ -133,14 +132,25 @@ class GraphEditor:
         self._add(replace(reader, inputs=inputs), position)
 
     def rename_output(self, old: str, new: str) -> None:
-        """Makes the network return another tensor."""
+        """Makes the network return another tensor, of the same values."""
+        self.copy_range(old, new)
         self.outputs = tuple(new if name == old else name for name in self.outputs)
         self._visit_sole_reader(old)
 
     def remove_view(self, view: Node) -> None:
         """Removes a view that is not read, and begins another sweep."""
+        self.remove_range(view.output)
         self._remove(self._nodes[view.output])
         self.begin_sweep()
+
+    def copy_range(self, source: str, target: str) -> None:
+        """States the range of one tensor for another too, unless that one has a range."""
+        if source in self._ranges:
+            self._ranges.setdefault(target, self._ranges[source])
+
+    def remove_range(self, tensor: str) -> None:
+        """Removes the stated range of a tensor, if it has one."""
+        self._ranges.pop(tensor, None)
 
     def set_shape(self, tensor: str, shape: tuple[int, ...]) -> None:
         self.tensors[tensor] = Tensor(tensor, shape)

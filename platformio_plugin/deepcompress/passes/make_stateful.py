@@ -24,19 +24,21 @@ def make_stateful(graph: Graph) -> Graph:
     Raises:
         UserError: no layer can keep a state, or a stride does not divide the length of a chunk.
     """
-    tensors = dict(graph.tensors)
-    nodes = tuple(made for node in graph.nodes for made in _stateful(node, tensors))
+    tensors, ranges = dict(graph.tensors), dict(graph.ranges)
+    nodes = tuple(made for node in graph.nodes for made in _stateful(node, tensors, ranges))
     if not any(node.attributes.stateful for node in nodes):
         raise UserError(
             "nothing in it remembers: it has no GRU, LSTM or causal convolution",
             f"option {setting('stateful')}",
             "Leave it out, or pad one-dimensional convolutions on the left alone",
         )
-    return replace(graph, nodes=nodes, tensors=tensors)
+    return replace(graph, nodes=nodes, tensors=tensors, ranges=ranges)
 
 
-def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:
-    """The nodes in place of a node, in execution order; adds their tensors."""
+def _stateful(
+    node: Node, tensors: dict[str, Tensor], ranges: dict[str, tuple[float, float]]
+) -> Iterator[Node]:
+    """The nodes in place of a node, in execution order; adds their tensors and stated ranges."""
     attributes = node.attributes
     if isinstance(attributes, Recurrent):
         yield replace(node, attributes=replace(attributes, stateful=True))
@@ -54,6 +56,8 @@ def _stateful(node: Node, tensors: dict[str, Tensor]) -> Iterator[Node]:
             history.attributes, [tensors[node.inputs[0]].shape]
         )
         tensors[history.output] = Tensor(history.output, shape)
+        if node.inputs[0] in ranges:
+            ranges[history.output] = ranges[node.inputs[0]]
         yield history
         unpadded = replace(attributes, padding=(0, 0, 0, 0))
         yield replace(node, inputs=(history.output,), attributes=unpadded)

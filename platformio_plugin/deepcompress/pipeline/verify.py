@@ -1,5 +1,8 @@
-"""What must be true after each stage. A sentence that fails is a defect of ours, but for those
-that say a model is too large for the arithmetic: these are UserErrors."""
+"""Checks of single values that need operators, encodings or kernels; rows of `specification.py`.
+
+A check that fails is a defect of ours and raises AssertionError. Only a network that is too large
+for the arithmetic is the user's to change: that raises UserError.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from deepcompress.ops import OPERATORS
 
 
 def shapes_follow(graph: Graph) -> None:
-    """Every node's output shape is what its operator says of its inputs."""
+    """Every node's output has the shape that its operator computes from its inputs."""
     for node in graph.nodes:
         inputs = [graph.tensors[name].shape for name in node.inputs]
         said = OPERATORS[node.op].output_shape(node.attributes, inputs)
@@ -27,21 +30,25 @@ def shapes_follow(graph: Graph) -> None:
 
 
 def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
-    """Two float graphs compute the same, but for the order of float additions."""
+    """Two float graphs compute the same function, up to the order of float additions.
+
+    Args:
+        inputs: float32 [samples, *input shape] on which their outputs are compared.
+    """
     expected, found = forward_numpy(before, inputs), forward_numpy(after, inputs)
     scale = max(1e-6, float(np.abs(expected).max()))
     worst = float(np.abs(expected.ravel() - found.ravel()).max()) / scale
     if worst > 1e-4:
-        raise AssertionError(f"folding changed the function by {worst:g} of its range")
+        raise AssertionError(f"fusion changed the function by {worst:g} of its range")
 
 
 def accumulators_fit(graph: IntegerGraph) -> None:
-    """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as the kernel has it."""
+    """|bias| + 128 * sum |weight| is below 2**31 in every output channel, as kernels require."""
     for node in graph.nodes:
         if not isinstance(node, WeightedNode):
             continue
         bias, input_bound = node.bias.astype(np.int64), 128
-        if node.op == "conv_transpose2d":  # whose kernel takes the zero point off each input
+        if node.op == "conv_transpose2d":  # its kernel subtracts the zero point from each input
             bias = unfolded_bias(node, graph.quantization[node.inputs[0]].zero_point)
             input_bound = 255
         largest = np.abs(bias)
@@ -55,6 +62,7 @@ def accumulators_fit(graph: IntegerGraph) -> None:
 
 
 def encodings_are_lossless(selected: SelectedGraph) -> None:
+    """The stored weights, biases and multipliers of every layer decode to its integers."""
     for selection in selected.selections.values():
         node, kernel, weight = selection.layer.node, selection.kernel, selection.weight
         if weight is not None and isinstance(kernel, WeightedKernel):
@@ -71,10 +79,10 @@ def encodings_are_lossless(selected: SelectedGraph) -> None:
 
 
 def buffers_do_not_collide(plan: Plan) -> None:
-    """Every step finds in its inputs' bytes what was written there for it, and so does the user.
+    """Every step reads from its inputs what was last written to them, and so does the user.
 
-    Shown by running the plan on an arena whose bytes are numbered: each byte that a step computes
-    is a new number, and tensors that lie in others have the numbers of these.
+    The plan is run on an arena of numbers instead of bytes: each byte that a step computes is a new
+    number, and a tensor that is a part of another has the numbers of that part.
     """
     graph = plan.integer
     steps = {step.node.name: step for step in plan.steps}
@@ -137,7 +145,7 @@ def _meet(one: slice, other: slice) -> bool:
 
 
 def _renamed(graph: IntegerGraph, node: IntegerNode, inputs: list[np.ndarray]) -> np.ndarray:
-    """The values of a node without a step: a part of its input, or its inputs behind each other."""
+    """The values of a node without a step: a part of its input, or its inputs one after another."""
     operator = OPERATORS[node.op]
     if len(inputs) > 1:
         return np.concatenate(inputs)

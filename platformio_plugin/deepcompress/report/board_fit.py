@@ -1,5 +1,7 @@
-"""Whether a model fits its board, said before the C compiler runs: by how much not, and what would
-help, each remedy with its own number."""
+"""Checks whether a model fits its board before the C compiler runs.
+
+If it does not, the error states by how much, and each remedy with its own number.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,17 @@ SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 
 
 
 def check_fits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> None:
-    """Raises UserError where the report's totals exceed the board's flash or RAM.
+    """Raises UserError if the report's totals exceed the board's flash or RAM.
 
     Args:
-        flash_at: bytes of flash that the model would take at a sparsity, all else the same.
+        flash_at: from a sparsity to the bytes of flash that the model would need with it.
     """
     for problem in misfits(facts, flash_at):
         raise problem
 
 
 def misfits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> Iterator[UserError]:
-    """What `check_fits` would raise, flash and RAM."""
+    """The errors that `check_fits` raises, for flash and for RAM."""
     remedies: dict[str, Callable[[], str]] = {
         "flash": lambda: _flash_remedy(facts, flash_at),
         "ram": lambda: _ram_remedy(facts),
@@ -46,7 +48,7 @@ def misfits(facts: dict[str, Any], flash_at: Callable[[float], int]) -> Iterator
 
 
 def check_possible(graph: Graph, options: Options) -> None:
-    """Raises UserError where not even a bit a weight fits: said before minutes of encoding."""
+    """Raises UserError if not even one bit per weight fits, before encoding takes minutes."""
     limit = options.target.flash_limit
     kept = 1 - options.sparsity if isinstance(options.sparsity, float) else 1.0
     arrays = [array for node in graph.nodes for array in node.parameters.values()]

@@ -1,6 +1,6 @@
 """The report as one HTML page: what a person opens after a build. No script, no network.
 
-Numbers are made ready here, in words and in places of the drawing; the template has only holes.
+All numbers are formatted and all coordinates computed here; the template has no arithmetic.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# The drawing, in units of the SVG: names at the left, a number behind each bar.
+# The drawing, in units of the SVG: names at the left, a number after each bar.
 _WIDTH, _NUMBERS, _LETTER = 640, 90, 7
 _BAR, _GAP, _BETWEEN = 11, 2, 8
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One number of the summary, with what it is and what to know beside it."""
+    """One number of the summary, with its title and a note."""
 
     title: str
     value: str
@@ -276,7 +276,7 @@ def _charts(facts: Mapping[str, Any], functions: Mapping[str, Any]) -> list[Char
 def _chart(
     title: str, names: Sequence[str], series: Mapping[str, Sequence[float]], stacked: bool = False
 ) -> Chart:
-    """Horizontal bars, a row a name: one below the other, or one behind the other."""
+    """Horizontal bars, one row per name: series below each other, or stacked in one bar."""
     rows = list(zip(*series.values(), strict=True))
     most = max((sum(row) if stacked else max(row) for row in rows), default=0) or 1
     left = _LETTER * max((len(name) for name in names), default=0) + 12

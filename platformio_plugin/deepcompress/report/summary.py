@@ -1,4 +1,4 @@
-"""What happened: a table for a person, a JSON (schema below, stable) for a program.
+"""The report of a compiled model: JSON of a stable schema (below), and a table for the terminal.
 
     {"schema": 1, "name", "version", "source", "cpu",
      "layers": [{"name", "function", "describe", "input_shape", "output_shape", "weights",
@@ -12,11 +12,11 @@
      "accuracy": null | {"kind", "samples", "float_percent", "int8_percent", "agreement_percent"},
      "warnings": [str]}
 
-Of a layer, `flash_bytes` = `weight_bytes` (values, indices, codebooks) + `constant_bytes` (biases,
-multipliers, tables of functions); of all layers, that is `weights_bytes` of flash. `entropy_bytes`
-is the bound on `weight_bytes` of a code that takes each int8 weight, zeros too, by itself. Cycles
-and code bytes are estimates (`cost.py`); weights, arena and accuracy are exact. `page.py` makes a
-page of it, where `profile.py` may add what was measured.
+`flash_bytes` of a layer is `weight_bytes` (values, indices, codebooks) + `constant_bytes` (biases,
+multipliers, tables of functions); the sum over all layers is `weights_bytes` of flash.
+`entropy_bytes` is the least `weight_bytes` of a code that encodes each int8 weight, zeros included,
+on its own. Cycles and code bytes are estimates of the kernels; weights, arena and accuracy are
+exact. `report/html.py` makes a page of the report, to which a profile may add measurements.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of samples: right in float, right in int8, and where both say the same class.
+    """Percent of samples: right in float, right in int8, and with the same class in both.
 
-    `kind` is what these samples are: "calibration" or "validation".
+    Attributes:
+        kind: of the samples, "calibration" or "validation".
     """
 
     kind: str
@@ -114,17 +115,17 @@ def summarize(
 
 
 def weights_bytes(plan: Plan) -> int:
-    """Weights, biases and multipliers of all layers."""
+    """Bytes of the weights, biases, multipliers and tables of all layers."""
     return sum(array.values.nbytes for array in all_arrays(plan))
 
 
 def code_bytes(plan: Plan) -> int:
-    """Estimated code of the layers and of what calls them."""
+    """Estimated bytes of the code of the layers and of the function that calls them."""
     return plan.code_bytes
 
 
 def flash_bytes(plan: Plan) -> int:
-    """What the model takes of the board's flash, without golden vectors."""
+    """Bytes of the board's flash that the model needs, without golden vectors."""
     return weights_bytes(plan) + code_bytes(plan)
 
 
@@ -173,7 +174,7 @@ def entropy_bytes(weight: Int8Array) -> float:
 
 
 def table(facts: dict[str, Any]) -> str:
-    """The report as a person reads it."""
+    """The report as text for the terminal."""
     rows = [
         [
             layer["name"],
@@ -234,9 +235,9 @@ def _accuracy_lines(accuracy: dict[str, Any] | None) -> list[str]:
 def measure_accuracy(
     float_scores: AnyArray, int8_scores: AnyArray, calibration: Calibration
 ) -> Accuracy:
-    """Top-1 of scores [samples, classes]; the first of equal scores wins, as on the device.
+    """Top-1 accuracy of scores [samples, classes]; of equal scores the first wins, as in C.
 
-    Of a stream the last piece counts.
+    Only the last chunk of each stream counts.
     """
     labels, last = calibration.labels, slice(calibration.chunks - 1, None, calibration.chunks)
     by_float, by_int8 = top1(float_scores[last]), top1(int8_scores[last])
@@ -250,7 +251,7 @@ def measure_accuracy(
 
 
 def top1(scores: AnyArray) -> Int64Array:
-    """The best class of each sample."""
+    """The class with the highest score of each sample, int64 [samples]."""
     best: Int64Array = scores.reshape(len(scores), -1).argmax(axis=1)
     return best
 

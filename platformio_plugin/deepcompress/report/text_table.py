@@ -1,4 +1,4 @@
-"""Tables of plain text for a terminal."""
+"""Tables of plain text for the terminal."""
 
 from __future__ import annotations
 

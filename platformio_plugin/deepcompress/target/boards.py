@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deepcompress.errors import UserError, did_you_mean
+from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.options import Target
 from deepcompress.target import CPUS
 
@@ -56,9 +56,9 @@ def find_board(name: str) -> Target:
         return KNOWN[name]
     raise UserError(
         f"no board is called {name!r}{did_you_mean(name, {**KNOWN, **manifests})}",
-        "option board",
-        "Use PlatformIO's id of a board whose platform is installed (pio pkg install -g -p "
-        "ststm32), or give --cpu, --flash-limit and --ram-limit",
+        f"option {setting('board')}",
+        "Use PlatformIO's id of a board whose platform is installed (for example by pio pkg "
+        "install -g -p ststm32), or give --cpu, --flash-limit and --ram-limit",
     )
 
 
