@@ -159,7 +159,8 @@ def assert_equal_reference(cases: Sequence[Case], folder: Path) -> None:
 
 def _on_pc(folder: Path, features: frozenset[str]) -> np.ndarray:
     variant = c_runner.KERNELS["dsp" if "dsp" in features else "portable"]
-    flags = (*c_runner.WARNINGS, "-Wno-unused-function", "-O0", *c_runner.SANITIZERS)
+    # Undefined behaviour is what tests of whole networks look for; here it takes too long.
+    flags = (*c_runner.WARNINGS, "-Wno-unused-function", "-O0", "-g", "-fsanitize=address")
     sources = (folder / "main.c", c_runner.ROOT / "src" / "deepcompress.c")
     program = folder / "program"
     command = ["gcc", *flags, *variant, "-DGUARD=0", f"-I{c_runner.INCLUDE}", f"-I{folder}"]
