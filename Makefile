@@ -69,6 +69,7 @@ hooks: setup ## run lint, types and a check of the subject before each commit: .
 docs: setup ## write the pages that come from the code
 	@$(PYTHON) -m deepcompress options --markdown > docs/options.md
 	@$(PYTHON) -m deepcompress operators > docs/operators.md
+	@$(PYTHON) -m deepcompress kernels > docs/kernels.md
 	@$(PYTHON) -m deepcompress options --kconfig > zephyr/Kconfig
 	@$(PYTHON) tools/forward.py
 

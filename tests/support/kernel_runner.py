@@ -37,33 +37,40 @@ _MAIN = """\
 
 {includes}
 
-static int8_t *block(size_t size) {{
+/* Memory between guards, filled with a byte. */
+static int8_t *block(size_t size, int fill) {{
     int8_t *const all = malloc(size + 2 * GUARD);
     memset(all, 0x5a, size + 2 * GUARD);
+    memset(all + GUARD, fill, size);
     return all + GUARD;
 }}
 
 static int intact(const int8_t *begin, size_t size) {{
-    for (size_t i = 0; i < GUARD; ++i) {{
-        if (begin[-1 - (long)i] != 0x5a || begin[size + i] != 0x5a) {{
+    const int8_t *const end = begin + size;
+    for (int i = 0; i < GUARD; ++i) {{
+        if (begin[-1 - i] != 0x5a || end[i] != 0x5a) {{
             return 0;
         }}
     }}
     return 1;
 }}
 
-int main(void) {{
+/* The profiler runs firmware that has such a function. */
+int cases_infer_int8(void) {{
 {calls}
     return 0;
+}}
+
+int main(void) {{
+    return cases_infer_int8();
 }}
 """
 _CALL = """\
     {{
         static const int8_t values[{input_size}] = {{ {input} }};
-        int8_t *const input = block({input_size}), *const output = block({output_size});
-        int8_t *const scratch = block({scratch_size});
+        int8_t *const input = block({input_size}, 0), *const output = block({output_size}, 0);
+        int8_t *const scratch = block({scratch_size}, {start});
         memcpy(input, values, {input_size});
-        memset(scratch, {start}, {scratch_size});
         {function}({arguments});
         if (!intact(input, {input_size}) || !intact(output, {output_size}) ||
             !intact(scratch, {scratch_size})) {{
@@ -152,7 +159,8 @@ def assert_equal_reference(cases: Sequence[Case], folder: Path) -> None:
 
 def _on_pc(folder: Path, features: frozenset[str]) -> np.ndarray:
     variant = c_runner.KERNELS["dsp" if "dsp" in features else "portable"]
-    flags = (*c_runner.WARNINGS, "-Wno-unused-function", "-O1", *c_runner.SANITIZERS)
+    # Undefined behaviour is what tests of whole networks look for; here it takes too long.
+    flags = (*c_runner.WARNINGS, "-Wno-unused-function", "-O0", "-g", "-fsanitize=address")
     sources = (folder / "main.c", c_runner.ROOT / "src" / "deepcompress.c")
     program = folder / "program"
     command = ["gcc", *flags, *variant, "-DGUARD=0", f"-I{c_runner.INCLUDE}", f"-I{folder}"]

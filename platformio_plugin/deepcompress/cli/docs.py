@@ -1,4 +1,4 @@
-"""`deepcompress options` and `deepcompress operators`: print pages of the documentation."""
+"""`deepcompress options`, `operators` and `kernels`: print pages of the documentation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Adds both commands."""
+    """Adds the commands."""
     options = commands.add_parser("options", help="print every option and what it means")
     options.add_argument("--markdown", action="store_true", help="print docs/options.md")
     options.add_argument("--kconfig", action="store_true", help="print zephyr/Kconfig")
     options.set_defaults(run=_run_options)
     operators = commands.add_parser("operators", help="print the supported operators")
     operators.set_defaults(run=_run_operators)
+    kernels = commands.add_parser("kernels", help="print docs/kernels.md")
+    kernels.set_defaults(run=_run_kernels)
 
 
 def _run_options(parsed: argparse.Namespace) -> int:
@@ -31,6 +33,11 @@ def _run_options(parsed: argparse.Namespace) -> int:
 
 def _run_operators(parsed: argparse.Namespace) -> int:
     print(operators_markdown(), end="")
+    return 0
+
+
+def _run_kernels(parsed: argparse.Namespace) -> int:
+    print(kernels_markdown(), end="")
     return 0
 
 
@@ -97,3 +104,37 @@ def options_text() -> str:
         f"custom_deepcompress_{o.name}\n    {o.meaning}\n    {o.name} = {o.example}\n\n"
         for o in OPTIONS
     )
+
+
+def kernels_markdown() -> str:
+    """docs/kernels.md, from the table of kernels."""
+    from deepcompress.backend.kernels import KERNELS
+    from deepcompress.target.core import FEATURES
+
+    lines = [
+        "# Kernels",
+        "",
+        "Written by `python -m deepcompress kernels`. Each row is a C function of the library.",
+        "`backend/select_kernels.py` selects the cheapest one that accepts a layer, in the",
+        "cheapest encoding of its weights. Cycles are those of the cost model, on a Cortex-M4 at",
+        "zero wait states. If the CPU lacks a feature, the same call runs a portable kernel with",
+        "the same result.",
+        "",
+        "Features: " + "; ".join(f"`{name}`, {text}" for name, text in FEATURES.items()) + ".",
+        "",
+        "| function | header | operators | encodings | features | scratch | cycles |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kernel in KERNELS.values():
+        rates = (f"{name}: {text}" if name else text for name, text in kernel.rates().items())
+        cells = [
+            f"`{kernel.c_name}`",
+            f"`{kernel.header}.h`",
+            ", ".join(kernel.operators),
+            ", ".join(kernel.encodings),
+            ", ".join(sorted(kernel.features)),
+            kernel.scratch_text,
+            "<br>".join(rates),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

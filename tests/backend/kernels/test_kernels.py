@@ -32,6 +32,10 @@ TESTED_ON = {
 }
 
 
+# How weights get few enough values for a codebook: in steps, or because their sums are narrow.
+FEW_VALUES = {"conv2d": {"narrow": True}}
+
+
 def test_every_operator_has_a_layer_here() -> None:
     assert set(OF_OPERATOR) == set(OPERATORS)
 
@@ -69,17 +73,23 @@ def single(graph: IntegerGraph) -> Layer:
 
 
 def cases_of(kernel: Kernel) -> Iterator[kernel_runner.Case]:
-    """Each layer of the kernel's operators, at the edges if there are such, in each encoding."""
+    """Layers of the kernel's operators, at the edges if there are such: each encoding once, and
+    each further layer in one encoding, because decoding does not depend on the shape."""
     cpu = find(TESTED_ON[kernel.features])
+    covered: set[str | None] = set()
     edges = {name for name, (_, op, _) in EDGES.items() if op in kernel.operators}
     names = edges or {name for name, (_, op, _) in LAYERS.items() if op in kernel.operators}
-    for name in sorted(names):
+    encodings = kernel.encodings or (None,)
+    for i, name in enumerate(sorted(names)):
+        graph = integer_layer(name)
         if isinstance(kernel, WeightedKernel):
-            graph = integer_layer(name, 0.7, 4, narrow=True)
-        else:
-            graph = integer_layer(name)
-        for encoding in kernel.encodings or (None,):
-            for selection in candidates(single(graph), encoding or "auto", cpu):
+            graph = integer_layer(name, 0.7, **FEW_VALUES.get(kernel.header, {"step": 4}))
+        layer = single(graph)
+        accepted = [encoding for encoding in encodings if kernel.accepts(layer, encoding, cpu)]
+        rotated = accepted[i % len(accepted) :] if accepted else []
+        for encoding in [name for name in accepted if name not in covered] or rotated[:1]:
+            covered.add(encoding)
+            for selection in candidates(layer, encoding or "auto", cpu):
                 if selection.kernel is kernel:
                     yield kernel_runner.Case(graph, kernel, selection.weight, cpu.name)
 

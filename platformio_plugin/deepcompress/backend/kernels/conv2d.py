@@ -10,7 +10,7 @@ import numpy as np
 
 from deepcompress.arith.qparams import NARROW_SUM
 from deepcompress.backend.kernels.c_struct import CStruct, RequantizeParameters
-from deepcompress.backend.kernels.kernel import DSP, MVE, Cost, Layer, Rate, Scratch
+from deepcompress.backend.kernels.kernel import DSP, MVE, Cost, Layer, Rate, Scratch, by_core
 from deepcompress.backend.kernels.weighted import (
     DECODERS,
     SPARSE,
@@ -224,6 +224,7 @@ class Taps(Conv2dKernel):
     encodings: tuple[str, ...] = ("dense", *SPARSE)
     folded_only: tuple[str, ...] = ("dense", "block")
     takes_encoding: bool = True
+    scratch_text: str = "a word per tap of the channel that has most; the padded input of a group"
     code_bytes: int = 0
 
     def scratch_words(self, layer: Layer) -> int:
@@ -258,6 +259,22 @@ class Taps(Conv2dKernel):
         code_bytes = rate.code_bytes + (self.code_bytes + _shape_code_bytes(a))
         return total_cost(cycles, code_bytes, macs, stored, only(weight), cpu)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of tiles that `tiles` may return."""
+        return ("four", "one")
+
+    def rates(self) -> dict[str, str]:
+        return {
+            f"{kind} positions": f"{_TILES[kind][0]:g} per tap, {_TILES[kind][1]:g} besides"
+            for kind in self.kinds
+        } | _decoding_rates()
+
+
+def _decoding_rates() -> dict[str, str]:
+    dense = {"dense": f"{_DENSE_WEIGHT_CYCLES} per weight"}
+    return dense | {name: f"{DECODERS[name].conv2d.weight:g} per weight" for name in SPARSE}
+
 
 def _plane(layer: Layer) -> tuple[int, int]:
     """Height and width of the output: one row of all positions if it is pointwise."""
@@ -274,6 +291,11 @@ class TapsDsp(Taps):
     """
 
     narrow: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        tiles = ("narrow sixteen", "narrow eight") if self.narrow else ("eight", "eight by two")
+        return (*tiles, "four")
 
     def accepts(self, layer: Layer, encoding: str | None, cpu: Cpu) -> bool:
         if not super().accepts(layer, encoding, cpu) or self.tile_rows(layer) == 0:
@@ -370,6 +392,10 @@ class TapsMve(Taps):
         code_bytes = rate.code_bytes + self.code_bytes + _shape_code_bytes(a)
         return Cost(round(instructions), code_bytes, layer.macs(stored))
 
+    def rates(self) -> dict[str, str]:
+        position = f"{self.by_tap:g} per tap, {self.by_channel:g} besides (instructions)"
+        return {f"{self.outputs} positions": position} | _decoding_rates()
+
 
 def _windows_are_narrow(layer: Layer, outputs: int) -> bool:
     """Whether the offsets of windows, and what divides them by the width, fit uint16."""
@@ -403,6 +429,7 @@ class Panel(Columns):
     rate: Rate
     portable_rate: Rate
     value_cycles: float = 5.5
+    scratch_text: str = "two columns of int16"
 
     def scratch_words(self, layer: Layer) -> int:
         """Two columns of int16, each of an even number of values."""
@@ -422,6 +449,10 @@ class Panel(Columns):
         code_bytes = rate.code_bytes + (_POINTWISE_CODE_BYTES if a.is_pointwise else 0)
         return total_cost(cycles, code_bytes, macs, stored, only(weight), cpu)
 
+    def rates(self) -> dict[str, str]:
+        column = {"columns": f"{self.value_cycles:g} per value"}
+        return by_core(self.rate, self.portable_rate) | column
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenseMve(Columns):
@@ -433,6 +464,7 @@ class DenseMve(Columns):
 
     rate: Rate
     value_instructions: float = 1.3
+    scratch_text: str = "four columns of int8, or taps; the padded input"
 
     def scratch_words(self, layer: Layer) -> int:
         """Four columns of int8, or taps: without MVE the same call runs conv2d_taps_c."""
@@ -445,6 +477,10 @@ class DenseMve(Columns):
         instructions += self.value_instructions * macs / channels
         code_bytes = self.rate.code_bytes + _shape_code_bytes(layer.attributes(Conv2d))
         return Cost(round(instructions), code_bytes, macs)
+
+    def rates(self) -> dict[str, str]:
+        columns = f"{self.value_instructions:g} per value (instructions)"
+        return {"": f"{self.rate} (instructions)", "columns": columns}
 
 
 KERNELS = (

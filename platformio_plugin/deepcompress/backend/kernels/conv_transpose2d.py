@@ -51,6 +51,7 @@ class ConvTranspose2dKernel(WeightedKernel):
     header: str = "conv_transpose2d"
     operators: tuple[str, ...] = ("conv_transpose2d",)
     takes_scratch: bool = True
+    scratch_text: str = "the int32 accumulators of one output channel, with its padding"
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         """The accumulators of one channel."""
@@ -87,6 +88,9 @@ class ConvTranspose2dKernel(WeightedKernel):
         rate = DECODERS[only(weight).encoding].conv_transpose2d
         return decoding_cost(self, layer, only(weight), rate, cpu)
 
+    def rates(self) -> dict[str, str]:
+        return {name: str(DECODERS[name].conv_transpose2d) for name in self.encodings}
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Dense(ConvTranspose2dKernel):
@@ -99,6 +103,9 @@ class _Dense(ConvTranspose2dKernel):
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         return decoding_cost(self, layer, only(weight), self.rate, cpu)
+
+    def rates(self) -> dict[str, str]:
+        return {"": str(self.rate)}
 
 
 KERNELS = (

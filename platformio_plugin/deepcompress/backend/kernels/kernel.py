@@ -114,6 +114,18 @@ class Rate:
     def cycles(self, macs: int, weights: int, outputs: int) -> float:
         return self.mac * macs + self.weight * weights + self.output * outputs
 
+    def __str__(self) -> str:
+        """As docs/kernels.md has it: "1.3 per product, 11 per output"."""
+        named = {"product": self.mac, "decoded weight": self.weight, "output": self.output}
+        return ", ".join(f"{cycles:g} per {name}" for name, cycles in named.items() if cycles)
+
+
+def by_core(rate: Rate, portable_rate: Rate | None) -> dict[str, str]:
+    """`Kernel.rates` of a kernel that is slower on a core without the DSP extension."""
+    if portable_rate is None:
+        return {"": str(rate)}
+    return {"DSP": str(rate), "without": str(portable_rate)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel(ABC):
@@ -129,6 +141,7 @@ class Kernel(ABC):
         takes_encoding: whether it takes the encoding as an argument, a constant: it reads several.
         takes_array: whether it takes an array of its inputs, of any length.
         takes_scratch: whether it takes a pointer to scratch memory, which may be NULL.
+        scratch_text: what is in the scratch memory, for docs/kernels.md.
     """
 
     name: str
@@ -140,6 +153,7 @@ class Kernel(ABC):
     takes_encoding: bool = False
     takes_array: bool = False
     takes_scratch: bool = False
+    scratch_text: str = ""
 
     @property
     def c_name(self) -> str:
@@ -170,6 +184,10 @@ class Kernel(ABC):
     @abstractmethod
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost: ...
 
+    @abstractmethod
+    def rates(self) -> dict[str, str]:
+        """Cycles in words, for docs/kernels.md: by encoding or core, "" if there is one rate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlainKernel(Kernel):
@@ -191,6 +209,7 @@ class PlainKernel(Kernel):
         portable_rate: Rate | None = None,
         takes_array: bool = False,
         takes_scratch: bool = False,
+        scratch_text: str = "",
     ) -> PlainKernel:
         """The only kernel of an operator."""
         return cls(
@@ -201,6 +220,7 @@ class PlainKernel(Kernel):
             portable_rate=portable_rate,
             takes_array=takes_array,
             takes_scratch=takes_scratch,
+            scratch_text=scratch_text,
         )
 
     def outputs(self, layer: Layer) -> int:
@@ -212,3 +232,6 @@ class PlainKernel(Kernel):
         macs = layer.macs(0)
         cycles = rate.cycles(macs, 0, self.outputs(layer)) * cpu.cycle_factor
         return Cost(round(cycles), rate.code_bytes, macs)
+
+    def rates(self) -> dict[str, str]:
+        return by_core(self.rate, self.portable_rate)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from deepcompress.backend.kernels.c_struct import CStruct, RequantizeParameters
-from deepcompress.backend.kernels.kernel import DSP, MVE, Cost, Layer, Rate
+from deepcompress.backend.kernels.kernel import DSP, MVE, Cost, Layer, Rate, by_core
 from deepcompress.backend.kernels.weighted import (
     DECODERS,
     SPARSE,
@@ -66,6 +66,9 @@ class _Rated(LinearKernel):
             rate = self.portable_rate
         return decoding_cost(self, layer, only(weight), rate, cpu)
 
+    def rates(self) -> dict[str, str]:
+        return by_core(self.rate, self.portable_rate)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Dense(_Rated):
@@ -82,6 +85,9 @@ class _DenseMve(_Dense):
         columns = layer.weighted.weight.shape[1]
         instructions = self.rate.mac * macs + self.rate.output * macs / columns
         return Cost(round(instructions), self.rate.code_bytes, macs)
+
+    def rates(self) -> dict[str, str]:
+        return {"": f"{self.rate} (instructions)"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +117,9 @@ class _Sparse(LinearKernel):
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         rate = DECODERS[only(weight).encoding].linear
         return decoding_cost(self, layer, only(weight), rate, cpu)
+
+    def rates(self) -> dict[str, str]:
+        return {name: str(DECODERS[name].linear) for name in self.encodings}
 
 
 KERNELS = (

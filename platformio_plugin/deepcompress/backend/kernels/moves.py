@@ -145,5 +145,10 @@ KERNELS = (
     _Concat.of("concat", rate=Rate(output=0.8, code_bytes=70), takes_array=True),
     _Rearrange.of("rearrange", rate=Rate(output=8, code_bytes=50)),
     _Pad.of("pad", rate=Rate(output=2, code_bytes=150)),
-    _History.of("history", rate=Rate(output=3, code_bytes=70), takes_scratch=True),
+    _History.of(
+        "history",
+        rate=Rate(output=3, code_bytes=70),
+        takes_scratch=True,
+        scratch_text="the earlier columns",
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deepcompress.backend.kernels.c_struct import CStruct, RequantizeParameters
-from deepcompress.backend.kernels.kernel import Cost, Layer, Rate, Scratch
+from deepcompress.backend.kernels.kernel import Cost, Layer, Rate, Scratch, by_core
 from deepcompress.backend.kernels.weighted import (
     DECODERS,
     SPARSE,
@@ -57,6 +57,7 @@ class RecurrentKernel(WeightedKernel):
     encodings: tuple[str, ...] = ("dense", *SPARSE)
     takes_encoding: bool = True
     takes_scratch: bool = True
+    scratch_text: str = "per unit: its state, its last output and its next one"
     state_bytes: int
     dense_rate: Rate
     dense_portable_rate: Rate
@@ -88,6 +89,11 @@ class RecurrentKernel(WeightedKernel):
 
     def cost(self, layer: Layer, weight: EncodedWeight | None, cpu: Cpu) -> Cost:
         return decoding_cost(self, layer, only(weight), self._rate(only(weight), cpu), cpu)
+
+    def rates(self) -> dict[str, str]:
+        dense = by_core(self.dense_rate, self.dense_portable_rate)
+        decoded = {name: str(DECODERS[name].recurrent) for name in SPARSE}
+        return {f"dense, {core}": text for core, text in dense.items()} | decoded
 
     def _rate(self, weight: EncodedWeight, cpu: Cpu) -> Rate:
         if weight.encoding != "dense":
