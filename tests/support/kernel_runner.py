@@ -1,4 +1,4 @@
-"""Calls kernels one by one, each on memory of its own, with guard bytes around every buffer."""
+"""Calls kernels one by one, each in separate memory with guard bytes around every buffer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deepcompress.profiler.engine import Request
 from deepcompress.profiler.profile import profile
 from model_graphs import NOWHERE
 
-# On the PC the address sanitizer guards each block, on a simulated core bytes of a known value.
+# On the PC the address sanitizer guards each block; on a simulated core, bytes of a known value.
 _MAIN = """\
 #include <stdlib.h>
 #include <string.h>
@@ -97,13 +97,13 @@ class Case:
 
     @property
     def input(self) -> np.ndarray:
-        """int8 [1, *shape], every value as likely."""
+        """int8 [1, *shape], uniformly distributed."""
         shape = self.graph.tensors[self.graph.inputs[0]].shape
         return np.random.default_rng(1).integers(-128, 128, (1, *shape)).astype(np.int8)
 
     @property
     def expected(self) -> np.ndarray:
-        """What the reference computes."""
+        """The output of the reference."""
         return run(in_chunks(self.graph, 1), self.input).ravel()
 
     @property
@@ -159,7 +159,7 @@ def assert_equal_reference(cases: Sequence[Case], folder: Path) -> None:
 
 def _on_pc(folder: Path, features: frozenset[str]) -> np.ndarray:
     variant = c_runner.KERNELS["dsp" if "dsp" in features else "portable"]
-    # Undefined behaviour is what tests of whole networks look for; here it takes too long.
+    # Tests of whole networks look for undefined behaviour; here that takes too long.
     flags = (*c_runner.WARNINGS, "-Wno-unused-function", "-O0", "-g", "-fsanitize=address")
     sources = (folder / "main.c", c_runner.ROOT / "src" / "deepcompress.c")
     program = folder / "program"

@@ -36,7 +36,7 @@ TESTED_ON = {
 FEW_VALUES = {"conv2d": {"narrow": True}}
 
 
-def test_every_operator_has_a_layer_here() -> None:
+def test_every_operator_has_a_test_layer() -> None:
     assert set(OF_OPERATOR) == set(OPERATORS)
 
 
@@ -52,7 +52,7 @@ def test_a_kernel_is_a_function_of_its_header(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_operator_has_a_kernel_on_every_target_in_every_encoding(operator: str) -> None:
-    """But panel, where an operator that has none takes dense."""
+    """Panel is the exception: an operator without panel kernels uses dense."""
     layer = single(integer_layer(OF_OPERATOR[operator]))
     encodings = ENCODINGS if operator in WEIGHTED_OPS else [None]
     for cpu in CPUS.values():
@@ -98,7 +98,7 @@ def cases_of(kernel: Kernel) -> Iterator[kernel_runner.Case]:
 def test_a_kernel_computes_what_the_reference_does(
     kernel: Kernel, arm_tools: None, tmp_path: Path
 ) -> None:
-    """On the same random data for all variants, within its buffers and its scratch."""
+    """All variants get the same random data, and stay within their buffers and scratch."""
     cases = list(cases_of(kernel))
     assert cases
     if isinstance(kernel, WeightedKernel):
@@ -107,10 +107,10 @@ def test_a_kernel_computes_what_the_reference_does(
 
 
 @pytest.mark.parametrize(("width", "rows"), [(NEXT_LIMIT - 1, 2), (NEXT_LIMIT, 0)])
-def test_tiles_of_two_rows_end_where_a_load_reaches_no_further(
+def test_tiles_have_two_rows_only_within_reach_of_a_load(
     width: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's limit on how far two rows are apart counts for the cost of a layer too."""
+    """The cost of a layer respects the kernel's limit on the distance of two rows."""
     shape = (1, 4, width), "conv2d", Conv2d(1, 1, (3, 3), pool=POOL)
     monkeypatch.setitem(EDGES, "wide", shape)
     layer = single(integer_layer("wide"))
