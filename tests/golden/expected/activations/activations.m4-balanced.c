@@ -31,6 +31,8 @@ DC_LAYER void activations_layer_1(const int8_t *input, int8_t *output) {
  * 3: Conv2d 4->4 1x1; dense, 16 of 16 weights
  * [4][8][8] -> [4][8][8]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_activations_layer_3);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_activations_layer_3);
 DC_LAYER void activations_layer_3(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -58,18 +60,17 @@ DC_LAYER void activations_layer_3(const int8_t *input, int8_t *output, int32_t *
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -14, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = activations_layer_3_values,
         .bias = { activations_layer_3_bias, 2, 0, 0 },
         .multiplier = { activations_layer_3_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -105,6 +106,9 @@ DC_LAYER void activations_layer_7(const int8_t *input, int8_t *output) {
  * 11: Conv2d 4->2 3x3; dense, 72 of 72 weights
  * [4][8][8] -> [2][6][6]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_activations_layer_11);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_activations_layer_11);
+DC_STATIC_ASSERT(8 < DC_NEXT_LIMIT, dc_assumption_2_of_activations_layer_11);
 DC_LAYER void activations_layer_11(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -132,18 +136,17 @@ DC_LAYER void activations_layer_11(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_EIGHT,
+        .tile_rows = 2,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -16, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = activations_layer_11_values,
         .bias = { activations_layer_11_bias, 2, 0, 0 },
         .multiplier = { activations_layer_11_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_dsp8(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*

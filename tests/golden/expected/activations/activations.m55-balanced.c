@@ -31,6 +31,8 @@ DC_LAYER void activations_layer_1(const int8_t *input, int8_t *output) {
  * 3: Conv2d 4->4 1x1; delta, 16 of 16 weights
  * [4][8][8] -> [4][8][8]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_activations_layer_3);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_activations_layer_3);
 DC_LAYER void activations_layer_3(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -58,18 +60,17 @@ DC_LAYER void activations_layer_3(const int8_t *input, int8_t *output, int32_t *
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_SIXTEEN,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -14, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA,
         .values = activations_layer_3_values,
         .bias = { activations_layer_3_bias, 2, 0, 0 },
         .multiplier = { activations_layer_3_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_mve24(&shape, &weights, DC_DELTA, input, output, scratch);
 }
 
 /*
@@ -132,18 +133,17 @@ DC_LAYER void activations_layer_11(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -16, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = activations_layer_11_values,
         .bias = { activations_layer_11_bias, 2, 0, 0 },
         .multiplier = { activations_layer_11_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -214,20 +214,20 @@ DC_LAYER void activations_layer_17(const int8_t *input, int8_t *output) {
 
 const int8_t *activations_infer_int8(activations_arena *arena, const int8_t *input) {
     int8_t *const at = (int8_t *)arena->words;
-    activations_layer_1(input, at + 16); /* [4][8][8] -> [4][8][8] */
-    activations_layer_3(at + 16, at + 272, arena->words + 0); /* [4][8][8] -> [4][8][8] */
-    activations_layer_5(at + 272, at + 272); /* [4][8][8] -> [4][8][8] */
-    activations_layer_7(at + 272, at + 272); /* [4][8][8] -> [4][8][8] */
-    activations_layer_11(at + 272, at + 20, arena->words + 23); /* [4][8][8] -> [2][6][6] */
-    activations_layer_13(at + 20, at + 20); /* [2][6][6] -> [2][6][6] */
-    activations_layer_15_leaky_relu(at + 20, at + 20); /* [2][6][6] -> [2][6][6] */
-    activations_layer_15(at + 20, at + 0); /* [2][6][6] -> [2][3][3] */
+    activations_layer_1(input, at + 256); /* [4][8][8] -> [4][8][8] */
+    activations_layer_3(at + 256, at + 0, arena->words + 128); /* [4][8][8] -> [4][8][8] */
+    activations_layer_5(at + 0, at + 0); /* [4][8][8] -> [4][8][8] */
+    activations_layer_7(at + 0, at + 0); /* [4][8][8] -> [4][8][8] */
+    activations_layer_11(at + 0, at + 400, arena->words + 64); /* [4][8][8] -> [2][6][6] */
+    activations_layer_13(at + 400, at + 400); /* [2][6][6] -> [2][6][6] */
+    activations_layer_15_leaky_relu(at + 400, at + 400); /* [2][6][6] -> [2][6][6] */
+    activations_layer_15(at + 400, at + 0); /* [2][6][6] -> [2][3][3] */
     activations_layer_17(at + 0, at + 0); /* [2][3][3] -> [2][3][3] */
     return at + 0;
 }
 
 const int8_t *activations_infer_float(activations_arena *arena, const float *input) {
-    int8_t *const quantized = (int8_t *)arena->words + 272;
+    int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, ACTIVATIONS_INPUT_SIZE, 1.953125e-02f, -26);
     return activations_infer_int8(arena, quantized);
 }

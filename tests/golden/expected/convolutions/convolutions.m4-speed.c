@@ -38,18 +38,17 @@ DC_LAYER void convolutions_layer_0(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = convolutions_layer_0_values,
         .bias = { convolutions_layer_0_bias, 2, 3, 0 },
         .multiplier = { convolutions_layer_0_multiplier, 2, 14, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -83,18 +82,17 @@ DC_LAYER void convolutions_layer_2(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 54,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = convolutions_layer_2_values,
         .bias = { convolutions_layer_2_bias, 2, 6, 0 },
         .multiplier = { convolutions_layer_2_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -128,18 +126,17 @@ DC_LAYER void convolutions_layer_4(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 6,
         .requantize = { .shift = 32, .zero_point = 3, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = convolutions_layer_4_values,
         .bias = { convolutions_layer_4_bias, 2, 5, 0 },
         .multiplier = { convolutions_layer_4_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 const int8_t *convolutions_infer_int8(convolutions_arena *arena, const int8_t *input) {

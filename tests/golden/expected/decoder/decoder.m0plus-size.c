@@ -39,13 +39,12 @@ DC_SMALL_LAYER void decoder_layer_1(const int8_t *input, int8_t *output, int32_t
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = decoder_layer_1_values,
         .bias = { decoder_layer_1_bias, 2, 1, 0 },
         .multiplier = { decoder_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv_transpose2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv_transpose2d_dense(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -73,6 +72,8 @@ DC_SMALL_LAYER void decoder_layer_4(const int8_t *input, int8_t *output) {
  * 6: Conv2d 4->4 3x3; dense, 144 of 144 weights
  * [4][10][10] -> [4][8][8]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_decoder_layer_6);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_decoder_layer_6);
 DC_SMALL_LAYER void decoder_layer_6(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -100,18 +101,17 @@ DC_SMALL_LAYER void decoder_layer_6(const int8_t *input, int8_t *output, int32_t
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = decoder_layer_6_values,
         .bias = { decoder_layer_6_bias, 2, 6, 0 },
         .multiplier = { decoder_layer_6_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*

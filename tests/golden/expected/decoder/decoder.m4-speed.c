@@ -39,13 +39,12 @@ DC_LAYER void decoder_layer_1(const int8_t *input, int8_t *output, int32_t *scra
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = decoder_layer_1_values,
         .bias = { decoder_layer_1_bias, 2, 1, 0 },
         .multiplier = { decoder_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv_transpose2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv_transpose2d_dense(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -100,18 +99,17 @@ DC_LAYER void decoder_layer_6(const int8_t *input, int8_t *output, int32_t *scra
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = decoder_layer_6_values,
         .bias = { decoder_layer_6_bias, 2, 6, 0 },
         .multiplier = { decoder_layer_6_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*

@@ -11,6 +11,9 @@
  * 0: Conv2d 4->4 3x3 g4; dense, 35 of 36 weights
  * [4][8][8] -> [4][8][8]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_depthwise_layer_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_depthwise_layer_0);
+DC_STATIC_ASSERT(9 < DC_NEXT_LIMIT, dc_assumption_2_of_depthwise_layer_0);
 DC_LAYER void depthwise_layer_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 1,
@@ -38,18 +41,17 @@ DC_LAYER void depthwise_layer_0(const int8_t *input, int8_t *output, int32_t *sc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_SIXTEEN,
+        .tile_rows = 2,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = depthwise_layer_0_values,
         .bias = { depthwise_layer_0_bias, 2, 4, 0 },
         .multiplier = { depthwise_layer_0_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_dsp16(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -83,24 +85,26 @@ DC_LAYER void depthwise_layer_2(const int8_t *input, int8_t *output, int32_t *sc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = depthwise_layer_2_values,
         .bias = { depthwise_layer_2_bias, 2, 4, 0 },
         .multiplier = { depthwise_layer_2_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
  * 4: Conv2d 8->8 3x3 g2; dense, 269 of 288 weights
  * [8][8][8] -> [8][4][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_depthwise_layer_4);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_depthwise_layer_4);
+DC_STATIC_ASSERT(8 < DC_NEXT_LIMIT, dc_assumption_2_of_depthwise_layer_4);
 DC_LAYER void depthwise_layer_4(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -128,18 +132,17 @@ DC_LAYER void depthwise_layer_4(const int8_t *input, int8_t *output, int32_t *sc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_SIXTEEN,
+        .tile_rows = 2,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -9, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = depthwise_layer_4_values,
         .bias = { depthwise_layer_4_bias, 2, 3, 0 },
         .multiplier = { depthwise_layer_4_multiplier, 2, 14, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_dsp16(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 const int8_t *depthwise_infer_int8(depthwise_arena *arena, const int8_t *input) {

@@ -8,7 +8,7 @@
 
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/gru.h"
-#include "deepcompress/kernels/linear_rows.h"
+#include "deepcompress/kernels/linear.h"
 
 /*
  * layer: GRU 4->6; dense, 93 of 180 weights
@@ -27,13 +27,12 @@ DC_SMALL_LAYER void gru_layer(const int8_t *input, int8_t *output, int32_t *scra
         .requantize = { .shift = 15, .zero_point = 0, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = gru_layer_values,
         .bias = { gru_layer_bias, 2, 0, 0 },
         .multiplier = { gru_layer_multiplier, 1, 12, 1 },
         .zero_point = 0,
     };
-    dc_gru_int8(&shape, &weights, input, output, scratch);
+    dc_gru_int8(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -41,14 +40,13 @@ DC_SMALL_LAYER void gru_layer(const int8_t *input, int8_t *output, int32_t *scra
  * [3][6] -> [3][3]
  */
 DC_SMALL_LAYER void gru_head(const int8_t *input, int8_t *output) {
-    static const dc_linear_rows shape = {
+    static const dc_linear shape = {
         .rows = 3,
         .in_features = 6,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 14, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = gru_head_values,
         .index = gru_head_index,
         .codebook = gru_head_codebook,
@@ -56,7 +54,7 @@ DC_SMALL_LAYER void gru_head(const int8_t *input, int8_t *output) {
         .multiplier = { gru_head_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_rows_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 void gru_reset(gru_arena *arena) {

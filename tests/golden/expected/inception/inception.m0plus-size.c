@@ -16,6 +16,8 @@
  * 1: Conv2d 2->4 3x3 /2; dense, 33 of 72 weights
  * [2][9][9] -> [4][4][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_inception_layer_1);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_inception_layer_1);
 DC_SMALL_LAYER void inception_layer_1(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -43,24 +45,25 @@ DC_SMALL_LAYER void inception_layer_1(const int8_t *input, int8_t *output, int32
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
-        .scratch_words = 18,
+        .tile_rows = 0,
+        .scratch_words = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = inception_layer_1_values,
         .bias = { inception_layer_1_bias, 2, 1, 0 },
         .multiplier = { inception_layer_1_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
  * 4.branches.0.0: Conv2d 4->4 1x1; dense, 6 of 16 weights
  * [4][4][4] -> [4][4][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_inception_layer_4_branches_0_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_inception_layer_4_branches_0_0);
 DC_SMALL_LAYER void inception_layer_4_branches_0_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -88,18 +91,17 @@ DC_SMALL_LAYER void inception_layer_4_branches_0_0(const int8_t *input, int8_t *
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
-        .scratch_words = 4,
+        .tile_rows = 0,
+        .scratch_words = 2,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = inception_layer_4_branches_0_0_values,
         .bias = { inception_layer_4_branches_0_0_bias, 2, 5, 0 },
         .multiplier = { inception_layer_4_branches_0_0_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -133,6 +135,8 @@ DC_SMALL_LAYER void inception_layer_4_branches_1_0(const int8_t *input, int8_t *
  * 4.branches.1.2: Conv2d 4->3 1x1; dense, 7 of 12 weights
  * [4][4][4] -> [3][4][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_inception_layer_4_branches_1_2);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_inception_layer_4_branches_1_2);
 DC_SMALL_LAYER void inception_layer_4_branches_1_2(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -160,18 +164,17 @@ DC_SMALL_LAYER void inception_layer_4_branches_1_2(const int8_t *input, int8_t *
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = inception_layer_4_branches_1_2_values,
         .bias = { inception_layer_4_branches_1_2_bias, 2, 5, 0 },
         .multiplier = { inception_layer_4_branches_1_2_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -244,28 +247,28 @@ DC_SMALL_LAYER void inception_layer_6(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void inception_layer_9(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 99,
         .out_features = 5,
         .requantize = { .shift = 32, .zero_point = -22, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_BITMAP,
         .values = inception_layer_9_values,
         .index = inception_layer_9_index,
         .bias = { inception_layer_9_bias, 2, 7, 0 },
         .multiplier = { inception_layer_9_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_BITMAP, input, output);
 }
 
 const int8_t *inception_infer_int8(inception_arena *arena, const int8_t *input) {
     int8_t *const at = (int8_t *)arena->words;
-    inception_layer_1(input, at + 236, arena->words + 41); /* [2][9][9] -> [4][4][4] */
-    inception_layer_4_branches_0_0(at + 236, at + 0, arena->words + 16); /* [4][4][4] -> [4][4][4] */
-    inception_layer_4_branches_1_0(at + 236, at + 112); /* [4][4][4] -> [4][4][4] */
+    inception_layer_1(input, at + 212, arena->words + 41); /* [2][9][9] -> [4][4][4] */
+    inception_layer_4_branches_0_0(at + 212, at + 0, arena->words + 16); /* [4][4][4] -> [4][4][4] */
+    inception_layer_4_branches_1_0(at + 212, at + 112); /* [4][4][4] -> [4][4][4] */
     inception_layer_4_branches_1_2(at + 112, at + 64, arena->words + 44); /* [4][4][4] -> [3][4][4] */
-    inception_layer_4_branches_2(at + 236, at + 112); /* [4][4][4] -> [4][4][4] */
+    inception_layer_4_branches_2(at + 212, at + 112); /* [4][4][4] -> [4][4][4] */
     inception_layer_4_max_pool2d(at + 112, at + 112); /* [4][4][4] -> [4][4][4] */
     inception_layer_6(at + 0, at + 176); /* [11][4][4] -> [11][3][3] */
     inception_layer_9(at + 176, at + 0); /* [11][3][3] -> [5] */

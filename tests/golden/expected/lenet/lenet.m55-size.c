@@ -39,18 +39,17 @@ DC_SMALL_LAYER void lenet_layer_1(const int8_t *input, int8_t *output, int32_t *
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_1_values,
         .bias = { lenet_layer_1_bias, 2, 0, 0 },
         .multiplier = { lenet_layer_1_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -84,18 +83,17 @@ DC_SMALL_LAYER void lenet_layer_6(const int8_t *input, int8_t *output, int32_t *
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_6_values,
         .bias = { lenet_layer_6_bias, 2, 7, 0 },
         .multiplier = { lenet_layer_6_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -104,18 +102,18 @@ DC_SMALL_LAYER void lenet_layer_6(const int8_t *input, int8_t *output, int32_t *
  */
 DC_SMALL_LAYER void lenet_layer_12(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 24,
         .out_features = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_12_values,
         .bias = { lenet_layer_12_bias, 2, 7, 0 },
         .multiplier = { lenet_layer_12_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 /*
@@ -124,19 +122,19 @@ DC_SMALL_LAYER void lenet_layer_12(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void lenet_layer_15(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 12,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 51, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = lenet_layer_15_values,
         .index = lenet_layer_15_index,
         .bias = { lenet_layer_15_bias, 2, 8, 0 },
         .multiplier = { lenet_layer_15_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 const int8_t *lenet_infer_int8(lenet_arena *arena, const int8_t *input) {

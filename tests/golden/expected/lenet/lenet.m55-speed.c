@@ -12,6 +12,8 @@
  * 1: Conv2d 1->4 3x3 + max 2x2; delta, 35 of 36 weights
  * [1][12][12] -> [4][6][6]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_lenet_layer_1);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_lenet_layer_1);
 DC_LAYER void lenet_layer_1(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 1,
@@ -39,18 +41,17 @@ DC_LAYER void lenet_layer_1(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA,
         .values = lenet_layer_1_values,
         .bias = { lenet_layer_1_bias, 2, 0, 0 },
         .multiplier = { lenet_layer_1_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_mve12(&shape, &weights, DC_DELTA, input, output, scratch);
 }
 
 /*
@@ -84,18 +85,17 @@ DC_LAYER void lenet_layer_6(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_6_values,
         .bias = { lenet_layer_6_bias, 2, 7, 0 },
         .multiplier = { lenet_layer_6_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -104,18 +104,18 @@ DC_LAYER void lenet_layer_6(const int8_t *input, int8_t *output, int32_t *scratc
  */
 DC_LAYER void lenet_layer_12(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 24,
         .out_features = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_12_values,
         .bias = { lenet_layer_12_bias, 2, 7, 0 },
         .multiplier = { lenet_layer_12_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 /*
@@ -124,18 +124,18 @@ DC_LAYER void lenet_layer_12(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void lenet_layer_15(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 12,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 51, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lenet_layer_15_values,
         .bias = { lenet_layer_15_bias, 2, 8, 0 },
         .multiplier = { lenet_layer_15_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 const int8_t *lenet_infer_int8(lenet_arena *arena, const int8_t *input) {

@@ -5,7 +5,7 @@
 #include "lstm_weights.h"
 
 #include "deepcompress/input.h"
-#include "deepcompress/kernels/linear_rows.h"
+#include "deepcompress/kernels/linear.h"
 #include "deepcompress/kernels/lstm.h"
 
 /*
@@ -24,13 +24,12 @@ DC_LAYER void lstm_layer(const int8_t *input, int8_t *output, int32_t *scratch) 
         .requantize = { .shift = 15, .zero_point = 0, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lstm_layer_values,
         .bias = { lstm_layer_bias, 2, 0, 0 },
         .multiplier = { lstm_layer_multiplier, 1, 12, 1 },
         .zero_point = 0,
     };
-    dc_lstm_int8(&shape, &weights, input, output, scratch);
+    dc_lstm_int8(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -38,20 +37,19 @@ DC_LAYER void lstm_layer(const int8_t *input, int8_t *output, int32_t *scratch) 
  * [4][5] -> [4][3]
  */
 DC_LAYER void lstm_head(const int8_t *input, int8_t *output) {
-    static const dc_linear_rows shape = {
+    static const dc_linear shape = {
         .rows = 4,
         .in_features = 5,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = -100, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = lstm_head_values,
         .bias = { lstm_head_bias, 1, 8, 0 },
         .multiplier = { lstm_head_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_rows_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *lstm_infer_int8(lstm_arena *arena, const int8_t *input) {

@@ -41,6 +41,8 @@ DC_SMALL_LAYER void moves_cat(const int8_t *input0, const int8_t *input1, int8_t
  * conv: Conv2d 2->3 2x4 /1x2; dense, 45 of 48 weights
  * [2][3][8] -> [3][4][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_moves_conv);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_moves_conv);
 DC_SMALL_LAYER void moves_conv(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -68,18 +70,17 @@ DC_SMALL_LAYER void moves_conv(const int8_t *input, int8_t *output, int32_t *scr
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 16,
         .requantize = { .shift = 32, .zero_point = -7, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = moves_conv_values,
         .bias = { moves_conv_bias, 1, 6, 0 },
         .multiplier = { moves_conv_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*

@@ -68,18 +68,17 @@ DC_LAYER void moves_conv(const int8_t *input, int8_t *output, int32_t *scratch) 
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 16,
         .requantize = { .shift = 32, .zero_point = -7, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = moves_conv_values,
         .bias = { moves_conv_bias, 1, 7, 0 },
         .multiplier = { moves_conv_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*

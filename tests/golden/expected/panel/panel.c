@@ -39,18 +39,17 @@ DC_LAYER void panel_layer_0(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = panel_layer_0_values,
         .bias = { panel_layer_0_bias, 2, 5, 0 },
         .multiplier = { panel_layer_0_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -59,18 +58,18 @@ DC_LAYER void panel_layer_0(const int8_t *input, int8_t *output, int32_t *scratc
  */
 DC_LAYER void panel_layer_4(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = panel_layer_4_values,
         .bias = { panel_layer_4_bias, 2, 5, 0 },
         .multiplier = { panel_layer_4_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_panel(&shape, &weights, input, output);
 }
 
 /*
@@ -79,18 +78,18 @@ DC_LAYER void panel_layer_4(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void panel_layer_6(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 84, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = panel_layer_6_values,
         .bias = { panel_layer_6_bias, 2, 5, 0 },
         .multiplier = { panel_layer_6_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_panel(&shape, &weights, input, output);
 }
 
 const int8_t *panel_infer_int8(panel_arena *arena, const int8_t *input) {

@@ -12,6 +12,8 @@
  * 1: Conv2d 2->6 3x3 + max 2x2; dense, 58 of 108 weights
  * [2][8][8] -> [6][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_pruned_layer_1);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_pruned_layer_1);
 DC_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,18 +41,17 @@ DC_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t *scrat
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
-        .scratch_words = 18,
+        .tile_rows = 0,
+        .scratch_words = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_1_values,
         .bias = { pruned_layer_1_bias, 2, 1, 0 },
         .multiplier = { pruned_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -59,18 +60,18 @@ DC_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t *scrat
  */
 DC_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA,
         .values = pruned_layer_7_values,
         .bias = { pruned_layer_7_bias, 2, 6, 0 },
         .multiplier = { pruned_layer_7_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA, input, output);
 }
 
 /*
@@ -79,24 +80,24 @@ DC_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void pruned_layer_10(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 52, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_10_values,
         .bias = { pruned_layer_10_bias, 2, 6, 0 },
         .multiplier = { pruned_layer_10_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *pruned_infer_int8(pruned_arena *arena, const int8_t *input) {
     int8_t *const at = (int8_t *)arena->words;
-    pruned_layer_1(input, at + 200, arena->words + 32); /* [2][8][8] -> [6][3][3] */
-    pruned_layer_7(at + 200, at + 0); /* [6][3][3] -> [8] */
+    pruned_layer_1(input, at + 128, arena->words + 46); /* [2][8][8] -> [6][3][3] */
+    pruned_layer_7(at + 128, at + 0); /* [6][3][3] -> [8] */
     pruned_layer_10(at + 0, at + 8); /* [8] -> [3] */
     return at + 8;
 }

@@ -39,18 +39,17 @@ DC_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t *scrat
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_1_values,
         .bias = { pruned_layer_1_bias, 2, 1, 0 },
         .multiplier = { pruned_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -59,18 +58,18 @@ DC_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t *scrat
  */
 DC_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_7_values,
         .bias = { pruned_layer_7_bias, 2, 6, 0 },
         .multiplier = { pruned_layer_7_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 /*
@@ -79,18 +78,18 @@ DC_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void pruned_layer_10(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 52, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_10_values,
         .bias = { pruned_layer_10_bias, 2, 6, 0 },
         .multiplier = { pruned_layer_10_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 const int8_t *pruned_infer_int8(pruned_arena *arena, const int8_t *input) {

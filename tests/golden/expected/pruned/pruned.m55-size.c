@@ -39,18 +39,17 @@ DC_SMALL_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t 
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = pruned_layer_1_values,
         .bias = { pruned_layer_1_bias, 2, 1, 0 },
         .multiplier = { pruned_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -59,19 +58,19 @@ DC_SMALL_LAYER void pruned_layer_1(const int8_t *input, int8_t *output, int32_t 
  */
 DC_SMALL_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = pruned_layer_7_values,
         .index = pruned_layer_7_index,
         .bias = { pruned_layer_7_bias, 2, 6, 0 },
         .multiplier = { pruned_layer_7_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 /*
@@ -80,12 +79,12 @@ DC_SMALL_LAYER void pruned_layer_7(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void pruned_layer_10(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 52, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = pruned_layer_10_values,
         .index = pruned_layer_10_index,
         .codebook = pruned_layer_10_codebook,
@@ -93,7 +92,7 @@ DC_SMALL_LAYER void pruned_layer_10(const int8_t *input, int8_t *output) {
         .multiplier = { pruned_layer_10_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 const int8_t *pruned_infer_int8(pruned_arena *arena, const int8_t *input) {

@@ -16,6 +16,8 @@
  * 1: Conv2d 2->4 3x3; dense, 72 of 72 weights
  * [2][6][6] -> [4][6][6]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_residual_layer_1);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_residual_layer_1);
 DC_SMALL_LAYER void residual_layer_1(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -43,24 +45,25 @@ DC_SMALL_LAYER void residual_layer_1(const int8_t *input, int8_t *output, int32_
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_1_values,
         .bias = { residual_layer_1_bias, 2, 1, 0 },
         .multiplier = { residual_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
  * 4.layers.0: Conv2d 4->4 3x3; dense, 142 of 144 weights
  * [4][6][6] -> [4][6][6]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_residual_layer_4_layers_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_residual_layer_4_layers_0);
 DC_SMALL_LAYER void residual_layer_4_layers_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -88,18 +91,17 @@ DC_SMALL_LAYER void residual_layer_4_layers_0(const int8_t *input, int8_t *outpu
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = 17, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_4_layers_0_values,
         .bias = { residual_layer_4_layers_0_bias, 2, 7, 0 },
         .multiplier = { residual_layer_4_layers_0_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -147,6 +149,8 @@ DC_SMALL_LAYER void residual_layer_6(const int8_t *input, int8_t *output) {
  * 6.gate.0: Conv2d 4->3 1x1; dense, 12 of 12 weights
  * [4][1][1] -> [3][1][1]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_residual_layer_6_gate_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_residual_layer_6_gate_0);
 DC_SMALL_LAYER void residual_layer_6_gate_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 4,
@@ -174,24 +178,25 @@ DC_SMALL_LAYER void residual_layer_6_gate_0(const int8_t *input, int8_t *output,
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_6_gate_0_values,
         .bias = { residual_layer_6_gate_0_bias, 2, 5, 0 },
         .multiplier = { residual_layer_6_gate_0_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
  * 6.gate.3: Conv2d 3->4 1x1; dense, 12 of 12 weights
  * [3][1][1] -> [4][1][1]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_residual_layer_6_gate_3);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_residual_layer_6_gate_3);
 DC_SMALL_LAYER void residual_layer_6_gate_3(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 3,
@@ -219,18 +224,17 @@ DC_SMALL_LAYER void residual_layer_6_gate_3(const int8_t *input, int8_t *output,
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_6_gate_3_values,
         .bias = { residual_layer_6_gate_3_bias, 2, 7, 0 },
         .multiplier = { residual_layer_6_gate_3_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -293,18 +297,18 @@ DC_SMALL_LAYER void residual_layer_8(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void residual_layer_11(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 4,
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -118, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_11_values,
         .bias = { residual_layer_11_bias, 2, 7, 0 },
         .multiplier = { residual_layer_11_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *residual_infer_int8(residual_arena *arena, const int8_t *input) {

@@ -43,18 +43,17 @@ DC_LAYER void residual_layer_1(const int8_t *input, int8_t *output, int32_t *scr
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = residual_layer_1_values,
         .bias = { residual_layer_1_bias, 2, 1, 0 },
         .multiplier = { residual_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -88,18 +87,17 @@ DC_LAYER void residual_layer_4_layers_0(const int8_t *input, int8_t *output, int
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = 17, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = residual_layer_4_layers_0_values,
         .bias = { residual_layer_4_layers_0_bias, 2, 7, 0 },
         .multiplier = { residual_layer_4_layers_0_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -174,18 +172,17 @@ DC_LAYER void residual_layer_6_gate_0(const int8_t *input, int8_t *output, int32
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = residual_layer_6_gate_0_values,
         .bias = { residual_layer_6_gate_0_bias, 2, 5, 0 },
         .multiplier = { residual_layer_6_gate_0_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -219,18 +216,17 @@ DC_LAYER void residual_layer_6_gate_3(const int8_t *input, int8_t *output, int32
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = residual_layer_6_gate_3_values,
         .bias = { residual_layer_6_gate_3_bias, 2, 7, 0 },
         .multiplier = { residual_layer_6_gate_3_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -293,18 +289,18 @@ DC_LAYER void residual_layer_8(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void residual_layer_11(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 4,
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -118, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = residual_layer_11_values,
         .bias = { residual_layer_11_bias, 2, 7, 0 },
         .multiplier = { residual_layer_11_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *residual_infer_int8(residual_arena *arena, const int8_t *input) {

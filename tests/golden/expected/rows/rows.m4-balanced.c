@@ -7,7 +7,7 @@
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/add.h"
 #include "deepcompress/kernels/layer_norm.h"
-#include "deepcompress/kernels/linear_rows.h"
+#include "deepcompress/kernels/linear.h"
 #include "deepcompress/kernels/literal.h"
 #include "deepcompress/kernels/lookup.h"
 #include "deepcompress/kernels/scale_shift.h"
@@ -18,20 +18,19 @@
  * [4][6] -> [4][8]
  */
 DC_LAYER void rows_layer_1(const int8_t *input, int8_t *output) {
-    static const dc_linear_rows shape = {
+    static const dc_linear shape = {
         .rows = 4,
         .in_features = 6,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -9, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = rows_layer_1_values,
         .bias = { rows_layer_1_bias, 2, 1, 0 },
         .multiplier = { rows_layer_1_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
-    dc_linear_rows_int8(&shape, &weights, input, output);
+    dc_linear_panel(&shape, &weights, input, output);
 }
 
 /*
@@ -87,20 +86,19 @@ DC_LAYER void rows_layer_5_norm(const int8_t *input, int8_t *output) {
  * [5][8] -> [5][12]
  */
 DC_LAYER void rows_layer_5_up_0(const int8_t *input, int8_t *output) {
-    static const dc_linear_rows shape = {
+    static const dc_linear shape = {
         .rows = 5,
         .in_features = 8,
         .out_features = 12,
         .requantize = { .shift = 32, .zero_point = -5, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = rows_layer_5_up_0_values,
         .bias = { rows_layer_5_up_0_bias, 2, 0, 0 },
         .multiplier = { rows_layer_5_up_0_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_rows_int8(&shape, &weights, input, output);
+    dc_linear_panel(&shape, &weights, input, output);
 }
 
 /*
@@ -120,20 +118,19 @@ DC_LAYER void rows_layer_5_up_2(const int8_t *input, int8_t *output) {
  * [5][12] -> [5][8]
  */
 DC_LAYER void rows_layer_5_down_0(const int8_t *input, int8_t *output) {
-    static const dc_linear_rows shape = {
+    static const dc_linear shape = {
         .rows = 5,
         .in_features = 12,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -26, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = rows_layer_5_down_0_values,
         .bias = { rows_layer_5_down_0_bias, 4, 0, 0 },
         .multiplier = { rows_layer_5_down_0_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_rows_int8(&shape, &weights, input, output);
+    dc_linear_panel(&shape, &weights, input, output);
 }
 
 /*

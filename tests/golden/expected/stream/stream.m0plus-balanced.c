@@ -27,6 +27,8 @@ DC_LAYER void stream_first_history(const int8_t *input, int8_t *output, int32_t 
  * first: Conv2d 3->6 1x3; dense, 50 of 54 weights
  * [3][1][6] -> [6][1][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_stream_first);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_stream_first);
 DC_LAYER void stream_first(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 3,
@@ -54,18 +56,17 @@ DC_LAYER void stream_first(const int8_t *input, int8_t *output, int32_t *scratch
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = stream_first_values,
         .bias = { stream_first_bias, 2, 5, 0 },
         .multiplier = { stream_first_multiplier, 2, 13, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -85,6 +86,8 @@ DC_LAYER void stream_second_history(const int8_t *input, int8_t *output, int32_t
  * second: Conv2d 6->4 1x2; dense, 45 of 48 weights
  * [6][1][6] -> [4][1][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_stream_second);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_stream_second);
 DC_LAYER void stream_second(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 6,
@@ -112,18 +115,17 @@ DC_LAYER void stream_second(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 12,
         .requantize = { .shift = 32, .zero_point = -3, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = stream_second_values,
         .bias = { stream_second_bias, 2, 5, 0 },
         .multiplier = { stream_second_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 void stream_reset(stream_arena *arena) {

@@ -54,18 +54,17 @@ DC_LAYER void stream_first(const int8_t *input, int8_t *output, int32_t *scratch
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = stream_first_values,
         .bias = { stream_first_bias, 2, 5, 0 },
         .multiplier = { stream_first_multiplier, 2, 13, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -112,18 +111,17 @@ DC_LAYER void stream_second(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 12,
         .requantize = { .shift = 32, .zero_point = -3, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_PANEL,
         .values = stream_second_values,
         .bias = { stream_second_bias, 2, 5, 0 },
         .multiplier = { stream_second_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_panel(&shape, &weights, input, output, scratch);
 }
 
 void stream_reset(stream_arena *arena) {

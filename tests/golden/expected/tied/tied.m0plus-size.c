@@ -12,6 +12,8 @@
  * conv: Conv2d 2->2 3x3; dense, 8 of 36 weights
  * [2][3][3] -> [2][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_tied_conv);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_tied_conv);
 DC_SMALL_LAYER void tied_conv(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,24 +41,25 @@ DC_SMALL_LAYER void tied_conv(const int8_t *input, int8_t *output, int32_t *scra
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
-        .scratch_words = 18,
+        .tile_rows = 0,
+        .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = tied_conv_values,
         .bias = { tied_conv_bias, 2, 2, 0 },
         .multiplier = { tied_conv_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
  * conv_2: Conv2d 2->2 3x3; dense, 8 of 36 weights
  * [2][3][3] -> [2][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_tied_conv_2);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_tied_conv_2);
 DC_SMALL_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -84,18 +87,17 @@ DC_SMALL_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *sc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
-        .scratch_words = 18,
+        .tile_rows = 0,
+        .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = tied_conv_values,
         .bias = { tied_conv_2_bias, 2, 8, 0 },
         .multiplier = { tied_conv_2_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -104,19 +106,19 @@ DC_SMALL_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *sc
  */
 DC_SMALL_LAYER void tied_again(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 18,
         .out_features = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = tied_again_values,
         .index = tied_again_index,
         .bias = { tied_again_bias, 2, 7, 0 },
         .multiplier = { tied_again_multiplier, 2, 8, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 /*
@@ -125,32 +127,32 @@ DC_SMALL_LAYER void tied_again(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void tied_again_2(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 18,
         .out_features = 18,
         .requantize = { .shift = 32, .zero_point = -33, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = tied_again_values,
         .index = tied_again_index,
         .bias = { tied_again_2_bias, 2, 7, 0 },
         .multiplier = { tied_again_2_multiplier, 2, 8, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 const int8_t *tied_infer_int8(tied_arena *arena, const int8_t *input) {
     int8_t *const at = (int8_t *)arena->words;
-    tied_conv(input, at + 112, arena->words + 0); /* [2][3][3] -> [2][3][3] */
-    tied_conv_2(at + 112, at + 0, arena->words + 5); /* [2][3][3] -> [2][3][3] */
+    tied_conv(input, at + 56, arena->words + 0); /* [2][3][3] -> [2][3][3] */
+    tied_conv_2(at + 56, at + 0, arena->words + 5); /* [2][3][3] -> [2][3][3] */
     tied_again(at + 0, at + 20); /* [2][3][3] -> [18] */
     tied_again_2(at + 20, at + 0); /* [18] -> [18] */
     return at + 0;
 }
 
 const int8_t *tied_infer_float(tied_arena *arena, const float *input) {
-    int8_t *const quantized = (int8_t *)arena->words + 92;
+    int8_t *const quantized = (int8_t *)arena->words + 36;
     dc_quantize_floats(input, quantized, TIED_INPUT_SIZE, 1.953125e-02f, -26);
     return tied_infer_int8(arena, quantized);
 }

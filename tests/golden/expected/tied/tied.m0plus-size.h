@@ -8,7 +8,7 @@
  *   input    int8 2 x 3 x 3, real = 1.953125e-02f * (q + 26)
  *   output   int8 18, real = 1.953125e-02f * (q + 33)
  *   weights  304 bytes with biases and multipliers
- *   arena    130 bytes
+ *   arena    74 bytes
  */
 #ifndef TIED_H
 #define TIED_H
@@ -19,7 +19,7 @@
 
 #define TIED_INPUT_SIZE  18
 #define TIED_OUTPUT_SIZE 18
-#define TIED_ARENA_BYTES 130
+#define TIED_ARENA_BYTES 74
 #define TIED_GOLDEN_VECTORS 0
 
 #ifdef __cplusplus
@@ -28,7 +28,7 @@ extern "C" {
 
 /* Working memory of one inference. Any number may exist; two inferences at once need two. */
 typedef struct {
-    int32_t words[33];
+    int32_t words[19];
 } tied_arena;
 
 /*

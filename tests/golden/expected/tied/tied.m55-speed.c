@@ -12,6 +12,8 @@
  * conv: Conv2d 2->2 3x3; delta, 8 of 36 weights
  * [2][3][3] -> [2][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_tied_conv);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_tied_conv);
 DC_LAYER void tied_conv(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,24 +41,25 @@ DC_LAYER void tied_conv(const int8_t *input, int8_t *output, int32_t *scratch) {
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA,
         .values = tied_conv_values,
         .bias = { tied_conv_bias, 2, 2, 0 },
         .multiplier = { tied_conv_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_mve12(&shape, &weights, DC_DELTA, input, output, scratch);
 }
 
 /*
  * conv_2: Conv2d 2->2 3x3; delta, 8 of 36 weights
  * [2][3][3] -> [2][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_tied_conv_2);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_tied_conv_2);
 DC_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -84,18 +87,17 @@ DC_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *scratch)
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 4,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA,
         .values = tied_conv_values,
         .bias = { tied_conv_2_bias, 2, 8, 0 },
         .multiplier = { tied_conv_2_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_mve12(&shape, &weights, DC_DELTA, input, output, scratch);
 }
 
 /*
@@ -104,18 +106,18 @@ DC_LAYER void tied_conv_2(const int8_t *input, int8_t *output, int32_t *scratch)
  */
 DC_LAYER void tied_again(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 18,
         .out_features = 18,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = tied_again_values,
         .bias = { tied_again_bias, 2, 7, 0 },
         .multiplier = { tied_again_multiplier, 2, 8, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 /*
@@ -124,18 +126,18 @@ DC_LAYER void tied_again(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void tied_again_2(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 18,
         .out_features = 18,
         .requantize = { .shift = 32, .zero_point = -33, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = tied_again_values,
         .bias = { tied_again_2_bias, 2, 7, 0 },
         .multiplier = { tied_again_2_multiplier, 2, 8, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_mve(&shape, &weights, input, output);
 }
 
 const int8_t *tied_infer_int8(tied_arena *arena, const int8_t *input) {

@@ -14,6 +14,8 @@
  * conv: Conv2d 1->4 3x3; dense, 36 of 36 weights
  * [1][6][6] -> [4][4][4]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_towers_conv);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_towers_conv);
 DC_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 1,
@@ -41,18 +43,17 @@ DC_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *scratch)
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = towers_conv_values,
         .bias = { towers_conv_bias, 2, 1, 0 },
         .multiplier = { towers_conv_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -61,18 +62,18 @@ DC_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *scratch)
  */
 DC_LAYER void towers_fc(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 5,
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -51, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = towers_fc_values,
         .bias = { towers_fc_bias, 2, 1, 0 },
         .multiplier = { towers_fc_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 /*
@@ -122,18 +123,18 @@ DC_LAYER void towers_mean(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void towers_head(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 4,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = towers_head_values,
         .bias = { towers_head_bias, 2, 1, 0 },
         .multiplier = { towers_head_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion) {

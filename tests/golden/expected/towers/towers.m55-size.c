@@ -41,18 +41,17 @@ DC_SMALL_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *sc
         .pool_width = 1,
         .pool_stride_height = 1,
         .pool_stride_width = 1,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = towers_conv_values,
         .bias = { towers_conv_bias, 2, 1, 0 },
         .multiplier = { towers_conv_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_dense_mve(&shape, &weights, input, output, scratch);
 }
 
 /*
@@ -61,12 +60,12 @@ DC_SMALL_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *sc
  */
 DC_SMALL_LAYER void towers_fc(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 5,
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -51, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = towers_fc_values,
         .index = towers_fc_index,
         .codebook = towers_fc_codebook,
@@ -74,7 +73,7 @@ DC_SMALL_LAYER void towers_fc(const int8_t *input, int8_t *output) {
         .multiplier = { towers_fc_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 /*
@@ -124,12 +123,12 @@ DC_SMALL_LAYER void towers_mean(const int8_t *input, int8_t *output) {
  */
 DC_SMALL_LAYER void towers_head(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 4,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = towers_head_values,
         .index = towers_head_index,
         .codebook = towers_head_codebook,
@@ -137,7 +136,7 @@ DC_SMALL_LAYER void towers_head(const int8_t *input, int8_t *output) {
         .multiplier = { towers_head_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion) {

@@ -12,6 +12,8 @@
  * 0: Conv2d 2->6 3x3 + max 2x2; dense, 31 of 108 weights
  * [2][8][8] -> [6][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_dense_layer_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_dense_layer_0);
 DC_LAYER void dense_layer_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,18 +41,17 @@ DC_LAYER void dense_layer_0(const int8_t *input, int8_t *output, int32_t *scratc
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
-        .scratch_words = 18,
+        .tile_rows = 0,
+        .scratch_words = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = dense_layer_0_values,
         .bias = { dense_layer_0_bias, 2, 5, 0 },
         .multiplier = { dense_layer_0_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
 }
 
 /*
@@ -59,18 +60,18 @@ DC_LAYER void dense_layer_0(const int8_t *input, int8_t *output, int32_t *scratc
  */
 DC_LAYER void dense_layer_4(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = dense_layer_4_values,
         .bias = { dense_layer_4_bias, 2, 6, 0 },
         .multiplier = { dense_layer_4_multiplier, 2, 9, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 /*
@@ -79,24 +80,24 @@ DC_LAYER void dense_layer_4(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void dense_layer_6(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = -114, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DENSE,
         .values = dense_layer_6_values,
         .bias = { dense_layer_6_bias, 1, 7, 0 },
         .multiplier = { dense_layer_6_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *dense_infer_int8(dense_arena *arena, const int8_t *input) {
     int8_t *const at = (int8_t *)arena->words;
-    dense_layer_0(input, at + 200, arena->words + 32); /* [2][8][8] -> [6][3][3] */
-    dense_layer_4(at + 200, at + 0); /* [6][3][3] -> [8] */
+    dense_layer_0(input, at + 128, arena->words + 46); /* [2][8][8] -> [6][3][3] */
+    dense_layer_4(at + 128, at + 0); /* [6][3][3] -> [8] */
     dense_layer_6(at + 0, at + 8); /* [8] -> [3] */
     return at + 8;
 }

@@ -12,6 +12,8 @@
  * 0: Conv2d 2->6 3x3 + max 2x2; huffman, 39 of 108 weights
  * [2][8][8] -> [6][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_huffman_layer_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_huffman_layer_0);
 DC_LAYER void huffman_layer_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,19 +41,18 @@ DC_LAYER void huffman_layer_0(const int8_t *input, int8_t *output, int32_t *scra
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_HUFFMAN,
         .values = huffman_layer_0_values,
         .codebook = huffman_layer_0_codebook,
         .bias = { huffman_layer_0_bias, 2, 5, 0 },
         .multiplier = { huffman_layer_0_multiplier, 2, 14, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_HUFFMAN, input, output, scratch);
 }
 
 /*
@@ -60,19 +61,19 @@ DC_LAYER void huffman_layer_0(const int8_t *input, int8_t *output, int32_t *scra
  */
 DC_LAYER void huffman_layer_4(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_HUFFMAN,
         .values = huffman_layer_4_values,
         .codebook = huffman_layer_4_codebook,
         .bias = { huffman_layer_4_bias, 2, 5, 0 },
         .multiplier = { huffman_layer_4_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_HUFFMAN, input, output);
 }
 
 /*
@@ -81,19 +82,19 @@ DC_LAYER void huffman_layer_4(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void huffman_layer_6(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 27, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_HUFFMAN,
         .values = huffman_layer_6_values,
         .codebook = huffman_layer_6_codebook,
         .bias = { huffman_layer_6_bias, 2, 3, 0 },
         .multiplier = { huffman_layer_6_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_HUFFMAN, input, output);
 }
 
 const int8_t *huffman_infer_int8(huffman_arena *arena, const int8_t *input) {

@@ -12,6 +12,8 @@
  * 0: Conv2d 2->6 3x3 + max 2x2; delta4, 43 of 108 weights
  * [2][8][8] -> [6][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_delta4_layer_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_delta4_layer_0);
 DC_LAYER void delta4_layer_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,19 +41,18 @@ DC_LAYER void delta4_layer_0(const int8_t *input, int8_t *output, int32_t *scrat
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = delta4_layer_0_values,
         .index = delta4_layer_0_index,
         .bias = { delta4_layer_0_bias, 2, 5, 0 },
         .multiplier = { delta4_layer_0_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_DELTA4, input, output, scratch);
 }
 
 /*
@@ -60,19 +61,19 @@ DC_LAYER void delta4_layer_0(const int8_t *input, int8_t *output, int32_t *scrat
  */
 DC_LAYER void delta4_layer_4(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = delta4_layer_4_values,
         .index = delta4_layer_4_index,
         .bias = { delta4_layer_4_bias, 2, 7, 0 },
         .multiplier = { delta4_layer_4_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 /*
@@ -81,19 +82,19 @@ DC_LAYER void delta4_layer_4(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void delta4_layer_6(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = -34, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_DELTA4,
         .values = delta4_layer_6_values,
         .index = delta4_layer_6_index,
         .bias = { delta4_layer_6_bias, 2, 5, 0 },
         .multiplier = { delta4_layer_6_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_DELTA4, input, output);
 }
 
 const int8_t *delta4_infer_int8(delta4_arena *arena, const int8_t *input) {

@@ -12,6 +12,8 @@
  * 0: Conv2d 2->6 3x3 + max 2x2; codebook, 42 of 108 weights
  * [2][8][8] -> [6][3][3]
  */
+DC_STATIC_ASSERT(DC_LARGEST_STEP == 65535, dc_assumption_0_of_codebook_layer_0);
+DC_STATIC_ASSERT(sizeof(dc_tap) == 4, dc_assumption_1_of_codebook_layer_0);
 DC_LAYER void codebook_layer_0(const int8_t *input, int8_t *output, int32_t *scratch) {
     static const dc_conv2d shape = {
         .in_channels = 2,
@@ -39,12 +41,11 @@ DC_LAYER void codebook_layer_0(const int8_t *input, int8_t *output, int32_t *scr
         .pool_width = 2,
         .pool_stride_height = 2,
         .pool_stride_width = 2,
-        .tiles = DC_FOUR,
+        .tile_rows = 0,
         .scratch_words = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = codebook_layer_0_values,
         .index = codebook_layer_0_index,
         .codebook = codebook_layer_0_codebook,
@@ -52,7 +53,7 @@ DC_LAYER void codebook_layer_0(const int8_t *input, int8_t *output, int32_t *scr
         .multiplier = { codebook_layer_0_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_conv2d_int8(&shape, &weights, input, output, scratch);
+    dc_conv2d_taps_c(&shape, &weights, DC_CODEBOOK, input, output, scratch);
 }
 
 /*
@@ -61,12 +62,12 @@ DC_LAYER void codebook_layer_0(const int8_t *input, int8_t *output, int32_t *scr
  */
 DC_LAYER void codebook_layer_4(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 54,
         .out_features = 8,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = codebook_layer_4_values,
         .index = codebook_layer_4_index,
         .codebook = codebook_layer_4_codebook,
@@ -74,7 +75,7 @@ DC_LAYER void codebook_layer_4(const int8_t *input, int8_t *output) {
         .multiplier = { codebook_layer_4_multiplier, 2, 12, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 /*
@@ -83,12 +84,12 @@ DC_LAYER void codebook_layer_4(const int8_t *input, int8_t *output) {
  */
 DC_LAYER void codebook_layer_6(const int8_t *input, int8_t *output) {
     static const dc_linear shape = {
+        .rows = 1,
         .in_features = 8,
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 71, .minimum = -128, .maximum = 127 },
     };
     static const dc_weights weights = {
-        .encoding = DC_CODEBOOK,
         .values = codebook_layer_6_values,
         .index = codebook_layer_6_index,
         .codebook = codebook_layer_6_codebook,
@@ -96,7 +97,7 @@ DC_LAYER void codebook_layer_6(const int8_t *input, int8_t *output) {
         .multiplier = { codebook_layer_6_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
-    dc_linear_int8(&shape, &weights, input, output);
+    dc_linear_sparse(&shape, &weights, DC_CODEBOOK, input, output);
 }
 
 const int8_t *codebook_infer_int8(codebook_arena *arena, const int8_t *input) {
