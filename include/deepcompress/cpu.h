@@ -1,9 +1,10 @@
 /*
  * What the CPU that is compiled for can do. The only reader of the compiler's macros about it.
  *
- * A kernel with variants asks with a plain `if`, so that every variant is compiled everywhere and
- * the compiler leaves out what is not chosen. Those for MVE, whose types other CPUs do not have,
- * lie in files of their own, *_mve.h; which function is called is bound behind their inclusion.
+ * A variant of a kernel is a function of its own, with a suffix: _c, _dsp or _mve. All are compiled
+ * everywhere, except those for MVE, whose types other CPUs do not have. The end of each kernel's
+ * header says which function replaces one whose instructions the CPU lacks. Small differences
+ * within a function are a plain `if`, of which the compiler keeps one branch.
  */
 #ifndef DEEPCOMPRESS_CPU_H
 #define DEEPCOMPRESS_CPU_H

@@ -13,7 +13,7 @@
 #include "dsp.h"
 
 /*
- * A weight in the low half; in the high one, unsigned, by how many bytes its inputs lie behind
+ * A weight in the low half; in the high one, unsigned, by how many bytes its inputs come after
  * those of the weight before it.
  */
 typedef uint32_t dc_tap;
@@ -55,7 +55,7 @@ DC_INLINE void dc_smla_four_by_two(uint32_t tap, const int8_t *at, int32_t offse
                                    int32_t *a1, int32_t *a2, int32_t *a3) {
     uint32_t word, pair;
     __asm__ volatile("ldr %[pair], [%[at], %[offset]]\n\t"
-                     /* Not from 4 on: that would read a byte behind the last input. */
+                     /* Not from 4 on: that would read a byte after the last input. */
                      "ldr %[word], [%[at], %[offset] + 3]\n\t"
                      "sxtb16 %[pair], %[pair]\n\t"
                      "sxtb16 %[word], %[word], ror #8\n\t"
@@ -99,7 +99,7 @@ DC_INLINE uint32_t dc_take_weights(const uint8_t **values) {
     return weights;
 }
 
-/* Two int16 of position 0, and two of position 1, `next` behind them. */
+/* Two int16 of position 0, and two of position 1, `next` bytes after them. */
 DC_INLINE void dc_take_inputs(const uint32_t **x, int32_t next, uint32_t *x0, uint32_t *x1) {
     __asm__ volatile("ldr %[x1], [%[x], %[next]]\n\t"
                      "ldr %[x0], [%[x]], #4"
@@ -242,8 +242,8 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
 
 /*
  * Two columns of a panel (encodings/panel.h): adds the products of four channels, a to d, at two
- * positions, 0 and 1. x has two int16 in a word, those of position 1 lie `next` behind those of
- * position 0. 18 cycles.
+ * positions, 0 and 1. x has two int16 in a word, those of position 1 are `next` bytes after those
+ * of position 0. 18 cycles.
  */
 DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
                                     int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,

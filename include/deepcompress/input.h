@@ -10,7 +10,7 @@
 #include "requantize.h"
 
 /*
- * A division, not a product with 1 / scale: a sum behind a product may be contracted to a fused
+ * A division, not a product with 1 / scale: a sum after a product may be contracted to a fused
  * multiply-add, and would round differently from CPU to CPU. NaN becomes the least value.
  */
 DC_INLINE int8_t dc_quantize(float x, float scale, int32_t zero_point) {

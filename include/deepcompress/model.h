@@ -34,7 +34,7 @@
 #define DC_LAYER DC_SMALL_LAYER
 #endif
 
-/* The loop behind it, so many turns at once. */
+/* Unrolls the next loop so many times. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
 #define DC_PRAGMA(text)  _Pragma(#text)
 #define DC_UNROLL(turns) DC_PRAGMA(GCC unroll turns)

@@ -29,7 +29,7 @@ DC_INLINE int32_t dc_constant(const dc_constants *constants, int32_t channel) {
 
 typedef struct {
     const void *values;   /* int8_t [out][k] if dense, else the values, and what goes with them */
-    const uint8_t *index; /* where the values belong, if the encoding keeps that apart */
+    const uint8_t *index; /* where the values belong, if the encoding stores that separately */
     dc_constants bias;
     dc_constants multiplier; /* see requantize.h */
     int32_t zero_point;      /* of the input, for the kernel to take off; 0 if it is in the bias */

@@ -27,7 +27,8 @@ DC_INLINE int32_t dc_huffman_gap(const uint8_t *stream, uint32_t *bit, uint32_t 
     const uint32_t shift = dc_leading_zeros(window);
     zeros += shift;
     *bit += zeros + 1 + k;
-    /* The 1 that ends the zeros comes along with the k bits behind it, and is one quotient. */
+    /* The 1 that ends the zeros is read together with the k bits after it, and counts as one
+     * quotient. */
     return (int32_t)(((zeros - 1) << k) + (window << shift >> (31 - k)));
 }
 

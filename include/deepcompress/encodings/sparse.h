@@ -1,6 +1,6 @@
 /*
- * The encodings behind one interface. Which one is meant is a constant to the compiler,
- * which leaves nothing of the others.
+ * One interface for all encodings. The encoding is a constant to the compiler, which removes the
+ * code of the others.
  *
  *   dc_sparse_begin(&reader, weights);
  *   for each output channel:

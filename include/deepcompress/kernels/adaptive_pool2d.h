@@ -13,7 +13,7 @@
 typedef struct {
     int32_t channels, in_height, in_width, out_height, out_width;
     int32_t is_maximum;
-    int32_t minimum, maximum;  /* of the activation function behind a maximum */
+    int32_t minimum, maximum;  /* of the activation function after a maximum */
     int32_t input_zero;        /* this and the rest for a mean, as in avg_pool2d.h */
     const int32_t *multiplier; /* [divisors], the first one for `least` */
     int32_t least;

@@ -20,7 +20,7 @@ typedef struct {
     int32_t dilation_height, dilation_width;
     int32_t padded;                                   /* whether any of the next five is above 0 */
     int32_t pad_top, pad_left, pad_bottom, pad_right; /* the last two: not the next one's */
-    int32_t pad_end;   /* padding behind the last channel, which has no next one */
+    int32_t pad_end;   /* padding after the last channel, which has no next one */
     int32_t pad_value; /* zero point of the input */
     int32_t pooled;    /* whether the next four mean anything */
     int32_t pool_height, pool_width;

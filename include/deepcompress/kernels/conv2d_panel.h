@@ -4,7 +4,7 @@
  * channels' weights are multiplied in pairs. The columns know the padding, so that the input is not
  * copied for it.
  *
- * Weights lie in panels (../encodings/panel.h). Scratch: two columns,
+ * Weights are stored in panels (../encodings/panel.h). Scratch: two columns,
  * 4 * in_channels * kernel_height * kernel_width bytes, rounded up to 8. Cycles on Cortex-M4: 1.25
  * a product, 5 for each value of a column, 8 for each output.
  */
@@ -25,7 +25,7 @@ DC_INLINE int32_t dc_conv2d_columns(const dc_conv2d *layer) {
     return layer->in_channels * layer->kernel_height * layer->kernel_width;
 }
 
-/* One row of a window that lies inside the input, as int16. */
+/* One row of a window inside the input, as int16. */
 DC_INLINE int16_t *dc_conv2d_inner_row(const dc_conv2d *layer, const int8_t *row, int16_t *column) {
     DC_UNROLL(8)
     for (int32_t kx = 0; kx < layer->kernel_width; ++kx) {

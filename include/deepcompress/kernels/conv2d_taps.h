@@ -3,7 +3,7 @@
  * positions before the next one is looked at. So zeros cost nothing, whatever their pattern, and
  * depthwise convolutions, whose channels have few weights, run this way too.
  *
- * An output channel is first decoded to a list of taps (weight, and where its input lies), which
+ * An output channel is first decoded to a list of taps (weight, and offset of its input), which
  * then serves all positions. The sum of its weights completes a bias that has the input's zero
  * point not folded in: bias - zero_point * sum of weight.
  *

@@ -40,7 +40,8 @@ DC_INLINE dc_eight dc_conv2d_eight(const dc_conv2d_channel *channel, const int8_
     return eight;
 }
 
-/* Four outputs, and four that lie `next` behind them; pooled, one for each two columns of both. */
+/* Four outputs, and four more, `next` bytes after them; pooled, one for each two columns of both.
+ */
 DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight *eight,
                                int32_t next, int8_t *output) {
     const int32_t *const sum = eight->sum;
@@ -108,7 +109,7 @@ DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const in
     return left;
 }
 
-/* The outputs of the two sums in a word, the second of them `apart` behind the first. */
+/* The outputs of the two sums in a word, the second `apart` bytes after the first. */
 DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t pair, int32_t apart,
                                     int8_t *output) {
     const int32_t bias = channel->bias - DC_NARROW_ZERO;
@@ -189,7 +190,7 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
     }
 }
 
-/* A column that is left over beside the tiles, four rows at a time. */
+/* The column on the right of the last tiles, four rows at a time. */
 DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int32_t flip,
                                      int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
@@ -207,7 +208,7 @@ DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int32_t f
     }
 }
 
-/* Where the tiles of `rows` behind those at y begin: the last ones end with the plane. */
+/* The row where the tiles after those at y begin: the last ones end with the plane. */
 DC_INLINE int32_t dc_conv2d_next_row(int32_t y, int32_t rows, int32_t height) {
     const int32_t last = height - rows;
     return height % rows == 0 || y >= last ? y + rows : dc_minimum(y + rows, last);

@@ -12,7 +12,7 @@ typedef struct {
     int32_t channels, in_height, in_width, out_height, out_width;
     int32_t kernel_height, kernel_width, stride_height, stride_width;
     int32_t dilation_height, dilation_width, pad_top, pad_left;
-    int32_t minimum, maximum; /* of the activation function behind it */
+    int32_t minimum, maximum; /* of the activation function after it */
 } dc_max_pool2d;
 
 /* The first of the positions at, at + step, ... that is not before the input. */
@@ -20,7 +20,7 @@ DC_INLINE int32_t dc_max_pool2d_first(int32_t at, int32_t step) {
     return at >= 0 ? at : at + (step - 1 - at) / step * step;
 }
 
-/* Maximum of the part of a window that lies inside; its first row and column may lie outside. */
+/* Maximum of the part of a window that is inside; its first row and column may be outside. */
 DC_INLINE int32_t dc_max_pool2d_window(const dc_max_pool2d *layer, const int8_t *plane, int32_t row,
                                        int32_t column) {
     const int32_t rows = layer->kernel_height * layer->dilation_height;

@@ -17,7 +17,7 @@ typedef struct {
     dc_requantize requantize;
 } dc_mean;
 
-/* The sum of values that lie `step` apart. */
+/* The sum of values at distances of `step`. */
 DC_INLINE int32_t dc_mean_sum(const int8_t *x, int32_t count, int32_t step, int32_t sum) {
     int32_t i = 0;
     for (; DC_HAS_DSP && step == 1 && i + 4 <= count; i += 4) {

@@ -1,5 +1,5 @@
 /*
- * Padding, where no convolution behind it takes it in.
+ * Padding, where no convolution after it absorbs it.
  */
 #ifndef DEEPCOMPRESS_KERNELS_PAD_H
 #define DEEPCOMPRESS_KERNELS_PAD_H

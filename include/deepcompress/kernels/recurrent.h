@@ -138,7 +138,7 @@ DC_INLINE int8_t dc_recurrent_int8(int32_t value) {
     return (int8_t)dc_clamp((value + 128) >> 8, -128, 127);
 }
 
-/* Makes next the last output, and writes it behind the activation function, if it is wanted. */
+/* Makes next the last output; applies the activation function and writes it, if it is wanted. */
 DC_INLINE int8_t *dc_recurrent_finish(const dc_recurrent *layer, int32_t step, const int8_t *next,
                                       int8_t *hidden, int8_t *output) {
     memcpy(hidden, next, (size_t)layer->hidden);

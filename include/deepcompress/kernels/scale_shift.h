@@ -1,6 +1,6 @@
 /*
- * BatchNorm and arithmetic with constants, where no convolution or Linear beside them takes them
- * in:
+ * BatchNorm and arithmetic with constants, where no neighbouring convolution or Linear absorbs
+ * them:
  *
  *   output = clamp((input * multiplier[channel] + offset[channel]) >> shift)
  *

@@ -11,7 +11,7 @@
 
 typedef struct {
     int32_t channels, height, width; /* of the input */
-    int32_t minimum, maximum;        /* of the activation function behind it */
+    int32_t minimum, maximum;        /* of the activation function after it */
 } dc_upsample_bilinear2d;
 
 /* Two outputs of a row: `nearer` and `farther` are input rows of which the nearer has the weight

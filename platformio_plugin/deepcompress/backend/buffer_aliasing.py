@@ -1,4 +1,4 @@
-"""Which tensors lie inside others, so that reshaping, slicing and concatenating are no work.
+"""Which tensors share the bytes of others, so that reshaping, slicing and joining cost nothing.
 
 A tensor that only renames another's bytes has none of its own; the inputs of a concatenation are
 written where it wants them; an operator that works value by value writes over what nobody reads
@@ -62,13 +62,13 @@ class _Laying:
         return self.graph.tensors[tensor].shape
 
     def _is_view(self, node: IntegerNode) -> bool:
-        """Whether the output is a part of the input as it lies there."""
+        """Whether the output is a contiguous part of the input."""
         offset = OPERATORS[node.op].view(node.attributes, self._shape(node.inputs[0]))
         if offset is None or offset % ALIGNMENT:
             return False
         source = self.places[node.inputs[0]]
         if source.root in self.graph.inputs and node.output in self.graph.outputs:
-            return False  # inputs may lie in the caller's memory, outputs are in the arena
+            return False  # inputs may be in the caller's memory, outputs are in the arena
         self._put(node.output, Location(source.root, source.offset + offset))
         return True
 
@@ -104,7 +104,7 @@ class _Laying:
         return False
 
     def _may_overwrite(self, tensor: str, index: int) -> bool:
-        """Whether all that shares these bytes is read here for the last time, and as they lie."""
+        """Whether every tensor in these bytes is read here for the last time, value by value."""
         here, size = self.places[tensor], self.graph.tensors[tensor].size
         if here.root in self.graph.inputs:
             return False

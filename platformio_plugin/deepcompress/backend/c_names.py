@@ -85,7 +85,7 @@ def c_float(value: float) -> str:
 
 
 def c_offset(zero_point: int) -> str:
-    """ "- 83" or "+ 95": what is written behind a quantized value to take its zero point away."""
+    """ "- 83" or "+ 95": what C adds to a quantized value to subtract its zero point."""
     return f"{'-' if zero_point >= 0 else '+'} {abs(zero_point)}"
 
 

@@ -154,7 +154,7 @@ def _shifted(constants: Constants) -> str:
 
 
 def all_arrays(plan: Plan) -> list[Array]:
-    """All that lies in flash, what layers share once."""
+    """All constant arrays in flash; arrays that layers share are listed once."""
     shared = shared_weights(plan)
     arrays = []
     for step in plan.steps:

@@ -17,7 +17,7 @@ from deepcompress.backend.plan import Plan, SelectedGraph, Selection, Step
 
 # Return addresses, saved registers and spills of `infer`, a layer and what it calls, measured.
 STACK_BYTES = 200
-# How often buffers are placed anew to save bytes, and how many pairs are compared: half a second.
+# How many placements are tried, and how many pairs of buffers are compared: half a second.
 _ATTEMPTS, _PAIRS = 2000, 2_000_000
 
 
@@ -26,9 +26,9 @@ class _Span:
     """Bytes of a buffer, from `offset` on, that are needed from step `first` to `last`.
 
     Attributes:
-        tensor: which lies there.
+        tensor: the one at this place.
         eats: of scratch that a tensor is copied to from the front on, as its last use: this tensor,
-            over which it may lie as long as it does not end behind it.
+            which it may overlap as long as it does not end after it.
     """
 
     offset: int
@@ -44,7 +44,7 @@ class _Buffer:
     """Bytes that are needed from step `first` to step `last`, both included.
 
     Attributes:
-        parts: of a buffer in which tensors lie, which of its bytes are needed when.
+        parts: of a buffer that contains tensors: which of its bytes are needed when.
         eats: see `_Span`.
     """
 
@@ -100,7 +100,7 @@ def _scratch_name(selection: Selection) -> str:
 
 
 def _buffers(selected: SelectedGraph, laid: Overlay) -> list[_Buffer]:
-    """Tensors that do not lie in others, for as long as any in them is needed, and scratch."""
+    """Scratch, and tensors that are not inside others, while any tensor in them is needed."""
     graph = selected.integer
     born = dict.fromkeys(graph.inputs, -1)
     born.update((node.output, i) for i, node in enumerate(graph.nodes))

@@ -1,4 +1,4 @@
-"""The library's own C, to lie beside a model's: the folder then builds alone."""
+"""The library's own C, to write next to a model's: the folder then builds on its own."""
 
 from __future__ import annotations
 
