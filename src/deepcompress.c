@@ -1,5 +1,5 @@
 /*
- * What is not inlined: status texts and the search for the best score.
+ * The functions that are not inlined: status texts and the search for the best score.
  */
 #include "deepcompress/model.h"
 

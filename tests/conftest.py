@@ -104,7 +104,7 @@ def pio(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Co
 
 @pytest.fixture(scope="session")
 def arm_tools() -> None:
-    """Skips where the Arm compiler or QEMU is missing; in CI, where setup installs them, fails."""
+    """Skips the test if the Arm compiler or QEMU is missing; fails in CI, which installs them."""
     missing = [tool for tool in ("arm-none-eabi-gcc", "qemu-system-arm") if not shutil.which(tool)]
     if missing:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip

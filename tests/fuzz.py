@@ -1,10 +1,10 @@
-"""Random networks for as long as one likes: generated C under sanitizers against the reference.
+"""Fuzzing: compares the generated C of random networks, under sanitizers, with the reference.
 
     make fuzz                       # ten minutes
-    make fuzz SECONDS=60 SEED=7     # one, from another seed on
+    make fuzz SECONDS=60 SEED=7     # one minute, from another seed on
 
-Branches, concatenations, several inputs and outputs, odd shapes, streams, every encoding. Of what
-fails, the smallest network of its kind is printed, and the seed that finds it again.
+Branches, concatenations, several inputs and outputs, odd shapes, streams, every encoding. If the
+outputs differ, the smallest such network is printed, and the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_graphs import assert_c_equals_reference
 
-# Of one seed: found again in less than a minute.
+# Networks per seed: a failure is reproduced in less than a minute.
 NETWORKS = 40
 
 

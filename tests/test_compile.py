@@ -1,4 +1,4 @@
-"""The whole story on a small network: what is written, what is reported, and what is refused."""
+"""Compiling a small network from end to end: generated files, reports and refusals."""
 
 from __future__ import annotations
 
@@ -150,9 +150,9 @@ def test_accuracy_lost_by_pruning_is_reported_with_what_to_do(tmp_path: Path) ->
 
 
 REFUSED = {
-    "sparsity of a layer that is not there": ({"sparsity": "fc9:0.5"}, "no layer fc9"),
+    "sparsity of an unknown layer": ({"sparsity": "fc9:0.5"}, "no layer fc9"),
     "more golden vectors than samples": ({"self_test": "41"}, "than the 40 samples"),
-    "labels file that is not there": ({"labels": "nothing.txt"}, "labels file nothing.txt"),
+    "missing labels file": ({"labels": "nothing.txt"}, "labels file nothing.txt"),
     "fewer labels than outputs": ({"labels": "cat, dog"}, "2 names, the model has 3 outputs"),
     "calibration of another shape": ({"calibration": "WRONG"}, "input is 1x12x12"),
 }

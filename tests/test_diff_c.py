@@ -1,4 +1,4 @@
-"""What `make diff-c` finds in texts and in numbers, and how it says that."""
+"""`make diff-c`: the differences that it finds in texts and in numbers, and its output."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_frames_are_read_from_stack_usage() -> None:
 
 @pytest.mark.usefixtures("arm_tools")
 def test_a_change_of_a_header_alone_is_found(tmp_path: Path) -> None:
-    """The generated C stays; what a function of the library does is another."""
+    """The generated C is the same, and a function of the library has changed."""
     sides = []
     for name, body in (("before", "return x;"), ("after", "return x * x + 3;")):
         tree = tmp_path / name

@@ -1,4 +1,4 @@
-"""The generated C and reports of the golden networks are those that were reviewed last."""
+"""The generated C and reports of the golden networks equal the reviewed ones."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_golden_files_are_small() -> None:
     assert sum(path.stat().st_size for path in files) < 1_500_000
 
 
-# --- how they are kept
+# --- storage
 
 TARGETS = [Case("net", "m4", "size"), Case("net", "m4", "speed"), Case("net", "m55", "speed")]
 

@@ -1,4 +1,4 @@
-"""The public interface of the package: which names there are, and that they cost nothing unused."""
+"""The public interface of the package: its names, and that unused names import nothing."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from results import output_of, pio_run, write_part  # noqa: E402
 def main() -> None:
     rows = ["| | arenas | all static RAM | scores |", "| --- | ---: | ---: | --- |"]
     scores: dict[str, list[str]] = {}
-    for name, environment in (("separate arenas", "virtual_m4_apart"), ("shared", "virtual_m4")):
+    for name, environment in (("separate arenas", "virtual_m4_separate"), ("shared", "virtual_m4")):
         said = run(environment)
         memory, ram = re.search(r"bytes, in (\d+)", said), re.search(r"used (\d+) bytes", said)
         assert memory and ram, said

@@ -1,8 +1,8 @@
 /*
- * The DSP extension's instructions as functions. Where the CPU has none they are written in C, so
- * that the kernels which use them run, under sanitizers too, on a PC.
+ * The DSP extension's instructions as functions. If the CPU lacks them, the functions are in C, so
+ * that the kernels that use them also run on a PC, with or without sanitizers.
  *
- * A pair is two int16 in one word; B and T in an instruction's name are its bottom and its top.
+ * A pair is two int16 in one word; B (bottom) and T (top) in a name are its low and high half.
  */
 #ifndef DEEPCOMPRESS_DSP_H
 #define DEEPCOMPRESS_DSP_H

@@ -1,11 +1,11 @@
 /*
  * The inner steps of convolutions and linear layers. With the DSP extension's instructions they are
- * statements in assembly whose order is fixed (volatile), for the compiler would load ahead and
- * then spill the sums; and short ones, for it must find registers for all operands of one at once.
- * Cycles are of Cortex-M4 without wait states.
+ * assembly statements in a fixed order (volatile), because the compiler would load ahead and then
+ * spill the sums. They are short, because it needs registers for all operands of a statement.
+ * Cycles are those of a Cortex-M4 without wait states.
  *
- * `next`, a distance in bytes, is a constant below DC_NEXT_LIMIT; where the compiler does not know
- * it (-Og) it takes the same step written in C, as a PC does.
+ * `next`, a distance in bytes, is a constant below DC_NEXT_LIMIT; if it is not constant for the
+ * compiler (-Og), the same step written in C is used, as on a PC.
  */
 #ifndef DEEPCOMPRESS_DSP_STEPS_H
 #define DEEPCOMPRESS_DSP_STEPS_H
@@ -13,12 +13,12 @@
 #include "dsp.h"
 
 /*
- * A weight in the low half; in the high one, unsigned, by how many bytes its inputs come after
- * those of the weight before it.
+ * The weight in the low half; in the high half, unsigned, the distance in bytes from the inputs of
+ * the previous weight to the inputs of this one.
  */
 typedef uint32_t dc_tap;
 
-/* The reach of a load's immediate operand, 4095, and the eight bytes from there on. */
+/* The largest immediate offset of a load, 4095, must reach eight bytes from `next` on. */
 #define DC_NEXT_LIMIT 4088
 
 #if DC_DSP_INSTRUCTIONS
@@ -33,7 +33,7 @@ DC_INLINE uint32_t dc_take_tap(const dc_tap **taps, const int8_t **at) {
     return tap;
 }
 
-/* Adds a tap's weight times at[offset + 0 .. 3]. */
+/* Adds a tap's weight times at[offset + 0 .. 3] to the sums. */
 DC_INLINE void dc_smla_four(uint32_t tap, const int8_t *at, int32_t offset, int32_t *a0,
                             int32_t *a1, int32_t *a2, int32_t *a3) {
     uint32_t word, pair;
@@ -69,7 +69,7 @@ DC_INLINE void dc_smla_four_by_two(uint32_t tap, const int8_t *at, int32_t offse
                      : "memory");
 }
 
-/* Adds `weight` times the bytes of a word, unsigned, to two sums in each word: a02, a13. */
+/* Adds `weight` times the unsigned bytes of a word to two sums in each of the words a02, a13. */
 DC_INLINE void dc_mla_four(uint32_t weight, uint32_t word, uint32_t *a02, uint32_t *a13) {
     uint32_t pair;
     __asm__ volatile("uxtb16 %[pair], %[word]\n\t"
@@ -80,7 +80,7 @@ DC_INLINE void dc_mla_four(uint32_t weight, uint32_t word, uint32_t *a02, uint32
                      : [weight] "r"(weight), [word] "r"(word));
 }
 
-/* Four bytes at[offset + 0 .. 3], loaded neither earlier nor later than here. */
+/* The four bytes at[offset + 0 .. 3], loaded exactly at this point. */
 DC_INLINE uint32_t dc_load_here(const int8_t *at, int32_t offset) {
     uint32_t word;
     __asm__ volatile("ldr %[word], [%[at], %[offset]]"
@@ -99,7 +99,7 @@ DC_INLINE uint32_t dc_take_weights(const uint8_t **values) {
     return weights;
 }
 
-/* Two int16 of position 0, and two of position 1, `next` bytes after them. */
+/* Two int16 of position 0, and two int16 of position 1, `next` bytes after them. */
 DC_INLINE void dc_take_inputs(const uint32_t **x, int32_t next, uint32_t *x0, uint32_t *x1) {
     __asm__ volatile("ldr %[x1], [%[x], %[next]]\n\t"
                      "ldr %[x0], [%[x]], #4"
@@ -108,7 +108,7 @@ DC_INLINE void dc_take_inputs(const uint32_t **x, int32_t next, uint32_t *x0, ui
                      : "memory");
 }
 
-/* Four weights of a panel, of two columns a and b, times two inputs at positions 0 and 1. */
+/* Multiplies four weights of a panel, in columns a and b, with two inputs of positions 0 and 1. */
 DC_INLINE void dc_smlad_two_by_two(uint32_t weights, uint32_t x0, uint32_t x1, int32_t *a0,
                                    int32_t *a1, int32_t *b0, int32_t *b1) {
     uint32_t pair;
@@ -123,7 +123,7 @@ DC_INLINE void dc_smlad_two_by_two(uint32_t weights, uint32_t x0, uint32_t x1, i
                      : [x0] "r"(x0), [x1] "r"(x1));
 }
 
-/* The same of four columns, a to d, times two inputs at one position. */
+/* The same for four columns, a to d, with two inputs of one position. */
 DC_INLINE void dc_smlad_four_by_one(uint32_t first, uint32_t second, uint32_t x, int32_t *a,
                                     int32_t *b, int32_t *c, int32_t *d) {
     uint32_t pair;
@@ -143,7 +143,7 @@ DC_INLINE void dc_smlad_four_by_one(uint32_t first, uint32_t second, uint32_t x,
 #endif
 
 /*
- * Takes the next tap: adds its weight times at[0 .. 3] and times at[next .. next + 3]. 19 cycles.
+ * Processes the next tap: adds its weight times at[0 .. 3] and at[next .. next + 3]. 19 cycles.
  */
 DC_INLINE void dc_smla_eight(const dc_tap **taps, const int8_t **at, int32_t next, int32_t *a0,
                              int32_t *a1, int32_t *a2, int32_t *a3, int32_t *b0, int32_t *b1,
@@ -195,8 +195,8 @@ DC_INLINE void dc_smla_eight_by_two(const dc_tap **taps, const int8_t **at, int3
 }
 
 /*
- * As dc_smla_eight, into words of two sums, bottom + top * 2^16: one multiplication serves both.
- * The inputs are unsigned bytes, so that no bottom takes from its top. 15 cycles.
+ * Like dc_smla_eight, into words of two sums, low + high * 2^16: one multiplication updates both.
+ * The inputs are unsigned bytes, so the low half never borrows from the high half. 15 cycles.
  */
 DC_INLINE void dc_mla_eight(const dc_tap **taps, const int8_t **at, int32_t next, uint32_t *a02,
                             uint32_t *a13, uint32_t *b02, uint32_t *b13) {
@@ -242,8 +242,8 @@ DC_INLINE void dc_mla_sixteen(const dc_tap **taps, const int8_t **at, int32_t ne
 
 /*
  * Two columns of a panel (encodings/panel.h): adds the products of four channels, a to d, at two
- * positions, 0 and 1. x has two int16 in a word, those of position 1 are `next` bytes after those
- * of position 0. 18 cycles.
+ * positions, 0 and 1. A word of x holds two int16; the words of position 1 are `next` bytes after
+ * those of position 0. 18 cycles.
  */
 DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, int32_t next,
                                     int32_t *a0, int32_t *a1, int32_t *b0, int32_t *b1, int32_t *c0,
@@ -271,7 +271,7 @@ DC_INLINE void dc_smlad_four_by_two(const uint8_t **values, const uint32_t **x, 
     *x += 1;
 }
 
-/* Four columns of a panel at one position: x has four int8. 25 cycles. */
+/* Four columns of a panel at one position: x holds four int8. 25 cycles. */
 DC_INLINE void dc_smlad_four(const uint8_t **values, const int8_t **x, int32_t *a, int32_t *b,
                              int32_t *c, int32_t *d) {
 #if DC_DSP_INSTRUCTIONS

@@ -1,6 +1,6 @@
 /*
- * From what a sketch has (numbers, raw bytes) to the int8 input: quantize_float and quantize_bytes
- * of reference.py, bit for bit.
+ * Converts a sketch's numbers or raw bytes to the int8 input: quantize_float and quantize_bytes of
+ * reference.py, bit for bit.
  */
 #ifndef DEEPCOMPRESS_INPUT_H
 #define DEEPCOMPRESS_INPUT_H
@@ -10,8 +10,8 @@
 #include "requantize.h"
 
 /*
- * A division, not a product with 1 / scale: a sum after a product may be contracted to a fused
- * multiply-add, and would round differently from CPU to CPU. NaN becomes the least value.
+ * A division instead of a product with 1 / scale: the compiler may contract a product and a sum to
+ * a fused multiply-add, whose rounding differs between CPUs. NaN becomes the least value.
  */
 DC_INLINE int8_t dc_quantize(float x, float scale, int32_t zero_point) {
     const float low = (float)(-128 - zero_point), high = (float)(127 - zero_point);

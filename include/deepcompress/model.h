@@ -1,5 +1,5 @@
 /*
- * What generated models and the library agree on: status codes, inlining, version.
+ * Shared by generated models and the library: status codes, inlining, version.
  */
 #ifndef DEEPCOMPRESS_MODEL_H
 #define DEEPCOMPRESS_MODEL_H
@@ -9,12 +9,13 @@
 #define DEEPCOMPRESS_VERSION "0.1.0"
 
 /*
- * Kernels are inlined into one function a layer, so that the layer's constant shape is folded into
- * the loops; the layer itself is not inlined, so that it has a name in a profile and a backtrace.
+ * Kernels are inlined into one function per layer, so that the layer's constant shape is folded
+ * into the loops; the layer itself is not inlined, so that it has a name in a profile and a
+ * backtrace.
  *
- * A layer is compiled with -O2 whatever the rest of the firmware is (Arduino has -Os, a debug build
- * -Og): with others gcc keeps sums of the inner loops in memory. DC_SMALL_LAYER, for models that
- * are optimised for size, leaves it as it is.
+ * A layer is compiled with -O2 whatever the rest of the firmware uses (Arduino has -Os, a debug
+ * build -Og): with other levels gcc keeps sums of the inner loops in memory. DC_SMALL_LAYER, for
+ * models that are optimised for size, keeps the firmware's level.
  */
 #if defined(__GNUC__)
 #define DC_INLINE      static inline __attribute__((always_inline))
@@ -24,8 +25,8 @@
 #define DC_SMALL_LAYER static
 #endif
 
-/* What the compiler assumed when it chose a kernel, checked where its output is compiled; at file
- * scope. C99 has no _Static_assert. */
+/* Checks an assumption of the model compiler when its output is compiled; at file scope. C99 has no
+ * _Static_assert. */
 #define DC_STATIC_ASSERT(condition, name) extern char name[(condition) ? 1 : -1]
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -34,7 +35,7 @@
 #define DC_LAYER DC_SMALL_LAYER
 #endif
 
-/* Unrolls the next loop so many times. */
+/* Unrolls the next loop by this number of iterations. */
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 8
 #define DC_PRAGMA(text)  _Pragma(#text)
 #define DC_UNROLL(turns) DC_PRAGMA(GCC unroll turns)
@@ -49,14 +50,14 @@ extern "C" {
 /* 0 or a negative reason. Inference itself cannot fail. */
 typedef enum {
     DC_OK = 0,
-    DC_SELF_TEST_FAILED = -1, /* a golden vector gave other scores than on the PC */
+    DC_SELF_TEST_FAILED = -1, /* a golden vector's scores differ from those on the PC */
     DC_NO_GOLDEN_VECTORS = -2 /* compiled without the option self_test */
 } dc_status;
 
 /* A phrase for a status, never NULL. */
 const char *dc_status_text(dc_status status);
 
-/* Index of the greatest of `count` scores, the first of equals; `count` is at least 1. */
+/* Index of the greatest of `count` scores, the first one if several are equal; count >= 1. */
 int dc_argmax(const int8_t *scores, int count);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 /*
- * What the kernels for the vector extension share (MVE or Helium, Cortex-M55): dot products and
+ * Shared by the kernels for the vector extension (MVE or Helium, Cortex-M55): dot products and
  * requantization, four results at a time.
  */
 #ifndef DEEPCOMPRESS_MVE_H
@@ -17,8 +17,8 @@
 /*
  * The dot products of one vector with four, each int8_t [count]; count is above 0. They fit 32
  * bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does not. 10 instructions
- * for 64 products. Written as such because gcc, before 14, does not make loops whose last turn
- * takes what is left over.
+ * for 64 products. In assembly, because gcc before 14 does not generate loops whose last iteration
+ * processes the remainder.
  */
 DC_INLINE int32x4_t dc_dot_by_four(const int8_t *one, const int8_t *a, const int8_t *b,
                                    const int8_t *c, const int8_t *d, int32_t count) {
@@ -45,7 +45,7 @@ DC_INLINE int32x4_t dc_dot_by_four(const int8_t *one, const int8_t *a, const int
     return sums;
 }
 
-/* Those of the channels from `channel` on that a predicate of words names. */
+/* The values of the channels from `channel` on that a predicate of words selects. */
 DC_INLINE int32x4_t dc_four_constants(const dc_constants *constants, int32_t channel,
                                       mve_pred16_t some) {
     if (constants->shared) {
@@ -58,7 +58,7 @@ DC_INLINE int32x4_t dc_four_constants(const dc_constants *constants, int32_t cha
     return vshlq_s32(stored, vdupq_n_s32(constants->shift));
 }
 
-/* As dc_requantize_int8: VRMULH is exactly the product and the shift by 32. */
+/* Like dc_requantize_int8: VRMULH is exactly the product and the shift by 32. */
 DC_INLINE int32x4_t dc_requantize_four(int32x4_t sums, int32x4_t multiplier,
                                        const dc_requantize *by) {
     if (by->shift == 32) {
@@ -74,7 +74,7 @@ DC_INLINE int32x4_t dc_requantize_four(int32x4_t sums, int32x4_t multiplier,
     return vldrwq_s32(value);
 }
 
-/* The same of sums in the even lanes and in the odd ones. What int16 cannot hold is clamped anyway.
+/* The same for sums in the even and the odd lanes. Values outside int16 would be clamped anyway.
  */
 DC_INLINE int16x8_t dc_requantize_eight(int32x4_t even, int32x4_t odd, int32x4_t multiplier,
                                         const dc_requantize *by) {
@@ -90,7 +90,7 @@ DC_INLINE int16x8_t dc_requantize_eight(int32x4_t even, int32x4_t odd, int32x4_t
                        dc_requantize_four(odd, multiplier, by));
 }
 
-/* Stores the first `count` of four results, all if it is more, none if it is below 0. */
+/* Stores the first `count` of four results: all if `count` is larger, none if it is below 0. */
 DC_INLINE void dc_store_four(int8_t *to, int32x4_t results, int32_t count) {
     if (count >= 4) {
         vstrbq_s32(to, results);
@@ -99,7 +99,7 @@ DC_INLINE void dc_store_four(int8_t *to, int32x4_t results, int32_t count) {
     }
 }
 
-/* The same of eight. */
+/* The same for eight results. */
 DC_INLINE void dc_store_eight(int8_t *to, int16x8_t results, int32_t count) {
     if (count >= 8) {
         vstrbq_s16(to, results);

@@ -1,5 +1,6 @@
 /*
- * From an int32 accumulator to an int8 activation: the arithmetic of requantize.py, bit for bit.
+ * Converts an int32 accumulator to an int8 activation: the arithmetic of requantize.py, bit for
+ * bit.
  */
 #ifndef DEEPCOMPRESS_REQUANTIZE_H
 #define DEEPCOMPRESS_REQUANTIZE_H

@@ -1,4 +1,4 @@
-"""Texts reach the folder whole or not at all."""
+"""Generated files are written completely or not at all."""
 
 from __future__ import annotations
 

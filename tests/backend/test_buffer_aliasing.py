@@ -1,4 +1,4 @@
-"""Changes of shape anywhere: right in every stage, and no work on the device."""
+"""Views (changes of shape) anywhere: correct in every stage, and without work on the device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NETWORKS = {
         nn.Sequential(nn.Linear(6, 32), nn.Unflatten(1, (2, 4, 4)), nn.Conv2d(2, 3, 3)),
         (6,),
     ),
-    "activation behind the view": (
+    "activation after the view": (
         nn.Sequential(nn.Linear(6, 32), nn.Unflatten(1, (2, 4, 4)), nn.ReLU(), nn.Conv2d(2, 3, 3)),
         (6,),
     ),
@@ -31,9 +31,9 @@ NETWORKS = {
         ),
         (4, 4, 4),
     ),
-    "first of all": (nn.Sequential(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3)), (16,)),
-    "last of all": (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(2)), (1, 5, 5)),
-    "nothing else": (nn.Flatten(), (2, 3, 4)),
+    "a view first": (nn.Sequential(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3)), (16,)),
+    "a view last": (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(2)), (1, 5, 5)),
+    "a view only": (nn.Flatten(), (2, 3, 4)),
 }
 
 

@@ -1,4 +1,4 @@
-"""The cost model against the profiler: what is estimated is near what the compiler makes of it."""
+"""The cost model against the profiler: estimates are close to the cost of the compiled code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from single_layers import LAYERS, WEIGHTED_OPS, integer_layer
 
 
 def planned(layer: str, encoding: str, sparsity: float, step: int, cpu: str = "cortex-m4") -> Plan:
-    """One layer on its own, with random weights in steps, of which a share is cut."""
+    """A network of one layer, with random weights on a grid, a share of which is zero."""
     integer = integer_layer(layer, sparsity, step)
     return plan_memory(select_kernels(integer, encoding=encoding, cpu=cpu))
 

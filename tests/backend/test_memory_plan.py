@@ -1,4 +1,4 @@
-"""Buffers share the arena where their lives do not meet, and only there."""
+"""Buffers share memory of the arena if and only if their lifetimes do not overlap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_small_buffer_fits_into_the_hole_between_two() -> None:
 
 
 def test_a_place_in_a_concatenation_is_free_until_its_part_is_computed() -> None:
-    """The way down a U-Net computes the first part; the bottom works in the place of the second."""
+    """A U-Net's encoder computes the first part; its bottom layers use the memory of the second."""
     parts = (_Span(0, 64, 0, 3), _Span(64, 64, 2, 3), _Span(0, 128, 3, 4))
     joined = _Buffer("joined", 128, 0, 4, parts)
     bottom = [_Buffer("down", 32, 0, 1), _Buffer("up", 32, 1, 2)]
@@ -54,7 +54,7 @@ def test_buffers_live_at_the_same_time_never_overlap_and_are_word_aligned(spans:
 
 
 def test_the_copy_of_an_input_overlaps_it_and_does_not_end_after_it() -> None:
-    """A padded convolution copies its input to scratch, from the front on, and is done with it."""
+    """A padded convolution copies its input to scratch, front to back; then the input is dead."""
     input_ = _Buffer("in", 64, 0, 1, (_Span(0, 64, 0, 1, "in"),))
     others = [_Buffer("in scratch", 100, 1, 1, eats="in"), _Buffer("out", 32, 1, 2)]
     buffers = [input_, *others]

@@ -1,4 +1,4 @@
-"""What `deepcompress compile` writes builds alone: with CMake, with Make, and in a sketch."""
+"""The output of `deepcompress compile` builds by itself: with CMake, with Make, in a sketch."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def firmware(written: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cmake() -> Callable[..., subprocess.CompletedProcess]:
-    """Runs cmake, which must succeed. Skips where there is none; in CI, fails."""
+    """Runs cmake, which must succeed. Skips the test without cmake, but fails in CI."""
     if not shutil.which("cmake"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("cmake not found; see `make setup`")
 
@@ -133,7 +133,7 @@ def test_the_runtime_is_left_out_on_request(written: Path, tmp_path: Path) -> No
 
 
 def test_an_installed_package_has_all_that_a_checkout_has(tmp_path: Path) -> None:
-    """`pip wheel .` of a copy, unpacked, and its command run from there."""
+    """Builds a wheel of a copy, unpacks it, and runs its command."""
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for part in ("include", "src", "platformio_plugin"):

@@ -1,4 +1,4 @@
-"""Encodings lose nothing, say their bytes, and the cheapest is chosen."""
+"""Encodings are lossless and predict their size, and the cheapest one is chosen."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_random_weights_survive(weight: np.ndarray, step: int) -> None:
 
 
 def assert_survives(encoding: str, weight: np.ndarray) -> None:
-    """Or cannot be held, which only a codebook says, of more than 64 values."""
+    """The encoding is lossless, or it is a codebook and refuses more than 64 values."""
     arrays = ENCODINGS[encoding].encode(weight)
     if arrays is None:
         assert encoding == "codebook"
@@ -120,7 +120,7 @@ def test_no_code_within_the_limit_is_shorter(counts: list[int], limit: int) -> N
 
 
 def test_huffman_is_near_the_entropy_of_a_trained_layer() -> None:
-    """Of 16 values and 95% zeros, as training leaves them: within 5%, the table included."""
+    """16 values and 95% zeros, as after training: within 5% of the entropy, with the table."""
     random = np.random.default_rng(0)
     values = np.round(random.laplace(0, 20, (120, 400))).clip(-120, 120) // 15 * 15
     weight = (values * (random.random((120, 400)) < 0.05)).astype(np.int8)

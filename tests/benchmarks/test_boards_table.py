@@ -1,4 +1,4 @@
-"""The matrix of boards: what is built is measured, what is not is never taken for built."""
+"""The table of boards: a built board is measured, any other is never counted as built."""
 
 from __future__ import annotations
 

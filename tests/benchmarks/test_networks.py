@@ -1,4 +1,4 @@
-"""Whole networks of the kinds people have, small: exact in C, near to float, little work wasted."""
+"""Small versions of common networks: exact in C, close to float, with little unnecessary work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from least_ram import least_ram
 
 
 def upsampled(before: int, after: int) -> nn.Module:
-    """Up by bilinear interpolation."""
+    """Bilinear upsampling."""
     doubled = nn.Upsample(scale_factor=2, mode="bilinear")
     return nn.Sequential(doubled, nn.Conv2d(before, after, 3, padding=1))
 
@@ -50,7 +50,7 @@ NETWORKS = {
     ),
     "U-Net": lambda: UNet(1, 4, 8, 2, up=upsampled),
     "ShuffleNet": lambda: nn.Sequential(conv(3, 8, 3), Shuffled(8), Shuffled(8), *head(8)),
-    "older, of average pooling": lambda: nn.Sequential(
+    "older, with average pooling": lambda: nn.Sequential(
         nn.ReflectionPad2d(1),
         *(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.AvgPool2d(2)),
         *(nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True)),
@@ -60,7 +60,8 @@ NETWORKS = {
 SHAPE = (3, 16, 16)
 
 
-# Of the benchmark, with inputs as small as they take; its others are made of the same layers.
+# Networks of the benchmark, with the smallest inputs they accept; its other networks consist of
+# the same layers.
 WHOLE = {
     "cifar": (architectures.cifar10, (3, 32, 32)),
     "keywords": (architectures.ds_cnn, (1, 49, 10)),
@@ -85,7 +86,7 @@ def trained(name: str) -> tuple[nn.Module, tuple[int, ...]]:
 
 
 def signal_to_noise(graph: Graph, shape: tuple[int, ...]) -> float:
-    """Of the int8 outputs against float, in dB, on inputs that calibration has not seen."""
+    """Signal-to-noise ratio of the int8 outputs, in dB, on inputs outside the calibration data."""
     random = np.random.default_rng(0)
     seen, fresh = random.standard_normal((2, 64, *shape)).astype(np.float32)
     integer = quantize(graph, Calibration(seen))

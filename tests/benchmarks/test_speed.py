@@ -1,4 +1,4 @@
-"""benchmarks/speed.py: its peers answer rightly, and its table says what was measured."""
+"""benchmarks/speed.py: its peers compute correctly, and its table has the measured values."""
 
 from __future__ import annotations
 

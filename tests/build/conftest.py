@@ -11,7 +11,7 @@ from user_project import Project, copy_library
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user gets of this repository: a folder of what library.json exports."""
+    """The library as a user gets it: a folder with the files that library.json exports."""
     folder = tmp_path_factory.mktemp("library") / "DeepCompress"
     copy_library(folder)
     return folder
@@ -19,5 +19,5 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, pio: Callable, library: Path) -> Project:
-    """A project that names one model, models/net.pt, which stands for the number 7."""
+    """A project that names one model, models/net.pt, a file with the number 7."""
     return Project(tmp_path / "project", pio, library)

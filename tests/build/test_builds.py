@@ -1,4 +1,4 @@
-"""What `pio run` does with the models named in platformio.ini, with a fake compiler."""
+"""`pio run` compiles the models named in platformio.ini; the compiler is a fake."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_two_environments_share_one_result(project):
 
 def test_two_builds_at_once_compile_once(project):
     project.configure(MODEL, sections="[env:one]\n[env:two]")
-    project.build()  # the first build of a project has a race of PlatformIO's own
+    project.build()  # the first build of a project has a race in PlatformIO itself
     shutil.rmtree(project.cache())
     project.mood("slow")
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""The cache by itself."""
+"""The cache, without a build."""
 
 from __future__ import annotations
 

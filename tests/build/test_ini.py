@@ -1,4 +1,4 @@
-"""What platformio.ini says of the models."""
+"""The models and their options are read from platformio.ini."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_the_version_is_the_same_in_all_files():
 
 @pytest.fixture(scope="session")
 def package(pio, tmp_path_factory) -> Path:
-    """What `pio pkg pack` makes of this repository."""
+    """The archive that `pio pkg pack` makes of this repository."""
     folder = tmp_path_factory.mktemp("pack")
     source = folder / "source"
     ignored = shutil.ignore_patterns(".*", "tests", "mnist")

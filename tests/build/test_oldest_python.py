@@ -1,4 +1,4 @@
-"""What the build tool's Python runs: the oldest supported version, and no package."""
+"""Code that the build tool's Python runs needs only the oldest version, and no package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def modules() -> list[str]:
 
 @pytest.fixture(scope="session")
 def oldest_python() -> str:
-    """The interpreter of the oldest supported version; skips if it is missing, in CI fails."""
+    """The interpreter of the oldest supported version. If missing, skips the test; in CI, fails."""
     name = f"python{VERSION}"
     for python in (ROOT / ".tools" / name / "usr" / "bin" / name, shutil.which(name)):
         if python and Path(python).exists() and run(str(python), "-c", "").returncode == 0:
@@ -45,7 +45,7 @@ def oldest_python() -> str:
 
 
 def run(python: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """-S: without site-packages."""
+    """Runs the interpreter without site-packages (-S)."""
     return subprocess.run(
         [python, "-S", *arguments], capture_output=True, text=True, env={**os.environ, **env}
     )
@@ -126,7 +126,7 @@ def test_the_oldest_python_runs_the_extra_script(oldest_python: str) -> None:
 
 
 def test_no_line_needs_a_newer_python() -> None:
-    """Also those that the tests above do not run, as far as their text shows it."""
+    """Covers the lines that the tests above do not run, as far as static analysis can."""
     vermin = Path(sys.executable).with_name("vermin")
     command = [vermin, "--no-tips", "--violations", f"-t={VERSION}-", *build_files()]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""examples/on_device_test, with a virtual board in the place of the attached one."""
+"""examples/on_device_test on a virtual board instead of an attached one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IGNORED = shutil.ignore_patterns(".pio")
 
 @pytest.fixture
 def tested(pio: Callable, arm_tools: None, library: Path, tmp_path: Path) -> Callable[[str], str]:
-    """`pio test` on a virtual board, with a change to the test: what it said, and its exit code."""
+    """Runs `pio test` on a virtual board with a changed test; returns output and exit code."""
 
     def run(change: tuple[str, str] = ("", "")) -> tuple[str, int]:
         project = Path(shutil.copytree(EXAMPLE, tmp_path / "project", ignore=IGNORED))

@@ -1,4 +1,4 @@
-"""`pio run -t profile`: what it asks of the profiler, and what it says."""
+"""`pio run -t profile`: its arguments for the profiler, and its output."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from user_project import PLATFORM, ROOT, Project, copy_library
 
 SAMPLE = ROOT / "zephyr" / "samples" / "lenet5"
 
-# What the module uses of Zephyr, as far as a build for the PC needs it.
+# The parts of Zephyr that the module uses in a build for the PC.
 ZEPHYR = """\
 cmake_minimum_required(VERSION 3.20)
 project(application C CXX)
@@ -59,7 +59,7 @@ class Application:
         self.configure(MODEL)
 
     def configure(self, text: str, *, config: str = "", main: str = "src/main.c") -> None:
-        """CMakeLists.txt: `text` is the application's own; `config`, what Kconfig would say."""
+        """Writes CMakeLists.txt: `text` is the application's part, `config` sets Kconfig."""
         self.write(
             "CMakeLists.txt",
             f"{ZEPHYR}set(CONFIG_DEEPCOMPRESS y)\n{config}\n"
@@ -78,7 +78,7 @@ class Application:
         )
 
     def build(self, *arguments: str) -> str:
-        """Configures and builds, which must succeed; what it said."""
+        """Configures and builds, which must succeed; returns the output."""
         configured = self.cmake("-B", "build", *arguments)
         assert configured.returncode == 0, configured.stderr
         built = self.cmake("--build", "build")
@@ -86,7 +86,7 @@ class Application:
         return built.stdout
 
     def fail(self) -> str:
-        """Configures and builds, one of which must fail; what it said, unwrapped."""
+        """Configures and builds, one of which must fail; returns the output, unwrapped."""
         self.cmake("-B", "build")
         built = self.cmake("-B", "build")
         if built.returncode == 0:
@@ -96,7 +96,7 @@ class Application:
         return " ".join((built.stdout + built.stderr).split())
 
     def value(self) -> str:
-        """What the application prints."""
+        """The application's output."""
         program = self.folder / "build" / "app"
         return subprocess.run([program], capture_output=True, text=True).stdout.strip()
 
@@ -112,13 +112,13 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def application(project: Project, module: Path, cmake: None) -> Application:
-    """An application that names one model, models/net.pt, which stands for the number 7."""
+    """An application that names one model, models/net.pt, a file with the number 7."""
     return Application(project, module)
 
 
 @pytest.fixture(scope="session")
 def cmake() -> None:
-    """Skips where there is no cmake; in CI, fails."""
+    """Skips the test without cmake, but fails in CI."""
     if not shutil.which("cmake"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("cmake not found; see `make setup`")
 
@@ -140,7 +140,7 @@ def test_nothing_is_compiled_again_if_nothing_has_changed(application):
 
 
 def wait_for_a_later_time() -> None:
-    """Make sees changes of a later time only, and its clock may be coarse."""
+    """Make detects only changes with a later time, and file times may be coarse."""
     time.sleep(0.05)
 
 
@@ -270,8 +270,8 @@ BOARDS = {
 
 
 @pytest.fixture(scope="module")
-def platformio_says(pio: Callable, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What the sample's main.c prints in a PlatformIO build, on the virtual Cortex-M3."""
+def platformio_output(pio: Callable, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Output of the sample's main.c in a PlatformIO build, on the virtual Cortex-M3."""
     folder = tmp_path_factory.mktemp("pio") / "project"
     shutil.copytree(SAMPLE / "src", folder / "src")
     example = ROOT / "examples" / "lenet5_mnist"
@@ -292,7 +292,7 @@ def platformio_says(pio: Callable, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def printed(lines: list[str]) -> list[str]:
-    """The sample's own lines."""
+    """The lines that the sample itself prints."""
     return [line.strip() for line in lines if line.startswith(("self test", "test image", "11 "))]
 
 
@@ -302,7 +302,7 @@ needs_zephyr = pytest.mark.skipif(
 
 
 def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list[str]:
-    """What a sample prints on a board, up to the line that starts so."""
+    """Output of a sample on a board, up to the line with the given start."""
     modules = [f"-D{name}={ROOT}" for name in ("EXTRA_ZEPHYR_MODULES", "ZEPHYR_EXTRA_MODULES")]
     configure = ["cmake", "-GNinja", "-S", sample, "-B", folder, f"-DBOARD={board}", *modules]
     environment = {**os.environ, "DEEPCOMPRESS_PYTHON": sys.executable}
@@ -327,12 +327,12 @@ def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list
 @needs_zephyr
 @pytest.mark.parametrize("board", BOARDS)
 def test_the_sample_prints_the_same_on_a_zephyr_tree_as_in_a_platformio_build(
-    board: str, platformio_says: list[str], tmp_path: Path, arm_tools: None
+    board: str, platformio_output: list[str], tmp_path: Path, arm_tools: None
 ) -> None:
     said = build_and_run(SAMPLE, board, tmp_path / "build", until="11 digits")
-    assert printed(said) == platformio_says
-    assert platformio_says[0] == "self test: ok"
-    assert len(platformio_says) == 13
+    assert printed(said) == platformio_output
+    assert platformio_output[0] == "self test: ok"
+    assert len(platformio_output) == 13
 
 
 @needs_zephyr

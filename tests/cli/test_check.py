@@ -1,4 +1,4 @@
-"""`deepcompress check`: every layer at once, what fits, and bad input in one paragraph."""
+"""`deepcompress check` lists all layers, says what fits, and reports bad input in a paragraph."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Gated(nn.Module):
 
 
 class Odd(nn.Module):
-    """Three things that are not supported, one of them twice, between things that are."""
+    """Three unsupported calls, one of them twice, between supported ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def test_a_network_that_fits_is_listed_with_sizes_and_a_note_on_random_inputs(
     code, lines, _ = check(saved(small(), tmp_path), "--board", "nucleo_f446re")
     assert code == 0
     assert cells(lines[2])[:4] == ["0", "conv2d", "4x6x6", "40"]
-    assert cells(lines[3]) == ["1", "relu", "4x6x6", "yes"]  # within the convolution
+    assert cells(lines[3]) == ["1", "relu", "4x6x6", "yes"]  # fused into the convolution
     assert cells(lines[6])[:4] == ["4", "linear", "5", "185"]
     text = "\n".join(lines)
     assert re.search(r"^flash +about [\d,]+ B; 0\.\d% of the board's 524,288: fits$", text, re.M)
@@ -236,8 +236,8 @@ BAD = {
     ),
     "no model": (text_file, r"notes\.pt: it is not a PyTorch file.*torch\.export\.save"),
     "an empty file": (empty, r"net\.pt: it is empty\. Save the model again"),
-    "a file that is not there": (lambda folder: [folder / "net.pt"], r"there is no such file"),
-    "a board that is not there": (
+    "a missing file": (lambda folder: [folder / "net.pt"], r"there is no such file"),
+    "an unknown board": (
         lambda folder: [saved(small(), folder), "--board", "nucleo_f447re"],
         r"no board is called 'nucleo_f447re' \(did you mean nucleo_f446re\?\)",
     ),
@@ -287,7 +287,7 @@ def test_a_network_that_is_still_in_quantization_aware_training_must_be_converte
     check: object, tmp_path: Path
 ) -> None:
     class Trained(nn.Module):
-        """As torch's own fake quantizers export, while they still measure."""
+        """What torch's own fake quantizers export while their observers are enabled."""
 
         def __init__(self) -> None:
             super().__init__()

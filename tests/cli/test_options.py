@@ -1,4 +1,4 @@
-"""Every option from its text, and the errors of wrong texts."""
+"""Every option is parsed from text; wrong texts are reported."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SIDE, CLASSES = 8, 4
 
 
 class Lines(SilentReporter):
-    """Keeps the lines of progress."""
+    """Collects the lines of progress."""
 
     def __init__(self, lines: list[str]) -> None:
         self.progress = lines.append
@@ -274,7 +274,7 @@ def test_a_search_killed_at_random_moments_ends_like_an_undisturbed_one(
 
 
 def run(arguments: list[str], *, kill_after: int | None = None) -> None:
-    """The command line as a process of its own, killed after so many lines of progress."""
+    """Runs the command line in another process and kills it after some lines of progress."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "platformio_plugin")}
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "deepcompress", *arguments],

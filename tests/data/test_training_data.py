@@ -1,4 +1,4 @@
-"""Data to train on: .npz files and functions of the user's, their splits, their mistakes."""
+"""Training data from .npz files and from functions of the user: splits and errors."""
 
 from __future__ import annotations
 
@@ -108,10 +108,10 @@ def test_a_function_does_not_disturb_the_random_numbers_of_others(tmp_path: Path
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    taken = [
+    drawn = [
         torch.rand(1) for _, _ in zip(range(3), samples.epoch(0, seed=0, batch=8), strict=False)
     ]
-    torch.testing.assert_close(torch.cat(taken), expected)
+    torch.testing.assert_close(torch.cat(drawn), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""DeepCompress.h: what a sketch writes compiles in C++11 and runs; misuse is told in a sentence."""
+"""DeepCompress.h: sketches compile as C++11 and run; misuse fails with a readable message."""
 
 from __future__ import annotations
 

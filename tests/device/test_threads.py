@@ -1,4 +1,4 @@
-"""An inference changes its arena and nothing else: threads with an arena each never meet."""
+"""An inference writes only to its arena: threads with separate arenas do not interfere."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ int main(void) {
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C of the watch's network, which remembers."""
+    """The C of the wrist-exercise network, which is stateful."""
     folder = tmp_path_factory.mktemp("threads")
     made = compile_model(
         EXAMPLE / "models/exercises.pt", name="net", options=Options(stateful=True)
@@ -74,7 +74,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_threads(folder: Path, *, second_arena: int) -> subprocess.CompletedProcess:
-    """Two threads under a sanitizer that sees whatever both of them write."""
+    """Runs two threads under a sanitizer that detects data races."""
     program = folder / "program"
     command = ["gcc", "-fsanitize=thread", "-g", "-O1", f"-DSECOND={second_arena}", "main.c"]
     command += ["net.c", c_runner.ROOT / "src/deepcompress.c", f"-I{c_runner.INCLUDE}"]

@@ -25,7 +25,7 @@ IMAGES = 100
 pytestmark = pytest.mark.xdist_group("examples/lenet5_mnist")
 SUBSET = 2_000
 
-# What the sketch uses of Arduino.
+# The parts of Arduino that the sketch uses.
 ARDUINO = """\
 #include <stdint.h>
 struct Port {
@@ -48,7 +48,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def expected(images: np.ndarray) -> np.ndarray:
-    """The scores of the specification for the first images, int8 [SUBSET, 10]."""
+    """The reference's scores for the first images, int8 [SUBSET, 10]."""
     return evaluate.reference_scores(images[:SUBSET])
 
 

@@ -25,7 +25,7 @@ def example(name: str) -> Path:
 
 
 def build_and_run(folder: Path, environment: str) -> str:
-    """What the firmware prints."""
+    """The firmware's output."""
     command = [PIO, "run", "-d", folder, "-e", environment, "-t", "upload"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,7 +33,7 @@ def build_and_run(folder: Path, environment: str) -> str:
 
 
 def by_reference(folder: Path, model: str, streams: np.ndarray) -> np.ndarray:
-    """The best class by the specification of each piece: [streams, pieces]."""
+    """The best class of each chunk by the reference: [streams, chunks]."""
     options = Options(stateful=True, calibration=str(folder / "data/calibration.npz"))
     made = compile_model(folder / f"models/{model}.pt", name=model, options=options)
     pieces = streams.reshape(-1, *streams.shape[2:])
@@ -43,7 +43,7 @@ def by_reference(folder: Path, model: str, streams: np.ndarray) -> np.ndarray:
 
 
 def play(folder: Path, streams: np.ndarray, tmp_path: Path, *, file: str, answers: str) -> bytes:
-    """What the PC's firmware answers to streams of int16 samples, [streams, samples, values]."""
+    """Answers of the PC's firmware to streams of int16 samples, [streams, samples, values]."""
     length = np.int32(streams.shape[1]).tobytes()
     content = b"".join(length + stream.tobytes() for stream in streams.astype(np.int16))
     (tmp_path / file).write_bytes(content)
@@ -75,7 +75,7 @@ def test_a_virtual_board_recognizes_digits_of_an_unknown_speaker(arm_tools: None
 
 
 def test_words_of_training_speakers_are_recognized(tmp_path: Path) -> None:
-    """Decibels are rounded to tenths on their way to the firmware, so that one word may differ."""
+    """The firmware's input is rounded to tenths of a decibel, so that one word may differ."""
     folder = example("spoken_digits")
     build_and_run(folder, "native")
     with np.load(folder / "data/calibration.npz") as data:
@@ -105,9 +105,9 @@ def test_two_networks_give_the_same_results_in_one_arena_as_in_two(arm_tools: No
 
     (first, second, shared), together = answers("virtual_m4")
     assert shared == max(first, second)
-    (*_, apart), alone = answers("virtual_m4_apart")
-    assert apart == first + second
-    assert together == alone
+    (*_, separate), separately = answers("virtual_m4_separate")
+    assert separate == first + second
+    assert together == separately
     assert len(together) == 7
     assert together[3].startswith("3 read as 3, scores ")
     assert "; internal rotation watched as internal rotation, scores " in together[3]

@@ -1,4 +1,4 @@
-"""Layers on [channels, length]: the two-dimensional ones, with no work for the change of shape."""
+"""Layers on [channels, length] become two-dimensional ones; the change of shape costs nothing."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from torch import nn
 
 decomposed = torch.ops.quantized_decomposed
 SHAPE = (2, 6, 6)
-# Of the input, the convolution's output, its sum with the input, and the scores: as measured by
-# nobody, so that measuring would not find them.
+# Scales and zero points of the input, the convolution's output, its sum with the input, and the
+# scores. Measuring would give other values.
 INPUT, CONVOLVED, SUM, SCORES = (0.03, 5), (0.021, -128), (0.047, -20), (0.04, 3)
 
 

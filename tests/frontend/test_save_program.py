@@ -70,7 +70,7 @@ def test_torch_runs_it_on_a_batch_of_any_size(batch: int, tmp_path: Path) -> Non
 )
 @given(graphs())
 def test_random_networks_come_back(tmp_path: Path, graph: Graph) -> None:
-    # A padding that no torch layer has is not ours to save.
+    # Asymmetric padding is not saved, because no torch layer has it.
     paddings = [n.attributes.padding for n in graph.nodes if n.op == "conv2d"]
     assume(all(p[:2] == p[2:] for p in paddings))
     assume(any("weight" in node.parameters for node in graph.nodes))
@@ -79,7 +79,7 @@ def test_random_networks_come_back(tmp_path: Path, graph: Graph) -> None:
         save_graph(original, tmp_path / "saved.pt")
         first = read(tmp_path / "saved.pt")
         verify.same_function(graph, first, inputs.astype(np.float32))
-    # Pooling that is said in one of several ways comes back in ours; from then on nothing changes.
+    # Pooling that torch can express in several ways is saved in one; after that nothing changes.
     save_graph(first, tmp_path / "saved.pt")
     assert_same(first, read(tmp_path / "saved.pt"))
 

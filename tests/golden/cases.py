@@ -1,10 +1,10 @@
-"""What a golden file is of: a network, a CPU and a goal."""
+"""The case of a golden file: a network, a CPU and a goal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What a folder or a table calls a CPU -> its name.
+# A CPU's name in folders and tables -> its name in options.
 CPUS = {
     "m0plus": "cortex-m0plus",
     "m4": "cortex-m4",

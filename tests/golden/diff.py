@@ -1,4 +1,4 @@
-"""What a change does to the golden networks: to their C, and to the code that it becomes."""
+"""The effect of a change on the golden networks: on their C, and on its machine code."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from golden import measure, store
 from golden.cases import CPUS, Case
 from golden.measure import Measured, Source
 
-RUNTIME = "runtime"  # what the library's own src/*.c is called as a network
+RUNTIME = "runtime"  # the name of the library's own src/*.c in place of a network's
 SUM = "(sum)"
-# What is shown of a function -> its field.
+# Number of a function as printed -> its field.
 NUMBERS = {"code": "code_bytes", "stack": "stack_bytes", "cycles": "cycles"}
-# What is shown of a network -> where its report has it.
+# Number of a network as printed -> its keys in the report.
 _REPORTED = {
     "arena": ("ram", "arena_bytes"),
     "ram": ("ram", "total_bytes"),
@@ -46,7 +46,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Change:
-    """One number of a function or a network, before and after; None where it is not there."""
+    """One number of a function or a network, before and after; None if it does not exist."""
 
     case: Case
     function: str
@@ -56,12 +56,12 @@ class Change:
 
     @property
     def worse(self) -> bool:
-        """Whether it grew; what is new is not worse than nothing, its network's sum may be."""
+        """Whether it grew. A new function is not worse; the sum of its network may be."""
         return None not in (self.before, self.after) and self.after > self.before
 
 
 def of_networks(golden: store.Golden, names: Sequence[str]) -> store.Golden:
-    """The cases of these networks, or all where none is named."""
+    """The cases of these networks, or all cases if none is named."""
     return {case: texts for case, texts in golden.items() if not names or case.network in names}
 
 
@@ -96,14 +96,14 @@ def blocks(text: str) -> dict[str, str]:
 
 
 def changed_parts(name: str, before: str, after: str) -> list[str]:
-    """Names of what is another in a file: functions and constants, or a report's facts."""
+    """Names of what differs in a file: functions and constants, or a report's facts."""
     split = _facts if name == store.REPORT else blocks
     old, new = split(before), split(after)
     return [part for part in dict.fromkeys([*old, *new]) if old.get(part) != new.get(part)]
 
 
 def _facts(text: str) -> dict[str, Any]:
-    """A report's values by their place, such as "layers.conv1.cycles"."""
+    """A report's values by their path, such as "layers.conv1.cycles"."""
     facts: dict[str, Any] = {}
 
     def add(place: str, value: Any) -> None:
@@ -121,7 +121,7 @@ def _facts(text: str) -> dict[str, Any]:
 
 
 def text_changes(before: store.Golden, after: store.Golden) -> list[str]:
-    """A line for each file that is another: its network, what changed in it, and for which."""
+    """A line per changed file: its network, what changed in it, and for which cases."""
     alike: dict[tuple[str, str], list[str]] = {}
     for case in dict.fromkeys([*before, *after]):
         old, new = before.get(case, {}), after.get(case, {})
@@ -136,7 +136,7 @@ def text_changes(before: store.Golden, after: store.Golden) -> list[str]:
 
 
 def unified(before: store.Golden, after: store.Golden) -> Iterable[str]:
-    """Lines of the diffs of all files; a diff that several cases share is there once."""
+    """Lines of the diffs of all files; a diff that several cases share is included once."""
     seen = set()
     for case in dict.fromkeys([*before, *after]):
         old, new = before.get(case, {}), after.get(case, {})
@@ -153,14 +153,14 @@ def unified(before: store.Golden, after: store.Golden) -> Iterable[str]:
 
 
 def code_changes(before: Side, after: Side, scratch: Path) -> list[Change]:
-    """Every number of a function whose code is another, and of its network."""
+    """Every number of each function whose code differs, and of its network."""
     pairs = list(_pairs(before, after, scratch))
     if pairs and not shutil.which("arm-none-eabi-gcc"):
         raise SystemExit("arm-none-eabi-gcc not found; see `make setup`")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = in_parallel(pool, measure.preprocessed, _sources(pairs))
         pairs = [pair for pair in pairs if keys[pair.before] != keys[pair.after]]
-        # What is the same to the compiler, whichever case it is of, is measured once.
+        # Sources that are the same to the compiler are measured once, whatever their cases.
         source_of = {keys[source]: source for source in _sources(pairs)}
         found = in_parallel(
             pool, lambda key: measure.compiled(source_of[key], scratch / key), source_of
@@ -179,7 +179,7 @@ def code_changes(before: Side, after: Side, scratch: Path) -> list[Change]:
 
 
 def in_parallel(pool: ThreadPoolExecutor, work: Callable, items: Iterable) -> dict:
-    """What the work makes of each item, by item."""
+    """The result of the work for each item, by item."""
     items = list(items)
     return dict(zip(items, pool.map(work, items), strict=True))
 
@@ -198,7 +198,7 @@ class _Pair:
 
 
 def _pairs(before: Side, after: Side, scratch: Path) -> Iterator[_Pair]:
-    """Sources of which the text or the library is another."""
+    """Sources whose text or library differs."""
     same_library = _library(before.tree) == _library(after.tree)
     for case in after.golden:
         if case not in before.golden:
@@ -233,7 +233,7 @@ def _library(tree: Path) -> dict[str, bytes]:
 
 
 def function_changes(case: Case, before: Measured, after: Measured) -> list[Change]:
-    """The numbers of each function whose bytes, stack or cycles are others, and their sums."""
+    """The numbers of each function whose bytes, stack or cycles differ, and their sums."""
     changes = []
     for name in dict.fromkeys([*before.functions, *after.functions]):
         old, new = before.functions.get(name), after.functions.get(name)
@@ -257,7 +257,7 @@ def sums(measured: Measured) -> tuple[int, int | None, int | None]:
 
 
 def report_changes(before: store.Golden, after: store.Golden) -> list[Change]:
-    """What the reports say of whole networks, where that is another: bytes of flash and RAM."""
+    """Bytes of flash and RAM of whole networks in the reports, where they differ."""
     return [
         change
         for case in after
@@ -278,16 +278,16 @@ def _network_changes(
 
 
 def reported(texts: Mapping[str, str]) -> dict[str, int]:
-    """What the report says of the whole network: bytes of arena, RAM, weights and flash."""
+    """Bytes of arena, RAM, weights and flash of the whole network in its report."""
     report = json.loads(texts[store.REPORT])
     return {what: report[memory][key] for what, (memory, key) in _REPORTED.items()}
 
 
-# --- for people
+# --- printing
 
 
 def table(changes: Sequence[Change]) -> list[str]:
-    """A row for each function and what it costs before and after; like rows of targets are one."""
+    """A row per function with its cost before and after; equal rows of targets are merged."""
     rows: dict[tuple[str, str], dict[str, Change]] = {}
     for change in changes:
         key = (str(change.case), change.function)
@@ -313,7 +313,7 @@ def _shown(change: Change) -> bool:
 
 
 def draw(change: Change) -> str:
-    """Such as "code 120 -> 132 (+12)", "code 120" where it stays, "code 0 -> 132 (new)"."""
+    """Such as "code 120 -> 132 (+12)", "code 120" if unchanged, "code 0 -> 132 (new)"."""
     old, new = change.before, change.after
     if old == new:
         return f"{change.what} {old:,}"
@@ -325,7 +325,7 @@ def draw(change: Change) -> str:
 def compare(
     before: Side, after: Side, scratch: Path, *, say: Callable[[str], None], diff: bool
 ) -> list[Change]:
-    """Says what is another, texts first; the changes of code."""
+    """Prints the differences, texts first; returns the changes of code."""
     texts = text_changes(before.golden, after.golden)
     if texts:
         say(f"Generated files: {len(texts)} changes")

@@ -1,4 +1,4 @@
-"""What the compiler makes of each golden network now. All imports of the compiler are here."""
+"""The compiler's current output for each golden network. Only this module imports the compiler."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def generate(
 
 
 def compile_alone(network: Network, case: Case) -> Mapping[str, str]:
-    """What `generate` gives for a case, compiled as any user's file is, from its beginning."""
+    """The result of `generate` for a case, compiled from the start like a user's file."""
     with tempfile.TemporaryDirectory() as folder:
         made = make(network)
         path = _saved(made, network, Path(folder))
@@ -56,9 +56,9 @@ def compile_alone(network: Network, case: Case) -> Mapping[str, str]:
 
 
 def _opened_once(open_model: Callable[..., Any]) -> Callable[..., Any]:
-    """`open_model`, which takes half of the time, once for all cases of a file.
+    """An `open_model` that opens a file once for all of its cases, which halves the time.
 
-    Neither CPU nor goal counts for it; a test compares with `compile_alone`.
+    The result depends neither on the CPU nor on the goal; a test compares with `compile_alone`.
     """
     opened = {}
 
@@ -89,7 +89,7 @@ def _saved(made: Made, network: Network, folder: Path) -> Path:
     path = folder / f"{network.name}.pt2"
     given = tuple(torch.zeros(1, *shape) for shape in network.shapes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the recurrent layers' own attributes
+        warnings.simplefilter("ignore")  # about the attributes of recurrent layers
         torch.export.save(torch.export.export(made.module, given), path)
     return path
 

@@ -1,8 +1,8 @@
-"""What generated C becomes on its CPU: of each function its code, stack and cycles.
+"""Code size, stack and cycles of each function of the generated C on its CPU.
 
-Code and stack are gcc's, of the object file. Cycles are those that this project's profiler models
-of one inference, of all zeros: for a Cortex-M0+ and a Cortex-M4. Of a Cortex-M55 no timing is
-published, so that it has none. `generic` is built as portable C for a Cortex-M4.
+Code size and stack come from gcc and its object file. This project's profiler models the cycles of
+one inference on zeros, for a Cortex-M0+ and a Cortex-M4. No timing of a Cortex-M55 is published, so
+it has no cycles. `generic` is built as portable C for a Cortex-M4.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from golden.cases import Case
 from golden.generate import Profile, Request, profile
 
 OPTIMIZE = "-O2"
-# What arm_runner calls the CPU, and flags beyond those of its board.
+# The CPU's name in arm_runner, and flags in addition to those of its board.
 _BUILDS = {
     "m0plus": ("cortex-m0plus", ()),
     "m4": ("cortex-m4", ()),
@@ -44,9 +44,9 @@ class Function:
     """One function of an object file.
 
     Attributes:
-        digest: of its bytes and what they refer to.
-        stack_bytes: of its own frame.
-        cycles: of its own instructions in one inference; None where not known or not called.
+        digest: a hash of its bytes and of what they refer to.
+        stack_bytes: the size of its own frame.
+        cycles: cycles of its own instructions in one inference; None if unknown or not called.
     """
 
     digest: str
@@ -57,10 +57,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Measured:
-    """A source's functions, and what one inference takes with all that it calls.
+    """A source's functions, and the cost of one inference with all functions it calls.
 
     Attributes:
-        cycles, stack_bytes: None where the CPU has no timing, or the source no inference.
+        cycles, stack_bytes: None if the CPU has no timing, or the source no inference.
     """
 
     functions: Mapping[str, Function]
@@ -70,11 +70,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Source:
-    """A C file that is compiled for a CPU of `CPUS`, with the library's tree of its time.
+    """A C file that is compiled for a CPU of `CPUS`, with the library of the same revision.
 
     Attributes:
         tree: a folder that has include/ and src/.
-        folder: where `path` and the headers beside it are, and its products go.
+        folder: contains `path` and its headers, and receives the build products.
     """
 
     path: Path
@@ -95,16 +95,16 @@ def write_sources(case: Case, texts: Mapping[str, str], folder: Path, tree: Path
 
 
 def preprocessed(source: Source) -> str:
-    """A digest of all that the compiler reads: where it is the same, so is the object file."""
+    """A digest of all that the compiler reads; equal digests mean equal object files."""
     text = _gcc(source, "-E", "-P", source.path)
     return hashlib.sha256(f"{source.cpu}\n{text}".encode()).hexdigest()
 
 
 def compiled(source: Source, out: Path) -> Measured:
-    """The functions of a source that is compiled by itself, without what an inference takes.
+    """The functions of a source that is compiled by itself, without the cost of an inference.
 
     Args:
-        out: a folder for what is made on the way.
+        out: a folder for intermediate files.
     """
     out.mkdir(parents=True, exist_ok=True)
     return Measured(_functions(source, out))

@@ -4,8 +4,8 @@ The files must not differ between machines, although another CPU adds floats in 
 that what calibration measures may differ in the last bit. Each network excludes that in one of two
 ways. An `exact` one has weights and inputs of few bits, and at most three layers with weights, so
 that every sum fits the 24 bits of a float and is exact in any order: its ranges are measured. In
-all others a `Range` after each layer states scale and zero point, as quantization-aware training
-does, in the file; what is measured then counts for nothing.
+all others a `Range` after each layer states scale and zero point in the file, as quantization-aware
+training does; measured ranges are then ignored.
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ class Network:
 
 
 class Range(nn.Module):
-    """States the scale and zero point of a tensor: those of the first values it sees, which it
-    leaves as they are.
+    """States the scale and zero point of a tensor, taken from the first values; changes no value.
 
-    The scale has three bits, so that the last bit of a value does not decide on it.
+    The scale has three bits, so that it does not depend on the last bit of a value.
     """
 
     def __init__(self) -> None:
@@ -102,7 +101,7 @@ def make(network: Network) -> Made:
 
 
 def _weights(random: np.random.Generator, shape: tuple[int, ...], network: Network) -> np.ndarray:
-    """More small ones than large ones, as after training; 4 bits and a sign if exact, else 7."""
+    """More small weights than large ones, as after training; 4 bits and a sign if exact, else 7."""
     most = 8 if network.exact else 64
     numbers = random.integers(-most + 1, most, (2, *shape)).sum(axis=0)
     if len(shape) > 1:
@@ -133,7 +132,7 @@ def _real(x: np.ndarray, network: Network) -> np.ndarray:
 
 
 def _ranged(*layers: nn.Module) -> nn.Sequential:
-    """The layers with a Range at the input and after each, but a ReLU is in its layer's."""
+    """The layers with a Range at the input and after each; a ReLU shares its layer's Range."""
     ranged: list[nn.Module] = [Range()]
     for layer, after in zip(layers, (*layers[1:], None), strict=True):
         views = (nn.Flatten, nn.Unflatten, nn.PixelShuffle)
@@ -180,7 +179,7 @@ class _Branches(nn.Module):
 
 
 class _Token(nn.Module):
-    """A learned row in front of the others."""
+    """A learned row before the others."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -220,7 +219,7 @@ class _Recurrent(nn.Module):
 
 
 class _Stream(nn.Module):
-    """Convolutions along time that see the past alone."""
+    """Causal convolutions along time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +231,7 @@ class _Stream(nn.Module):
 
 
 class _Towers(nn.Module):
-    """An image and a row of numbers; scores, and a map of where they come from."""
+    """Two inputs, an image and a row of numbers; two outputs, scores and a map of their origin."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,7 +246,7 @@ class _Towers(nn.Module):
 
 
 class _Moves(nn.Module):
-    """An input that is limited, joined along its rows, and given out again as it came."""
+    """An input that is clamped, concatenated along its rows, and also returned unchanged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,7 +279,7 @@ def _same_linears(features: int) -> tuple[nn.Linear, nn.Linear]:
 
 
 class _Shift(nn.Module):
-    """A factor and a sum for each channel that no layer takes over."""
+    """A factor and a summand per channel that cannot be fused into a layer."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -357,7 +356,7 @@ def _small() -> nn.Module:
 
 
 def _encoded(encoding: str) -> Network:
-    """One network for each encoding, whose choice leaves the goal little to decide."""
+    """One network per encoding; with a named encoding, the goal decides little."""
     return Network(
         *(encoding, _small, ((2, 8, 8),), {"encoding": encoding}),
         exact=True,

@@ -1,12 +1,12 @@
-"""The golden files as they are kept: what several cases have in common once, as text.
+"""Storage of the golden files as text; what several cases have in common is stored once.
 
 A folder for each network:
 
-    index.txt          each file's text and the cases it is of, "<file> = <stored>: <cases>"
-    <stored>           such as lenet.c, or where that differs lenet.m4-speed.c, by its first case;
+    index.txt          each file's text and its cases, "<file> = <stored>: <cases>"
+    <stored>           such as lenet.c; if cases differ, also lenet.m4-speed.c after its first case;
                        the lines that name goal and CPU have {goal} and {cpu} in their place
-    reports.json       the report of the first case, a line for each layer, and what is another in
-                       those of the others
+    reports.json       the report of the first case, a line for each layer, and the differences of
+                       the other cases
 
 Nothing is lost: `read` gives exactly the texts that `write` was given.
 """
@@ -86,7 +86,7 @@ def _variant(name: str, case: Case) -> str:
     return f"{stem}.{case.target}{dot}{suffix}"
 
 
-# The header says for what the compiler was asked, which would make each case's another.
+# The header names goal and CPU, so that without these placeholders it would differ in each case.
 def _target_lines(case: Case) -> dict[str, str]:
     return {
         f" optimize = {case.goal}\n": " optimize = {goal}\n",
@@ -127,9 +127,9 @@ def _draw_value(value: Any) -> str:
 
 
 def _changes(first: Any, other: Any) -> Any:
-    """What is another in a JSON value: of objects and equally long lists, by key or index.
+    """The differences of a JSON value: of objects and lists of equal length, by key or index.
 
-    Where keys or lengths are others, the value as a whole, {"instead": value}.
+    If keys or lengths differ, the whole value, {"instead": value}.
     """
     old, new = _by_key(first), _by_key(other)
     if old is None:
@@ -139,7 +139,7 @@ def _changes(first: Any, other: Any) -> Any:
     return {
         key: _changes(old[key], new[key])
         for key in old
-        if json.dumps(old[key]) != json.dumps(new[key])  # in which the order of keys counts
+        if json.dumps(old[key]) != json.dumps(new[key])  # the order of keys counts
     }
 
 
@@ -167,7 +167,7 @@ def _by_key(value: Any) -> dict[str, Any] | None:
 
 
 def differences(before: Golden, after: Golden) -> list[str]:
-    """A line for each case that differs: the files, with their first line that is another."""
+    """A line for each case that differs: the files, with their first line that differs."""
     lines = []
     for case in _in_either(before, after):
         old, new = before.get(case), after.get(case)

@@ -49,8 +49,8 @@ def test_all_shapes_and_encodings_equal_the_reference(
     data: st.DataObject, shape: tuple[int, ...], encoding: str, relu: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    behind = [nn.ReLU()] * relu
-    net = nn.Sequential(data.draw(layers(shape[0])), *behind)
+    activation = [nn.ReLU()] * relu
+    net = nn.Sequential(data.draw(layers(shape[0])), *activation)
     assert_c_equals(net, *shape, seed=seed, encoding=encoding)
 
 

@@ -25,7 +25,7 @@ MOVES = {
     "transpose": lambda x: x.transpose(1, -1),
     "slice of channels": lambda x: x[:, 1:3],
     "slice with a step": lambda x: x[:, :, ::2, 1:],
-    "slice from behind": lambda x: x[:, -2:, :-1],
+    "slice from the end": lambda x: x[:, -2:, :-1],
     "one row": lambda x: x[:, :, 2],
     "narrow": lambda x: x.narrow(3, 1, 4),
     "pixel shuffle": lambda x: F.pixel_shuffle(x, 2),
@@ -62,8 +62,10 @@ JOINS = {
     "split and joined again": lambda x: torch.cat(list(reversed(x.split([1, 3], 1))), 1),
     "chunks summed": lambda x: sum(x.chunk(2, dim=1)),
     "chunks of a remainder": lambda x: x.chunk(4, dim=3)[-1] + x.split(4, dim=3)[-1],
-    "rows apart": lambda x: x.unbind(2)[1] - x.unbind(2)[3],
-    "of all, nothing is left of one": lambda x: torch.cat([x.tanh(), x.tanh()[:, :1].relu()], 1),
+    "difference of two rows": lambda x: x.unbind(2)[1] - x.unbind(2)[3],
+    "a part that is constant after its activation": lambda x: torch.cat(
+        [x.tanh(), x.tanh()[:, :1].relu()], 1
+    ),
 }
 
 
@@ -129,8 +131,8 @@ def test_other_padding_than_zeros_is_not_fused() -> None:
 
 
 def test_a_permutation_is_fused_into_a_linear_before_or_after_it() -> None:
-    behind = nn.Sequential(Call(lambda x: x.permute(0, 2, 3, 1).flatten(1)), nn.Linear(96, 3))
-    assert ops(behind, 4, 4, 6) == ["linear"]
+    before = nn.Sequential(Call(lambda x: x.permute(0, 2, 3, 1).flatten(1)), nn.Linear(96, 3))
+    assert ops(before, 4, 4, 6) == ["linear"]
     before = nn.Sequential(nn.Linear(5, 24), Call(lambda x: x.reshape(-1, 6, 4).transpose(1, 2)))
     assert ops(before, 5) == ["linear", "flatten"]
     part = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), Call(lambda x: x[:, 1:6:2]))
@@ -160,7 +162,7 @@ def test_concatenated_raw_bytes_are_requantized_to_a_common_scale() -> None:
 REFUSED = {
     "the batch moved": (lambda x: x.permute(1, 2, 0, 3), "moves the batch"),
     "the batch moved and worked on": (lambda x: x.transpose(0, 1).flatten(1), "moves the batch"),
-    "samples apart": (lambda x: x[0], "separates samples"),
+    "samples separated": (lambda x: x[0], "separates samples"),
     "samples joined": (lambda x: torch.cat([x, x], 0), "joins samples"),
     "cropping by reflection": (
         lambda x: F.pad(x, (-1, 0, 0, 0), mode="reflect"),

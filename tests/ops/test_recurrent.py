@@ -27,9 +27,9 @@ KINDS = [nn.GRU, nn.LSTM]
 class Sequence(nn.Module):
     """A recurrent layer of which all outputs are read, or the last one in any of several ways."""
 
-    def __init__(self, layer: nn.Module, read: str, *behind: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, read: str, *after: nn.Module) -> None:
         super().__init__()
-        self.layer, self.read, self.behind = layer, read, nn.Sequential(*behind)
+        self.layer, self.read, self.after = layer, read, nn.Sequential(*after)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs, state = self.layer(x)
@@ -41,7 +41,7 @@ class Sequence(nn.Module):
             "outputs[:, -1]": lambda: outputs[:, -1],
             "both": lambda: outputs.flatten(1) + state[-1].repeat(1, outputs.shape[1]),
         }
-        return self.behind(read[self.read]())
+        return self.after(read[self.read]())
 
 
 def recurrent(kind: type, features: int, hidden: int, share: float = 0.0, **how) -> nn.Module:
@@ -61,7 +61,7 @@ def recurrent(kind: type, features: int, hidden: int, share: float = 0.0, **how)
     share=st.sampled_from([0.0, 0.7, 1.0]),
     spread=st.sampled_from([0.1, 1.0, 10.0]),
     read=st.sampled_from(["outputs", "outputs[:, -1]", "state[-1]", "both"]),
-    behind=st.sampled_from([nn.Identity(), nn.ReLU(), nn.Hardtanh(-0.1, 0.3)]),
+    after=st.sampled_from([nn.Identity(), nn.ReLU(), nn.Hardtanh(-0.1, 0.3)]),
     encoding=st.sampled_from(["auto", *ENCODINGS]),
     seed=st.integers(0, 99),
 )
@@ -73,7 +73,7 @@ def test_all_shapes_and_encodings_equal_the_reference(
     share: float,
     spread: float,
     read: str,
-    behind: nn.Module,
+    after: nn.Module,
     encoding: str,
     seed: int,
 ) -> None:
@@ -82,7 +82,7 @@ def test_all_shapes_and_encodings_equal_the_reference(
     layer = recurrent(kind, features, hidden, share, num_layers=layers, bias=bias)
     for parameter in layer.parameters():
         parameter.data *= spread
-    net = Sequence(layer, read, behind)
+    net = Sequence(layer, read, after)
     assert_c_equals(net, steps, features, seed=seed, encoding=encoding)
 
 

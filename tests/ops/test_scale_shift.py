@@ -24,16 +24,16 @@ def ops(graph: Graph) -> list[str]:
 
 
 FOLDED = {
-    "behind a convolution": (
+    "after a convolution": (
         nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
         ["conv2d"],
     ),
-    "behind groups": (nn.Sequential(nn.Conv2d(2, 6, 3, groups=2), nn.BatchNorm2d(6)), ["conv2d"]),
-    "behind depthwise": (
+    "after groups": (nn.Sequential(nn.Conv2d(2, 6, 3, groups=2), nn.BatchNorm2d(6)), ["conv2d"]),
+    "after depthwise": (
         nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.BatchNorm2d(2)),
         ["conv2d"],
     ),
-    "behind a Linear": (
+    "after a Linear": (
         nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.BatchNorm1d(5), nn.ReLU6()),
         ["linear"],
     ),
@@ -62,11 +62,11 @@ FOLDED = {
         nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3, padding=1)),
         ["scale_shift", "conv2d"],
     ),
-    "behind an activation, it stays": (
+    "after an activation, it stays": (
         nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.BatchNorm2d(3), nn.ReLU()),
         ["conv2d", "scale_shift"],
     ),
-    "behind pooling, one of its factors is negative": (
+    "after pooling, one of its factors is negative": (
         nn.Sequential(nn.Conv2d(2, 8, 3), nn.MaxPool2d(2), nn.BatchNorm2d(8)),
         ["conv2d", "scale_shift"],
     ),

@@ -1,4 +1,4 @@
-"""The Arduino IDE: what it needs of the library, and a sketch with a model compiled ahead."""
+"""The Arduino IDE: its requirements on the library, and a sketch with a compiled model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ void setup() {
 }
 void loop() {}
 """
-# The IDE puts this before the sketch; the program around it stands in for a core.
+# The IDE puts this before the sketch; the rest of the program replaces a core.
 ARDUINO = """\
 #include <stdio.h>
 struct { void println(const char *text) { puts(text); } } Serial;
@@ -57,7 +57,7 @@ def sketch(tmp_path: Path) -> Path:
 
 
 def build_as_the_ide_does(sketch: Path, build: Path) -> Path:
-    """Every C file of a copy of the sketch and of the library's src/, which alone is searched."""
+    """Builds every C file of a copy of the sketch and of src/, which is the only include folder."""
     for tab in sketch.iterdir():
         shutil.copy(tab, build)
     (build / "sketch.ino.cpp").write_text(ARDUINO + (sketch / "sketch.ino").read_text())
@@ -85,7 +85,7 @@ def test_a_model_compiled_beforehand_builds_as_tabs_of_a_sketch(
 
 
 def test_every_header_is_found_in_src() -> None:
-    """After a new header, `make docs`."""
+    """If this fails for a new header, run `make docs`."""
     src = ROOT / "src"
     there = {path.relative_to(src).as_posix(): path.read_text() for path in src.rglob("*.h")}
     assert there == forwards()

@@ -1,4 +1,4 @@
-"""The pages' links lead somewhere, and the tests that docs/security.md names exist."""
+"""The pages' links resolve, and the tests that docs/security.md names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/first_network.md, followed to the letter."""
+"""The commands and files of docs/first_network.md work as printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "first_network.md").read_text()
 
 
 def block(language: str) -> str:
-    """The one block of code in a language that the page has."""
+    """The page's only code block in a language."""
     (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return text.replace("/path/to/DeepCompress", str(ROOT))
 

@@ -1,4 +1,4 @@
-"""Imports between packages go in one direction: that of the table in docs/architecture.md."""
+"""Imports between packages follow the order of the table in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def order() -> list[str]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Packages of ours that a module imports, also where only a type checker does."""
+    """Packages of this project that a module imports, including imports for type checkers only."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "deepcompress":
             yield from (alias.name for alias in node.names if alias.name in ORDER)

@@ -1,5 +1,5 @@
 """Generated code with the exact flags of real boards: compiled, linked into their memory, and run
-where QEMU has the CPU."""
+if QEMU has the CPU."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def build(
 
 
 def scores_of(elf: Path, machine: str) -> bytes:
-    """What the firmware prints in QEMU."""
+    """The firmware's output in QEMU."""
     command = ["timeout", "60", "qemu-system-arm", "-M", machine, "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     done = subprocess.run([*command, "-kernel", elf], capture_output=True)
@@ -111,14 +111,14 @@ def test_the_generated_code_builds_with_the_flags_of_each_board(
 def test_an_stm32f405_prints_the_same_scores_with_every_float_abi_and_optimisation(
     abi: str, optimize: str, model: Compiled, tmp_path: Path
 ) -> None:
-    """1 MB of flash and 128 KB of RAM where the STM32F405 has them, and QEMU's netduinoplus2."""
+    """1 MB of flash, 128 KB of RAM, at the addresses of STM32F405 and QEMU's netduinoplus2."""
     machine = bare_boards.M4.replace("hard", abi)
     board = bare_boards.Board("stm32f405", machine, flash=1 << 20, ram=128 << 10)
     assert scores_of(build(model, tmp_path, board, optimize), "netduinoplus2") == expected(model)
 
 
 def test_an_nrf51_prints_the_scores_of_the_reference(model: Compiled, tmp_path: Path) -> None:
-    """256 KB of flash and 16 KB of RAM: the micro:bit, in QEMU too."""
+    """256 KB of flash and 16 KB of RAM: the micro:bit, also in QEMU."""
     machine = "-mcpu=cortex-m0 -mthumb"
     board = bare_boards.Board("microbit", machine, 256 << 10, 16 << 10, **bare_boards.NRF5)
     assert scores_of(build(model, tmp_path, board, "-Os"), "microbit") == expected(model)
@@ -140,7 +140,7 @@ def test_the_generated_code_builds_with_every_language_standard(
 def test_the_generated_code_needs_only_the_library_and_memory_functions(
     model: Compiled, tmp_path: Path
 ) -> None:
-    """No heap, no exceptions, no double; float arithmetic in software where there is no FPU."""
+    """No heap, no exceptions, no double; float arithmetic in software if there is no FPU."""
     build(model, tmp_path, BY_NAME["bluepill_f103c8"], "-Os")
     undefined = set()
     for made in ("net.c.o", "main.cpp.o", "deepcompress.c.o"):

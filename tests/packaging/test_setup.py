@@ -1,4 +1,4 @@
-"""tools/setup.py, the Makefile and tools/pio: what a contributor types first."""
+"""tools/setup.py, the Makefile and tools/pio: the first commands of a contributor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tool(name: str) -> ModuleType:
 
 @pytest.fixture
 def setup(tmp_path, monkeypatch) -> ModuleType:
-    """tools/setup.py at work on an empty checkout, on a machine that has every Debian package."""
+    """tools/setup.py for an empty checkout, on a machine that has every Debian package."""
     module = tool("setup")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "STAMP", tmp_path / "setup.stamp")
@@ -37,7 +37,7 @@ def setup(tmp_path, monkeypatch) -> ModuleType:
 
 @pytest.fixture
 def installed(setup, monkeypatch) -> list[str]:
-    """What the set-up installs, in order, instead of doing so."""
+    """Collects what the set-up would install, in order, and installs nothing."""
     calls = []
 
     def pretend(name: str):

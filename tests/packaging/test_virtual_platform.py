@@ -1,4 +1,4 @@
-"""The virtual boards, through PlatformIO: tests/firmware is built and run by `pio`."""
+"""The virtual boards in PlatformIO: `pio` builds and runs tests/firmware."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def project(pio, tmp_path):
 
 @pytest.fixture
 def launcher(project, arm_tools, tmp_path):
-    """Builds tests/firmware for a board and gives the program that runs it: launcher(board)."""
+    """Builds tests/firmware for a board and returns the program that runs it: launcher(board)."""
 
     def build(board: str) -> Path:
         built = project("run", "-e", board)

@@ -1,4 +1,4 @@
-"""A channel's mean and spread after pruning are those before it, where that helps."""
+"""Bias correction restores each channel's mean and standard deviation, if that helps."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_channel_without_weights_becomes_its_mean() -> None:
 
 
 def test_a_correction_that_changes_answers_is_not_kept() -> None:
-    """Outputs of 0, 5 and 5 and a bit: what is cut shifts the first, and no answer with it."""
+    """Outputs of 0, 5 and slightly over 5: pruning shifts the first, which changes no answer."""
     weight = np.array([[1, 0.1], [0, 1], [0, 1]], np.float32)
     bias = np.array([0, 5, 5.001], np.float32)
     node = Node("fc", "linear", ("x",), "y", Linear(2, 3), {"weight": weight, "bias": bias})

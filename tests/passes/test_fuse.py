@@ -1,4 +1,4 @@
-"""What disappears into its neighbour, and what must not."""
+"""Operators that are fused into a neighbour, and operators that must not be."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def chain(*layers: tuple) -> Graph:
 
 
 def folded(*layers: tuple) -> Graph:
-    """The folded graph, proven to compute what the graph did."""
+    """The folded graph, after a check that it computes the same function."""
     graph = chain(*layers)
     after = fuse(graph)
     images = np.random.default_rng(1).standard_normal((4, 1, 8, 8)).astype(np.float32)
@@ -159,7 +159,7 @@ def test_views_and_group_norms_between_convolutions_are_removed() -> None:
 @settings(max_examples=100)
 @given(graphs(inputs=2, outputs=3, layers=12, stateful=True))
 def test_no_rewrite_applies_to_a_fused_graph(graph: Graph) -> None:
-    """Fusion visits only what a rewrite has changed, and misses nothing by that."""
+    """Fusion visits only the nodes that a rewrite has changed, and still finds every rewrite."""
     assert applicable(fuse(graph)) is None
 
 

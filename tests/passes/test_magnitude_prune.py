@@ -1,4 +1,4 @@
-"""Magnitude pruning: which weights go, and how many."""
+"""Magnitude pruning: which weights become zero, and how many."""
 
 from __future__ import annotations
 

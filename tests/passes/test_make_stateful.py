@@ -1,4 +1,4 @@
-"""Networks that go on where they ended: a stream in pieces gives what it gives as a whole."""
+"""Stateful networks: a stream in chunks gives the same results as the whole stream."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def chain(shape: tuple[int, ...], layers: list[Layer]) -> Graph:
 def causal(
     channels: int, kernel: int, stride: int, dilation: int, random: np.random.Generator
 ) -> Layer:
-    """A convolution along one row that sees what came before."""
+    """A causal convolution along one row."""
     attributes = Conv2d(
         channels,
         4,
@@ -76,10 +76,10 @@ def recurrent(op: str, features: int, steps: int, random: np.random.Generator) -
     return op, Recurrent(features, 5, steps), parameters
 
 
-def assert_pieces_equal_the_whole(
+def assert_chunks_equal_the_whole(
     whole: Graph, piece: Graph, folder: Path, random: np.random.Generator, axis: int
 ) -> None:
-    """C fed piece by piece, against the reference on all pieces as one input."""
+    """Compares C, chunk by chunk, with the reference on all chunks as one input."""
     inputs = random.standard_normal((20, *piece.tensors["x"].shape)).astype(np.float32)
     folded = fuse(piece)
     streamed = make_stateful(folded)
@@ -129,14 +129,14 @@ def test_causal_convolutions_read_the_earlier_chunks(
     groups: int,
     seed: int,
 ) -> None:
-    """Strides, dilations, and pieces shorter than what a kernel sees."""
+    """Strides, dilations, and chunks shorter than the receptive field of a kernel."""
     random = np.random.default_rng(seed)
     layers: list[Layer] = []
     for kernel, stride, dilation in kernels:
         layers.append(causal(4 if layers else channels, kernel, stride, dilation, random))
         layers.append(("clamp", Limits(0.0, np.inf), {}))
     length = groups * int(np.prod([stride for _, stride, _ in kernels]))
-    assert_pieces_equal_the_whole(
+    assert_chunks_equal_the_whole(
         chain((channels, 1, PIECES * length), layers),
         chain((channels, 1, length), layers),
         tmp_path_factory.mktemp("net"),
@@ -152,9 +152,8 @@ def test_causal_convolutions_read_the_earlier_chunks(
     steps=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-@example(
-    ops=["gru", "gru"], features=1, steps=4, seed=0
-)  # as many bytes kept as the arena has words
+# The state has as many bytes as the arena has words.
+@example(ops=["gru", "gru"], features=1, steps=4, seed=0)
 def test_recurrent_layers_continue_from_their_state(
     tmp_path_factory: pytest.TempPathFactory, ops: list[str], features: int, steps: int, seed: int
 ) -> None:
@@ -165,7 +164,7 @@ def test_recurrent_layers_continue_from_their_state(
         return chain((steps, features), layers)
 
     folder, random = tmp_path_factory.mktemp("net"), np.random.default_rng(seed + 1)
-    assert_pieces_equal_the_whole(build(PIECES * steps), build(steps), folder, random, axis=0)
+    assert_chunks_equal_the_whole(build(PIECES * steps), build(steps), folder, random, axis=0)
 
 
 @pytest.mark.parametrize("limits", [Limits(0.0, 1.0), Limits(0.2, 1.0)])
@@ -200,7 +199,7 @@ def test_the_option_makes_a_network_stateful(tmp_path: Path) -> None:
 
 
 def test_calibration_by_streams_measures_more_than_single_chunks_do(tmp_path: Path) -> None:
-    """A sum over five pieces of ones: of a first piece it is 1, of the last 5."""
+    """A sum over five chunks of ones: 1 after the first chunk, 5 after the last."""
     conv = nn.Conv1d(1, 1, 5, bias=False)
     conv.weight.data.fill_(1)
     module = nn.Sequential(nn.ZeroPad1d((4, 0)), conv).eval()

@@ -1,4 +1,4 @@
-"""Channels that are constant or unread leave the graph; the function stays."""
+"""Constant and unread channels are removed from the graph; its function stays the same."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_channel_whose_only_reader_is_removed_is_removed_too() -> None:
 def test_a_constant_before_a_padded_convolution_stays_unless_it_is_zero() -> None:
     graph = with_zero_rows(network(padding=1), "conv1", [0, 1])
     first = graph.nodes[0]
-    bias = np.array([2.0, -1.0, 0.5, 0.5], np.float32)  # the second is zero behind the ReLU
+    bias = np.array([2.0, -1.0, 0.5, 0.5], np.float32)  # the second is zero after the ReLU
     parameters = {**first.parameters, "bias": bias}
     graph = replace(graph, nodes=(replace(first, parameters=parameters), *graph.nodes[1:]))
     smaller = remove_dead_channels(graph)
@@ -172,7 +172,7 @@ def test_a_grouped_convolution_and_its_input_channels_stay(groups: int) -> None:
 
 
 def test_each_reader_folds_in_the_constant_that_it_reads() -> None:
-    """One reads a channel of -1 as it is, one behind a ReLU; the graph's output is either's."""
+    """Two layers read a channel of -1, one directly and one after a ReLU; each is the output."""
     wide, narrow = Linear(4, 3), Linear(3, 2)
     first = node("first", "linear", "x", "a", wide, normal(3, 4), Clamp())
     parameters = {name: array.copy() for name, array in first.parameters.items()}
@@ -181,7 +181,7 @@ def test_each_reader_folds_in_the_constant_that_it_reads() -> None:
     nodes = (
         first,
         Node("relu", "clamp", ("a",), "b", Limits(0.0, np.inf), {}),
-        node("behind", "linear", "b", "y", narrow, normal(2, 3), Clamp()),
+        node("after", "linear", "b", "y", narrow, normal(2, 3), Clamp()),
         node("direct", "linear", "a", "z", narrow, normal(2, 3), Clamp()),
     )
     sizes = {"x": 4, "a": 3, "b": 3, "y": 2, "z": 2}
@@ -212,7 +212,7 @@ def test_random_networks_keep_their_function(graph: Graph, seed: int) -> None:
 
 
 def test_the_work_is_proportional_to_the_number_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removing a layer's channels makes only its neighbours worth another look."""
+    """After channels of a layer are removed, only its neighbours are visited again."""
 
     def looks(layers: int) -> int:
         count = 0

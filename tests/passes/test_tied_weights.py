@@ -1,4 +1,4 @@
-"""Layers that share their weights: these lie in flash once, and are counted once."""
+"""Layers that share their weights: the weights are in flash once and are counted once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 
 class Tied(nn.Module):
-    """One convolution twice, with other scales in and out, and two Linears of one weight."""
+    """One convolution used twice with different scales, and two Linears with one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Tied(nn.Module):
 
 @pytest.fixture(scope="module", params=[None, 0.8])
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """Dense, and pruned."""
+    """The compiled network, with dense weights and with pruned ones."""
     path = tmp_path_factory.mktemp("tied") / "net.pt2"
     torch.manual_seed(0)
     torch.export.save(torch.export.export(Tied().eval(), (torch.zeros(1, 4, 4, 4),)), path)

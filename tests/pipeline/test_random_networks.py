@@ -73,7 +73,7 @@ def linear_graph(weight: np.ndarray) -> Graph:
 def test_a_tap_steps_over_the_padding_of_a_large_input(kernels: str) -> None:
     weight = np.zeros((1, 32, 3, 3), np.float32)
     weight[0, 0, 0, 0] = weight[0, 31, 2, 2] = 1
-    # The last channel lies beyond what a tap can step only by the padding of those before it.
+    # Without the padding of the channels before it, a tap could step to the last channel.
     conv = Conv2d(32, 1, (3, 3), padding=(1, 1, 1, 1))
     node = Node("conv", "conv2d", ("x",), "y", conv, {"weight": weight, "bias": weight[:, 0, 0, 1]})
     tensors = {"x": Tensor("x", (32, 45, 45)), "y": Tensor("y", (1, 45, 45))}
@@ -99,7 +99,7 @@ def test_integers_stay_close_to_float(graph: Graph, seed: int) -> None:
 
 
 def test_a_pooling_window_of_one_with_a_stride_subsamples() -> None:
-    """Found by the test above: the kernel took a 1x1 window for no pooling."""
+    """A regression that the test above found: the kernel treated a 1x1 window as no pooling."""
     conv = Node(
         "conv",
         "conv2d",

@@ -33,7 +33,7 @@ MAIN = c_runner.main_of(["input_image", "input_motion"], ["output0", "output1"])
 
 
 class TwoTowers(nn.Module):
-    """An image and a row of numbers; a class, and a map of where it is."""
+    """Two inputs, an image and a row of numbers; two outputs, a class and a map of its position."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def graph(program: torch.export.ExportedProgram) -> Graph:
 
 
 def samples(count: int) -> np.ndarray:
-    """As `batches.py` wants them; the second input's scale is another."""
+    """Samples in the layout of `batches.py`; the two inputs differ in scale."""
     random = np.random.default_rng(0)
     return np.hstack([random.standard_normal((count, 36)), 9 * random.random((count, 5))]).astype(
         np.float32

@@ -185,7 +185,7 @@ def test_a_violated_rule_is_found(stage: Stage, sentence: str) -> None:
 
 
 def test_an_accumulator_that_may_overflow_is_the_networks_limit() -> None:
-    """For which the user is told what to do; so it is a rule, but no defect of ours."""
+    """The rule's error says what the user can do, because this is no defect of ours."""
     graph = with_node(good(Stage.INTEGER), 0, bias=frozen(np.full(4, 2**31 - 1, np.int32)))
     with pytest.raises(UserError, match="does not fit 32 bits"):
         check(graph, Stage.INTEGER, SPECIFICATION)

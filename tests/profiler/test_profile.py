@@ -1,4 +1,4 @@
-"""Small firmwares of the tests' own, hand-counted or held against QEMU's log of instructions."""
+"""Small test firmwares, counted by hand or compared with QEMU's log of instructions."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ VECTOR_BOARD = Board("mps3-an547", ("-mcpu=cortex-m55", HARD))
 
 @functools.cache
 def firmware(c: str, assembler: str = "", cpu: str = "cortex-m4", *flags: str) -> Path:
-    """The ELF of some C and assembler with a start-up, built once a test session."""
+    """The ELF of some C and assembler with a start-up, built once per test session."""
     board = VECTOR_BOARD if cpu == "cortex-m55" else BOARDS[cpu]
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     (folder / "main.c").write_text(STARTUP + c)
@@ -263,7 +263,7 @@ weights: .word 0x01020304, 0x7f80ff01, 0x11223344, 0x3f800000
 
 
 def test_cortex_m4_cycles_agree_with_the_published_comparisons():
-    """The ruler stops before the final jump back; its 541 was computed once, from this code."""
+    """The comparisons stop counting before the final jump back; 541 is their count for this."""
     measured = profile(firmware(CALL_ONCE, MIX), Request(cpu="cortex-m4"))
     (inference,) = measured.inferences
     assert inference.instructions == 348
@@ -395,7 +395,7 @@ def test_a_long_jump_out_of_a_layer_closes_its_calls():
     assert measured.exit_code == 0
 
 
-# --- inferences called alone
+# --- inferences called directly
 
 DATA = """
 #include <stdint.h>
@@ -698,7 +698,7 @@ def test_the_clock_is_the_firmwares_own_and_always_the_same():
         profile(firmware(c, LOOP), Request(console=console, clock_hz=1_000_000))
         texts.append(console.getvalue())
     assert texts[0] == texts[1]
-    assert 160 <= int(texts[0]) < 165  # 4 cycles a turn at 1 MHz, in hundredths of a second
+    assert 160 <= int(texts[0]) < 165  # 4 cycles per iteration at 1 MHz, in hundredths of a second
 
 
 def test_a_sketch_that_loops_for_ever_stops_after_the_calls_asked_for():
@@ -717,7 +717,7 @@ def test_a_peripheral_reads_as_zero():
     assert profile(firmware(c, LOOP)).exit_code == 0
 
 
-# --- what a user sees
+# --- output
 
 
 def small_profile() -> Profile:

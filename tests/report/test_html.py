@@ -1,4 +1,4 @@
-"""The report in HTML: all of it is there, it reads without network, and its drawings fit."""
+"""The report in HTML is complete, needs no network, and its drawings fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def measured(cycles: int | None = 159_044) -> dict:
 
 
 class Cells(HTMLParser):
-    """The texts of table cells, and the tags that there are."""
+    """Collects the texts of table cells and all tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

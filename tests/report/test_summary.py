@@ -1,4 +1,4 @@
-"""What the report says of bytes, and of the bound that they are measured by."""
+"""The bytes in the report, and the bound that they are compared with."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def link(
     cpu: str = "cortex-m4",
     flags: Iterable[str] = (),
 ) -> Path:
-    """The ELF of C sources that have a main(): `folder`/model.elf. What is not called is left out.
+    """The ELF of C sources that have a main(): `folder`/model.elf, without unused functions.
 
     Args:
         sources: files of C, or of objects.
@@ -102,7 +102,7 @@ def link(
 def archive(
     sources: Iterable[Path], *, folder: Path, cpu: str = "cortex-m4", flags: Iterable[str] = ()
 ) -> Path:
-    """The library of C sources, `folder`/library.a, to link with what calls some of them."""
+    """The library of C sources, `folder`/library.a, to link with their callers."""
     folder.mkdir(parents=True, exist_ok=True)
     _gcc([*machine(cpu), *flags, "-c", *sources], cwd=folder)
     library = folder / "library.a"

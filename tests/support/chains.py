@@ -25,7 +25,7 @@ def assert_c_equals(module: nn.Module, *shape: int, seed: int = 0, encoding: str
 
 
 def noise_of_int8(graph: Graph, inputs: np.ndarray) -> float:
-    """Root mean square of int8's error over the inputs, in steps of the output."""
+    """Root mean square of the int8 error over the inputs, in steps of the output."""
     folded = fuse(graph)
     integer = quantize(folded, Calibration(inputs))
     before, after = (integer.quantization[name] for name in (*graph.inputs, *folded.outputs))

@@ -1,7 +1,7 @@
-"""Stands in for a Python with torch: notes how it is called, and "compiles" a .pt that is a number.
+"""Replaces a Python with torch: records its calls, and "compiles" a .pt that contains a number.
 
 The model `name` gets the C function `name_value()`, which returns the number. The file `mood`
-next to this one makes it fail in some way.
+next to this one makes it fail in a chosen way.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Shared by tests: graphs of modules, all stages up to a plan, the C against the reference."""
+"""Helpers of tests: graphs of modules, all stages up to a plan, the C against the reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from torch import nn
 
 
 def lowered(module: nn.Module, *shape: int, decompose: bool = False) -> Graph:
-    """The graph of a module, proven to compute what the module does."""
+    """The graph of a module, after a check that it computes the same function."""
     inputs = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(module.eval(), (inputs,))
     if decompose:
@@ -79,7 +79,7 @@ class Call(nn.Module):
         return self.function(x)
 
 
-# For which a Huffman code without a limit is as long as it can be.
+# Frequencies for which a Huffman code without a limit of its length is longest.
 FIBONACCI = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584, 4181]
 
 
@@ -125,7 +125,7 @@ def in_steps(graph: IntegerGraph, step: int) -> IntegerGraph:
 
 
 def inputs_for(graph: Graph, seed: int) -> np.ndarray:
-    """Five samples, or where the graph is stateful five pieces of a stream; see `batches.py`."""
+    """Five samples, or five chunks of a stream if the graph is stateful; see `batches.py`."""
     shape = shape_of(graph, graph.inputs)
     return np.random.default_rng(seed).standard_normal((5, *shape)).astype(np.float32)
 
@@ -142,7 +142,7 @@ def assert_c_equals_reference(
     planned = through_the_stages(graph, inputs, encoding, optimize, step)
     integer = planned.integer
     quantized = quantize_inputs(inputs, integer)
-    # Beyond what was calibrated: every int8 value may come.
+    # Inputs may be outside of the calibrated range: any int8 value is allowed.
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)
     stateful = planned.is_stateful
@@ -169,7 +169,7 @@ def assert_equal_on(
     """The firmware for a CPU, which its simulator runs, gives the scores of the reference.
 
     Args:
-        planned_for: the target that the compiler was told.
+        planned_for: the target that the compiler was given.
     """
     planned = through_the_stages(graph, inputs_for(graph, seed), encoding, optimize, 1, planned_for)
     integer = planned.integer
@@ -183,7 +183,7 @@ def assert_equal_on(
 def simulated(
     planned: Plan, inputs: np.ndarray, folder: Path, cpu: str, flags: Iterable[str]
 ) -> np.ndarray:
-    """What the firmware of a simulated core prints, int8."""
+    """Output of the firmware on a simulated core, int8."""
     texts, console = emit_c(planned, provenance=NOWHERE), io.BytesIO()
     stateful = planned.is_stateful
     elf = arm_runner.build(

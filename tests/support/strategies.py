@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 
 @dataclass
 class _Builder:
-    """A graph as it grows, layer behind layer."""
+    """A graph under construction, one layer after another."""
 
     draw: st.DrawFn
     random: np.random.Generator
@@ -85,10 +85,11 @@ class _Builder:
         padding = (
             tuple(self.integer(0, 2) for _ in range(4)) if self.draw(st.booleans()) else (0,) * 4
         )
-        room = (height + padding[0] + padding[2], width + padding[1] + padding[3])
-        kernel = (self.integer(1, min(5, room[0])), self.integer(1, min(5, room[1])))
+        padded = (height + padding[0] + padding[2], width + padding[1] + padding[3])
+        kernel = (self.integer(1, min(5, padded[0])), self.integer(1, min(5, padded[1])))
         dilation = tuple(
-            self.integer(1, 2) if (k - 1) * 2 < r else 1 for k, r in zip(kernel, room, strict=True)
+            self.integer(1, 2) if (k - 1) * 2 < size else 1
+            for k, size in zip(kernel, padded, strict=True)
         )
         attributes = Conv2d(
             in_channels=channels,
@@ -159,7 +160,7 @@ class _Builder:
     def layer_norm(self) -> None:
         shape = self.shape[self.integer(0, len(self.shape) - 1) :]
         gain, bias = self.random.standard_normal((2, *shape)).astype(np.float32)
-        if np.prod(shape) > 3:  # of fewer values, int8 inputs may tell no variance
+        if np.prod(shape) > 3:  # int8 inputs of fewer values may have no variance
             attributes = LayerNorm(shape, 1e-5, centered=self.draw(st.booleans()))
             self.put("layer_norm", attributes, gain=gain, bias=bias)
 
@@ -329,11 +330,11 @@ ON_IMAGES = ["conv2d"] * 4 + [
 def graphs(
     draw: st.DrawFn, *, inputs: int = 1, outputs: int = 1, layers: int = 8, stateful: bool = False
 ) -> Graph:
-    """Layers behind each other and beside each other.
+    """Layers in sequence and in parallel branches.
 
     Args:
-        inputs, outputs, layers: how many there are at the most.
-        stateful: whether some may go on where the last inference ended.
+        inputs, outputs, layers: their largest numbers.
+        stateful: whether some layers may keep state between inferences.
     """
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tensors = {name: Tensor(name, _shape(draw)) for name in "xyz"[: draw(st.integers(1, inputs))]}
@@ -355,7 +356,7 @@ def _shape(draw: st.DrawFn) -> tuple[int, ...]:
 
 @st.composite
 def every_operator(draw: st.DrawFn) -> Graph:
-    """A layer of each operator on the same input, whatever its options; each is an output."""
+    """A layer per operator with any options, all on the same input; each is an output."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = tuple(draw(st.integers(low, high)) for low, high in ((1, 4), (4, 7), (4, 9)))
     build, ends = _Builder(draw, random, {"x": Tensor("x", shape)}, [], "x", stateful=True), []
@@ -368,7 +369,7 @@ def every_operator(draw: st.DrawFn) -> Graph:
 
 
 def _graph(build: _Builder, outputs: tuple[str, ...]) -> Graph:
-    """What these outputs depend on."""
+    """The graph of the nodes that these outputs depend on."""
     needed, nodes = set(outputs), []
     for node in reversed(build.nodes):
         if node.output in needed:
@@ -396,7 +397,7 @@ def products(draw: st.DrawFn) -> Graph:
 
 @st.composite
 def sparse_matrices(draw: st.DrawFn) -> np.ndarray:
-    """int8 [rows, columns], from empty rows to full ones, with gaps longer than a byte can say."""
+    """int8 [rows, columns], from empty rows to full ones, with gaps longer than a byte can hold."""
     rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 1500))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     keep = random.random((rows, columns)) < draw(st.sampled_from([0, 0.001, 0.01, 0.2, 1]))

@@ -52,11 +52,11 @@ class Project:
         (self.folder / name).write_text(text)
 
     def mood(self, mood: str) -> None:
-        """How the fake compiler behaves: see there."""
+        """Sets how the fake compiler fails: see its docstring."""
         (self.fake / "mood").write_text(mood)
 
     def configure(self, text: str, *, sections: str = "[env:native]", lib_deps: str | None = None):
-        """platformio.ini: `text` is for all environments, `sections` are those."""
+        """Writes platformio.ini: `text` is for all environments, which are in `sections`."""
         deps = self.library if lib_deps is None else lib_deps
         self.write(
             "platformio.ini",
@@ -65,17 +65,17 @@ class Project:
         )
 
     def pio(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
-        """Runs pio in the project; Python may write its bytecode wherever it likes."""
+        """Runs pio in the project; Python may write bytecode anywhere."""
         return self._pio(*arguments, cwd=self.folder, env={"PYTHONDONTWRITEBYTECODE": "", **env})
 
     def build(self, *arguments: str) -> str:
-        """`pio run`, which must succeed; its standard output."""
+        """Runs `pio run`, which must succeed; returns its standard output."""
         built = self.pio("run", *arguments)
         assert built.returncode == 0, built.stdout + built.stderr
         return built.stdout
 
     def fail(self, *arguments: str) -> str:
-        """`pio run`, which must fail before anything is compiled; its standard error, unwrapped."""
+        """Runs `pio run`, which must fail before it compiles; returns standard error, unwrapped."""
         built = self.pio("run", *arguments)
         assert built.returncode != 0, built.stdout
         assert "Compiling" not in built.stdout
@@ -83,7 +83,7 @@ class Project:
         return " ".join(built.stderr.split())
 
     def value(self, environment: str = "native") -> str:
-        """What the firmware prints."""
+        """The firmware's output."""
         program = self.folder / ".pio" / "build" / environment / "program"
         return subprocess.run([program], capture_output=True, text=True).stdout.strip()
 

@@ -1,4 +1,4 @@
-"""A board by PlatformIO's id: of the project, of an installed platform, or known here."""
+"""A board is found by PlatformIO's id: in the project, an installed platform, or our own table."""
 
 from __future__ import annotations
 

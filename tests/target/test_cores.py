@@ -1,4 +1,4 @@
-"""Random networks on simulated CPUs: the very instructions of each core, equal to the reference."""
+"""Random networks on simulated CPUs: the instructions of each core give the reference's results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from model_graphs import NOWHERE, assert_equal_on, inputs_for, simulated
 CPUS = ("cortex-m0", "cortex-m4", "cortex-m33", "cortex-m55")
 
 
-# Few weights a channel, so that their sums of products fit int16 (tiles of 16).
+# Few weights per channel, so that their sums of products fit int16 (tiles of 16).
 NARROW = {
     "pooled": ((1, 20, 30), Conv2d(1, 3, (5, 5), pool=MaxPool2d((2, 2), (2, 2)))),
     "padded": ((2, 9, 13), Conv2d(2, 4, (3, 3), padding=(1, 1, 1, 1))),
@@ -68,7 +68,7 @@ def test_the_compiler_finds_registers_for_every_step(
     encoding: str, flags: str, arm_tools: None, tmp_path: Path
 ) -> None:
     for shape in ("pooled", "grouped"):
-        # As for size, so that the flags reach the layer.
+        # With optimize="size", the flags also apply to the layer's function.
         selected = replace(narrow_convolution(shape, encoding), optimize="size")
         atomic_write(emit_c(plan_memory(selected), provenance=NOWHERE), tmp_path)
         including = (f"-I{c_runner.INCLUDE}", *flags.split())

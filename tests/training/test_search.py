@@ -1,4 +1,4 @@
-"""The search, on made-up trainings: what they reach is a formula with noise, at once."""
+"""The search, on simulated trainings: a formula with noise gives their results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KERNELS = 3_000
 WEIGHTS = 60_000
 BETTER = {"lamp": 1.0, "bytes": 1.1, "cycles": 0.85, "magnitude": 0.75}
 NEEDED = 3_000  # bytes of the default recipe for a loss of 0.2 points
-CYCLES, FIXED_CYCLES = 40, 10_000  # of a byte, of all else
+CYCLES, FIXED_CYCLES = 40, 10_000  # cycles per byte, cycles of all else
 
 
 def reach(recipe: Recipe, *, noise: float = 0.05) -> Outcome:
@@ -93,7 +93,7 @@ def find(
 
 
 def facts(found: SearchResult) -> tuple:
-    """All of what was found, but for where the study is."""
+    """All of what was found, except for the path of the study."""
     return found.trials, found.recipe, found.outcome, found.folder.name, found.met, found.shortfall
 
 
@@ -218,7 +218,7 @@ def test_a_search_for_few_bytes_respects_the_limit_of_cycles(tmp_path):
     found = find(goal, tmp_path, trials=5)
     assert found.met
     assert {trial.recipe.cycles for trial in found.trials} == {110_000}
-    assert found.outcome.parameter_bytes < 2_500  # that many the cycles alone allow
+    assert found.outcome.parameter_bytes < 2_500  # the cycles alone allow that many
 
 
 def test_too_few_cycles_are_reported_with_the_nearest_sufficient_number(tmp_path):
@@ -466,11 +466,11 @@ def test_a_study_of_an_earlier_version_is_refused(tmp_path):
     assert refused.value.do == "Delete it to search again, or choose another folder"
 
 
-# Processes of their own.
+# Searches in separate processes.
 
 
 def die_after(calls: int) -> None:
-    """Has this process killed, as by `kill -9`, at its so-manieth call of a Python function."""
+    """Kills this process, as `kill -9` does, after this number of calls of Python functions."""
 
     def count(frame, event: str, argument) -> None:
         nonlocal calls
@@ -496,10 +496,10 @@ def search_together(folder: Path, name: str, barrier) -> None:
 
     def run(recipe: Recipe, trial: Path, report: Report) -> Outcome:
         nonlocal waited
-        if not waited:  # until the other has a trial of its own
+        if not waited:  # until the other worker has a trial, too
             barrier.wait()
             waited = True
-        with (trial / "worker").open("x") as file:  # fails where another has been
+        with (trial / "worker").open("x") as file:  # fails if the other worker has trained it
             file.write(name)
         return train(recipe, trial, report)
 
@@ -509,7 +509,7 @@ def search_together(folder: Path, name: str, barrier) -> None:
 
 @pytest.fixture(scope="module")
 def processes() -> multiprocessing.context.BaseContext:
-    """Makes processes quickly: they come with the slow imports done."""
+    """Makes processes quickly: the slow imports are already done."""
     if not hasattr(signal, "SIGKILL"):
         pytest.skip("this system cannot kill")
     context = multiprocessing.get_context("forkserver")

@@ -1,4 +1,4 @@
-"""Pruning while training: rankings, masks, codebooks, and a training that goes on after a kill."""
+"""Pruning during training: rankings, masks, codebooks, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ SLOWER = 1.2
 
 
 def assess(graph: Graph) -> Outcome:
-    """A byte a weight and a channel, 20 a layer; accuracy of the float graph."""
+    """One byte per weight and per channel, 20 per layer; accuracy of the float graph."""
     data = Blobs()
     right = forward_numpy(graph, data.inputs).argmax(1) == data.labels
     nonzeros = sum(int(np.count_nonzero(node.parameters["weight"])) for node in graph.nodes)
@@ -130,7 +130,7 @@ def test_a_budget_in_cycles_is_met_and_cuts_most_where_weights_are_slow(tmp_path
 
 
 def share_of_first(graph: Graph) -> float:
-    """Of the weights that are left."""
+    """The first layer's share of the remaining weights."""
     kept = [int(mask.sum()) for mask in masks_of(graph).values()]
     return kept[0] / sum(kept)
 

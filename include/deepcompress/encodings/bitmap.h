@@ -3,7 +3,7 @@
  *
  *   values = output channel*
  *   output channel = count, value*count
- *   index  = a bit a weight, low bit first, 1 where it is not zero; each channel begins a byte
+ *   index  = one bit per weight, low bit first, 1 if it is not zero; each channel starts a new byte
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_BITMAP_H
 #define DEEPCOMPRESS_ENCODINGS_BITMAP_H

@@ -9,8 +9,8 @@
 #include "../model.h"
 
 /*
- * The stream from bit `at` on, which is the highest of the result; at least 25 bits are right. Four
- * bytes are read, and the encoder leaves as many. Compilers make it one load where a core can.
+ * The stream from bit `at` on, which becomes the highest bit of the result; at least 25 bits are
+ * valid. It reads four bytes, for which the encoder pads. Compilers use one load if the core can.
  */
 DC_INLINE uint32_t dc_bits_window(const uint8_t *stream, uint32_t at) {
     const uint8_t *byte = stream + (at >> 3);

@@ -3,7 +3,7 @@
  *
  *   values         = output channel*
  *   output channel = count, value*rest, (gap, value*4)*count
- *   rest           = weights of an output channel modulo 4, the first ones of it
+ *   rest           = number of weights of an output channel modulo 4; these weights come first
  *   gap            = blocks of zeros since the previous block of this channel, 0 .. 255;
  *                    a block of zeros bridges a longer one
  */

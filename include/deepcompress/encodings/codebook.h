@@ -2,7 +2,7 @@
  * Reader of weights with a codebook (platformio_plugin/deepcompress/encodings/codebook.py).
  *
  *   values   = number of each weight in the codebook, `bits` wide, high bit first
- *   index    = gap before each weight, and the one after the last, as delta4 writes them
+ *   index    = gap before each weight, and the gap after the last one, as in delta4
  *   codebook = bits, then the weights
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_CODEBOOK_H

@@ -36,8 +36,8 @@ DC_INLINE int32_t dc_delta_four(const uint8_t *pairs, const int8_t **x, int32_t 
 }
 
 /*
- * Adds a whole output channel's products with x to a sum. On Cortex-M4 23 cycles for four weights:
- * one load brings the gaps and the values of two.
+ * Adds a whole output channel's products with x to a sum. 23 cycles for four weights on Cortex-M4:
+ * one load reads the gaps and the values of two weights.
  */
 DC_INLINE int32_t dc_delta_dot(dc_reader *reader, const int8_t *x, int32_t sum) {
     int32_t count = dc_read_count(reader);

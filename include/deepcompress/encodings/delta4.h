@@ -4,7 +4,7 @@
  *   values = output channel*
  *   output channel = count, value*count
  *   index  = gap of each value, low half of a byte first
- *   gap    = 15* rest, rest < 15: they add up
+ *   gap    = 15* rest, rest < 15: the sum of these
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_DELTA4_H
 #define DEEPCOMPRESS_ENCODINGS_DELTA4_H

@@ -2,11 +2,11 @@
  * Reader of entropy-coded weights (platformio_plugin/deepcompress/encodings/huffman.py).
  *
  *   values   = (gap, weight)* gap
- *   codebook = k, then for lengths 1, 2, ...: how many codes have it, and their weights
- *   gap      = Rice code: zeros / 2^k as so many 0 bits and a 1, then zeros % 2^k in k bits
+ *   codebook = k, then for each length 1, 2, ...: the number of codes, and their weights
+ *   gap      = Rice code: zeros / 2^k as that many 0 bits and a 1, then zeros % 2^k in k bits
  *   weight   = canonical Huffman code
  *
- * With k = 255 there are no gaps: every weight has a code, zero too.
+ * With k = 255 there are no gaps: every weight has a code, including zero.
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_HUFFMAN_H
 #define DEEPCOMPRESS_ENCODINGS_HUFFMAN_H
@@ -16,7 +16,7 @@
 
 #define DC_HUFFMAN_NO_GAPS 255
 
-/* Reads the gap at *bit, of a Rice code with k of 12 at the most. */
+/* Reads the gap at *bit, a Rice code with k of at most 12. */
 DC_INLINE int32_t dc_huffman_gap(const uint8_t *stream, uint32_t *bit, uint32_t k) {
     uint32_t zeros = 0;
     uint32_t window = dc_bits_window(stream, *bit);
@@ -27,14 +27,13 @@ DC_INLINE int32_t dc_huffman_gap(const uint8_t *stream, uint32_t *bit, uint32_t 
     const uint32_t shift = dc_leading_zeros(window);
     zeros += shift;
     *bit += zeros + 1 + k;
-    /* The 1 that ends the zeros is read together with the k bits after it, and counts as one
-     * quotient. */
+    /* The k + 1 bits read here include the 1 that ends the zeros, which adds one quotient. */
     return (int32_t)(((zeros - 1) << k) + (window << shift >> (31 - k)));
 }
 
 /*
- * Reads the weight whose code is at *bit. `codes` is at the codes of the length 32 - shift: how
- * many there are, and their weights. The window counts from the first code of that length.
+ * Reads the weight whose code is at *bit. `codes` points to the entry of the length 32 - shift: the
+ * number of codes and their weights. The window is relative to the first code of that length.
  */
 DC_INLINE int32_t dc_huffman_value(const uint8_t *stream, uint32_t *bit, const uint8_t *codes) {
     uint32_t window = dc_bits_window(stream, *bit);
@@ -48,7 +47,7 @@ DC_INLINE int32_t dc_huffman_value(const uint8_t *stream, uint32_t *bit, const u
     return (int8_t)codes[1 + (window >> shift)];
 }
 
-/* Reads the next gap and weight: one function for all layers, for it is larger than its call. */
+/* Reads the next gap and weight. One function for all layers, as it is larger than a call. */
 DC_SHARED void dc_huffman_read(dc_reader *reader) {
     const uint8_t *codebook = reader->codebook;
     const uint32_t k = *codebook;

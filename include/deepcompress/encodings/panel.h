@@ -1,8 +1,8 @@
 /*
- * Dot products with weights in panels (platformio_plugin/deepcompress/encodings/panel.py): those of
- * four output channels side by side, or of two in the last panel.
+ * Dot products with weights in panels (platformio_plugin/deepcompress/encodings/panel.py), which
+ * interleave the weights of four output channels, or of two in the last panel.
  *
- *   panel = for each two columns: one or two of (a[k], b[k], a[k + 1], b[k + 1])
+ *   panel = for each pair of columns: one or two of (a[k], b[k], a[k + 1], b[k + 1])
  *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does
  * not.
@@ -12,7 +12,7 @@
 
 #include "../dsp_steps.h"
 
-/* Adds two columns of two channels; x has their inputs, two int16. */
+/* Adds the products of two columns of two channels; x holds the inputs, two int16. */
 DC_INLINE void dc_panel_step(uint32_t values, uint32_t x, int32_t *a, int32_t *b) {
     *a = dc_smlad(dc_sxtb16(values), x, *a);
     *b = dc_smlad(dc_sxtb16_ror8(values), x, *b);
@@ -24,8 +24,8 @@ typedef struct {
 } dc_panel_sums;
 
 /*
- * Adds the products of four channels with two positions.
- *   values [pairs][8], x [2][pairs]: int16 of two columns in a word
+ * Adds the products of four channels at two positions.
+ *   values [pairs][8], x [2][pairs]: the int16 of two columns in a word
  */
 DC_INLINE dc_panel_sums dc_panel_four(const uint8_t *values, const uint32_t *x, int32_t pairs,
                                       int32_t a0, int32_t b0, int32_t c0, int32_t d0) {
@@ -45,7 +45,7 @@ DC_INLINE dc_panel_sums dc_panel_four(const uint8_t *values, const uint32_t *x, 
     return sums;
 }
 
-/* The same of two channels. values [pairs][4] */
+/* The same for two channels. values [pairs][4] */
 DC_INLINE dc_panel_sums dc_panel_two(const uint8_t *values, const uint32_t *x, int32_t pairs,
                                      int32_t a0, int32_t b0) {
     int32_t a1 = a0, b1 = b0;

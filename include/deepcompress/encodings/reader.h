@@ -1,6 +1,6 @@
 /*
- * What the readers of all sparse encodings share: a place in the values and one in the index. Of a
- * reader whose encoding is a constant, the compiler keeps what that encoding uses.
+ * The state of a reader, shared by all sparse encodings: a position in the values and one in the
+ * index. If the encoding is a constant, the compiler keeps only the fields that it uses.
  */
 #ifndef DEEPCOMPRESS_ENCODINGS_READER_H
 #define DEEPCOMPRESS_ENCODINGS_READER_H
@@ -9,7 +9,7 @@
 
 #include "../model.h"
 
-/* A function that several layers call, where inlining it would cost more than the calls. */
+/* A function that several layers call, because inlining it would cost more than the calls. */
 #if defined(__GNUC__)
 #define DC_SHARED static __attribute__((noinline, unused))
 #else
@@ -23,13 +23,13 @@ typedef struct {
 } dc_weight;
 
 typedef struct {
-    const uint8_t *values;   /* next count or value; the first, if they are packed bits */
+    const uint8_t *values;   /* next count or value; the first one if they are packed bits */
     uint32_t bit;            /* bits of the packed values that are read already */
     const uint8_t *codebook; /* the weights that packed values stand for */
     const uint8_t *index;    /* byte of the index that is being read */
     int32_t index_bit;       /* bits of that byte that are read already */
     const uint8_t *row;      /* first byte of the next output channel's index, if it has one */
-    int32_t left;            /* what is still to come of the channel: stored weights, or all */
+    int32_t left;            /* remaining weights of the channel: stored weights, or all */
     int32_t in_block;        /* weights of the block that is being read */
     dc_weight next;          /* read, but not yet handed out; its gap is -1 if there is none */
 } dc_reader;

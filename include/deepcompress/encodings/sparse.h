@@ -1,6 +1,6 @@
 /*
- * One interface for all encodings. The encoding is a constant to the compiler, which removes the
- * code of the others.
+ * One interface to all encodings. The encoding is a constant for the compiler,
+ * which removes the code of the others.
  *
  *   dc_sparse_begin(&reader, weights);
  *   for each output channel:
@@ -18,7 +18,7 @@
 #include "delta4.h"
 #include "huffman.h"
 
-/* How the weights are stored in flash; docs/formats.md draws each. */
+/* How the weights are stored in flash; docs/formats.md shows each encoding. */
 typedef enum {
     DC_DENSE,
     DC_DELTA,
@@ -39,12 +39,12 @@ DC_INLINE void dc_sparse_begin(dc_reader *reader, const dc_weights *weights) {
     reader->next.gap = -1;
 }
 
-/* Whether gaps run on across the ends of output channels, which then have no counts. */
+/* Whether gaps continue across the ends of output channels, which then have no counts. */
 DC_INLINE int32_t dc_sparse_runs_on(dc_encoding encoding) {
     return encoding == DC_CODEBOOK || encoding == DC_HUFFMAN;
 }
 
-/* Begins the next output channel, of `columns` weights with the zeros. */
+/* Begins the next output channel, of `columns` weights including zeros. */
 DC_INLINE void dc_sparse_channel(dc_encoding encoding, dc_reader *reader, int32_t columns) {
     if (dc_sparse_runs_on(encoding)) {
         reader->left = columns;

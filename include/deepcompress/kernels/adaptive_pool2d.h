@@ -1,6 +1,6 @@
 /*
  * AdaptiveAvgPool2d and AdaptiveMaxPool2d to sizes that do not divide the input's. Two divisions
- * find an output's columns, two a row of outputs its rows.
+ * per output find its columns, and two per row of outputs find its rows.
  */
 #ifndef DEEPCOMPRESS_KERNELS_ADAPTIVE_POOL2D_H
 #define DEEPCOMPRESS_KERNELS_ADAPTIVE_POOL2D_H

@@ -38,7 +38,7 @@ DC_INLINE void dc_add_four(const dc_add *layer, const int8_t *a, const int8_t *b
     output[3] = dc_add_scaled(layer, dc_smlatb(a13, by_a, dc_smlatb(b13, by_b, offset)));
 }
 
-/* The innermost loop. Of an input that is read again and again, the product is made once. */
+/* The innermost loop. The product of an input that is read repeatedly is computed once. */
 DC_INLINE void dc_add_row(const dc_add *layer, const int8_t *a, const int8_t *b, int8_t *output) {
     const int32_t size = layer->loops.inner;
     int32_t i = 0;
@@ -63,7 +63,7 @@ DC_INLINE void dc_add_row(const dc_add *layer, const int8_t *a, const int8_t *b,
     }
 }
 
-/* output [outer][middle][inner]; it may be an input of its size */
+/* output [outer][middle][inner]; it may be an input of the same size */
 DC_INLINE void dc_add_int8(const dc_add *layer, const int8_t *first, const int8_t *second,
                            int8_t *output) {
     const dc_broadcast *loops = &layer->loops;

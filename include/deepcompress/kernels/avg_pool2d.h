@@ -22,7 +22,7 @@ typedef struct {
     dc_requantize requantize;
 } dc_avg_pool2d;
 
-/* The positions of a window along an axis: those inside, and how many count. */
+/* The positions of a window along an axis: those inside the input, and how many count. */
 typedef struct {
     int32_t first, last, count;
 } dc_span;
@@ -37,7 +37,7 @@ DC_INLINE dc_span dc_avg_pool2d_span(const dc_avg_pool2d *layer, int32_t first, 
     return span;
 }
 
-/* Sum of the values at rows and columns of a plane that is `width` wide, zero points off. */
+/* Sum of the values at rows and columns of a plane that is `width` wide, less the zero point. */
 DC_INLINE int32_t dc_pool_sum(const int8_t *plane, int32_t width, dc_span rows, dc_span columns,
                               int32_t zero_point) {
     int32_t sum = -zero_point * (rows.last - rows.first) * (columns.last - columns.first);

@@ -1,5 +1,5 @@
 /*
- * ReLU, ReLU6, Hardtanh and clamp where no kernel before them takes them in.
+ * ReLU, ReLU6, Hardtanh and clamp, if they are not fused into the kernel before them.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CLAMP_H
 #define DEEPCOMPRESS_KERNELS_CLAMP_H

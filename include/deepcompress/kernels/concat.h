@@ -1,5 +1,5 @@
 /*
- * Concatenation, where the parts could not be written in their places to begin with.
+ * Concatenation, if the layers before it could not write the parts to their final addresses.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONCAT_H
 #define DEEPCOMPRESS_KERNELS_CONCAT_H

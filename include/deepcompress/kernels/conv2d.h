@@ -21,7 +21,7 @@
  * All kernels: input [channels][height][width] -> output [out_channels][out_height][out_width]
  * scratch: layer->scratch_words, and after them a group's padded input if the kernel copies it
  *
- * What a CPU without the instructions runs instead: the same result, with no more scratch.
+ * A CPU without the instructions runs the following instead: the same result, with no more scratch.
  */
 DC_INLINE void dc_conv2d_dense_c(const dc_conv2d *layer, const dc_weights *weights,
                                  const int8_t *input, int8_t *output, int32_t *scratch) {

@@ -1,5 +1,5 @@
 /*
- * What all ways to compute a Conv2d share: its shape, and its input with the padding around it.
+ * Shared by all kernels for Conv2d: its shape, and its input with padding.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_LAYER_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_LAYER_H
@@ -12,17 +12,17 @@
 
 typedef struct {
     int32_t in_channels;         /* of one group */
-    int32_t in_height, in_width; /* of a channel, with the padding that is not the next one's */
+    int32_t in_height, in_width; /* of a channel, with padding except that of the next one */
     int32_t out_channels, out_height, out_width; /* after pooling */
     int32_t groups;
     int32_t kernel_height, kernel_width;
     int32_t stride_height, stride_width;
     int32_t dilation_height, dilation_width;
     int32_t padded;                                   /* whether any of the next five is above 0 */
-    int32_t pad_top, pad_left, pad_bottom, pad_right; /* the last two: not the next one's */
+    int32_t pad_top, pad_left, pad_bottom, pad_right; /* the last two exclude shared padding */
     int32_t pad_end;   /* padding after the last channel, which has no next one */
     int32_t pad_value; /* zero point of the input */
-    int32_t pooled;    /* whether the next four mean anything */
+    int32_t pooled;    /* whether the next four are used */
     int32_t pool_height, pool_width;
     int32_t pool_stride_height, pool_stride_width;
     int32_t tile_rows;     /* rows of a tile of eight positions, 1 or 2: for kernels with tiles */
@@ -36,8 +36,8 @@ DC_INLINE const int8_t *dc_conv2d_window_at(const dc_conv2d *layer, const int8_t
     return input + y * layer->stride_height * layer->in_width + x * layer->stride_width;
 }
 
-/* From the front on: `to` may be before `from`, and overlap it. `flip`: 0, or -128 to flip signs.
- */
+/* Copies from front to back: `to` may be before `from` and overlap it. `flip`: 0, or -128 to flip
+ * the signs. */
 DC_INLINE int8_t *dc_conv2d_copy(int8_t *to, const int8_t *from, int32_t count, int32_t flip) {
     for (; DC_HAS_UNALIGNED && count >= 4; count -= 4, to += 4, from += 4) {
         const uint32_t word = dc_load_word(from) ^ (flip ? 0x80808080 : 0);
@@ -63,10 +63,10 @@ DC_INLINE int32_t dc_conv2d_group_size(const dc_conv2d *layer) {
 }
 
 /*
- * The input of one group; if it is padded or signs are flipped, a copy of it in scratch. The
- * padding on the right of a row is also that on the left of the next one, and the padding below a
- * channel is also that above the next one. The copy may overlap the input if it does not end after
- * it: it never reaches what is still to be read.
+ * The input of one group; a copy of it in scratch if it is padded or its signs are flipped. The
+ * padding on the right of a row is also the left padding of the next row, and the padding below a
+ * channel is also the top padding of the next channel. The copy may overlap the input if it does
+ * not end after it: writing then never passes reading.
  */
 DC_INLINE const int8_t *dc_conv2d_pad(const dc_conv2d *layer, const int8_t *input, int32_t *scratch,
                                       int32_t flip) {

@@ -1,10 +1,10 @@
 /*
- * A dense convolution of one group by vectors: the windows of four positions are copied to columns
- * (im2col, of four positions only), with which the weights of each output channel are multiplied,
- * sixteen at a time.
+ * A dense convolution of one group with vectors: the windows of four positions are copied to
+ * columns (im2col, for only four positions). The weights of each output channel are multiplied with
+ * them, sixteen at a time.
  *
- * Scratch: four columns, 4 * in_channels * kernel_height * kernel_width bytes. 0.16 instructions a
- * product, 1 for each value of a column, 4 an output.
+ * Scratch: four columns, 4 * in_channels * kernel_height * kernel_width bytes. 0.16 instructions
+ * per product, 1 per value of a column, 4 per output.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_MVE_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_MVE_H
@@ -14,11 +14,11 @@
 
 #if DC_HAS_MVE
 
-/* Four positions of the convolution, and what becomes of their results. */
+/* Four positions of the convolution, and where their results are stored. */
 typedef struct {
-    uint32_t window[4]; /* where their windows begin in the input */
-    int32_t output;     /* where in an output channel the first of them goes */
-    int32_t pools;      /* whether the output keeps the larger of what it is and the result */
+    uint32_t window[4]; /* first inputs of their windows */
+    int32_t output;     /* position of the first result in an output channel */
+    int32_t pools;      /* whether the output becomes the maximum of itself and the result */
 } dc_conv2d_quad;
 
 /* The windows of four positions -> columns [4][in_channels][kernel_height][kernel_width] */
@@ -41,7 +41,7 @@ DC_INLINE void dc_conv2d_columns_mve(const dc_conv2d *layer, const int8_t *padde
     }
 }
 
-/* Where four results of an output channel go; pooled, the greatest of them. */
+/* Stores four results of an output channel, or with pooling the greatest of them. */
 DC_INLINE void dc_conv2d_store_mve(const dc_conv2d *layer, const dc_conv2d_quad *quad,
                                    int32x4_t sums, int32_t multiplier, int8_t *output) {
     if (!layer->pooled) {
@@ -72,13 +72,13 @@ DC_INLINE void dc_conv2d_quad_mve(const dc_conv2d *layer, const dc_weights *weig
     }
 }
 
-/* Where the window of position (y, x) begins. */
+/* The first input of the window of position (y, x). */
 DC_INLINE uint32_t dc_conv2d_window(const dc_conv2d *layer, uint32_t y, uint32_t x) {
     return y * (uint32_t)(layer->stride_height * layer->in_width) +
            x * (uint32_t)layer->stride_width;
 }
 
-/* Positions in the order of the output, four by four; the last four end with it. */
+/* Positions in the order of the output, four at a time; the last four end with the output. */
 DC_INLINE void dc_conv2d_plane_mve(const dc_conv2d *layer, const dc_weights *weights,
                                    const int8_t *padded, int8_t *columns, int8_t *output) {
     const int32_t count = layer->out_height * layer->out_width;
@@ -93,7 +93,7 @@ DC_INLINE void dc_conv2d_plane_mve(const dc_conv2d *layer, const dc_weights *wei
     }
 }
 
-/* The positions of each pooling window, four by four; the last one again where they are fewer. */
+/* The positions of each pooling window, four at a time; the last one is repeated to fill four. */
 DC_INLINE void dc_conv2d_pooled_mve(const dc_conv2d *layer, const dc_weights *weights,
                                     const int8_t *padded, int8_t *columns, int8_t *output) {
     const int32_t size = layer->pool_height * layer->pool_width;

@@ -1,12 +1,12 @@
 /*
  * A dense convolution of one group, two positions and four output channels at a time: the inputs of
- * the two positions are copied to columns of int16 (im2col, of two positions only), with which all
- * channels' weights are multiplied in pairs. The columns know the padding, so that the input is not
+ * the two positions are copied to columns of int16 (im2col, for only two positions). All channels'
+ * weights are multiplied with them in pairs. The columns include the padding, so the input is not
  * copied for it.
  *
- * Weights are stored in panels (../encodings/panel.h). Scratch: two columns,
+ * Weights are in panels (../encodings/panel.h). Scratch: two columns,
  * 4 * in_channels * kernel_height * kernel_width bytes, rounded up to 8. Cycles on Cortex-M4: 1.25
- * a product, 5 for each value of a column, 8 for each output.
+ * per product, 5 per value of a column, 8 per output.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_PANEL_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_PANEL_H
@@ -14,18 +14,18 @@
 #include "../encodings/panel.h"
 #include "conv2d_layer.h"
 
-/* Two positions of the convolution, and what becomes of their results. */
+/* Two positions of the convolution, and where their results are stored. */
 typedef struct {
     int32_t y[2], x[2];
-    int32_t output[2]; /* where in an output channel they go */
-    int32_t pools;     /* whether the output keeps the larger of what it is and the result */
+    int32_t output[2]; /* offsets of the results in an output channel */
+    int32_t pools;     /* whether the output becomes the maximum of itself and the result */
 } dc_conv2d_positions;
 
 DC_INLINE int32_t dc_conv2d_columns(const dc_conv2d *layer) {
     return layer->in_channels * layer->kernel_height * layer->kernel_width;
 }
 
-/* One row of a window inside the input, as int16. */
+/* One row of a window that is inside the input, as int16. */
 DC_INLINE int16_t *dc_conv2d_inner_row(const dc_conv2d *layer, const int8_t *row, int16_t *column) {
     DC_UNROLL(8)
     for (int32_t kx = 0; kx < layer->kernel_width; ++kx) {
@@ -34,7 +34,7 @@ DC_INLINE int16_t *dc_conv2d_inner_row(const dc_conv2d *layer, const int8_t *row
     return column;
 }
 
-/* One row of a window that begins at `left`; `row` is NULL where all of it is padding. */
+/* One row of a window that begins at `left`; `row` is NULL if all of it is padding. */
 DC_INLINE int16_t *dc_conv2d_border_row(const dc_conv2d *layer, const int8_t *row, int32_t left,
                                         int32_t width, int16_t *column) {
     for (int32_t kx = 0; kx < layer->kernel_width; ++kx) {
@@ -73,7 +73,7 @@ DC_INLINE void dc_conv2d_column(const dc_conv2d *layer, const int8_t *input, int
     }
 }
 
-/* The bias, or 0 for the channel that fills a panel. */
+/* The bias, or 0 for the channel that only fills the last panel. */
 DC_INLINE int32_t dc_conv2d_bias(const dc_conv2d *layer, const dc_weights *weights,
                                  int32_t channel) {
     return channel < layer->out_channels ? dc_constant(&weights->bias, channel) : 0;
@@ -137,7 +137,8 @@ DC_INLINE void dc_conv2d_panel_positions(const dc_conv2d *layer, const dc_weight
     dc_conv2d_panel_channels(layer, weights, columns, positions, output);
 }
 
-/* Positions in the order of the output, two by two; the last one twice, if they are odd. */
+/* Positions in the order of the output, two at a time; the last one twice if their number is odd.
+ */
 DC_INLINE void dc_conv2d_panel_plane(const dc_conv2d *layer, const dc_weights *weights,
                                      const int8_t *input, int8_t *output, uint32_t *columns) {
     const int32_t count = layer->out_height * layer->out_width;
@@ -161,7 +162,8 @@ DC_INLINE void dc_conv2d_panel_plane(const dc_conv2d *layer, const dc_weights *w
     }
 }
 
-/* The positions of each pooling window, two by two; the last one twice, if they are odd. */
+/* The positions of each pooling window, two at a time; the last one twice if their number is odd.
+ */
 DC_INLINE void dc_conv2d_panel_pooled(const dc_conv2d *layer, const dc_weights *weights,
                                       const int8_t *input, int8_t *output, uint32_t *columns) {
     const int32_t window = layer->pool_height * layer->pool_width;

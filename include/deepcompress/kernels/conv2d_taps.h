@@ -1,14 +1,14 @@
 /*
- * A convolution weight by weight: each weight of an output channel meets its inputs of many
- * positions before the next one is looked at. So zeros cost nothing, whatever their pattern, and
- * depthwise convolutions, whose channels have few weights, run this way too.
+ * A convolution weight by weight: each weight of an output channel is multiplied with the inputs of
+ * many positions before the next weight is read. So zeros cost nothing, whatever their pattern.
+ * Depthwise convolutions, whose channels have few weights, also run this way.
  *
- * An output channel is first decoded to a list of taps (weight, and offset of its input), which
- * then serves all positions. The sum of its weights completes a bias that has the input's zero
- * point not folded in: bias - zero_point * sum of weight.
+ * An output channel is first decoded to a list of taps (the weight, and the offset of its input),
+ * which all positions share. If the input's zero point is not folded into the bias, the sum of the
+ * weights completes the bias: bias - zero_point * sum of weight.
  *
- * Tiles of eight or sixteen positions are conv2d_taps_dsp.h's; outputs of fewer, other pooling
- * windows than 2x2 and strides above 2 conv2d_taps_c.h's; and all of an M55 conv2d_taps_mve.h's.
+ * conv2d_taps_dsp.h computes tiles of eight or sixteen positions. conv2d_taps_c.h computes smaller
+ * outputs, pooling windows other than 2x2 and strides above 2; conv2d_taps_mve.h is for an M55.
  * Scratch: a word for each tap of the channel that has the most.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_H
@@ -19,7 +19,7 @@
 #include "conv2d_taps_dsp.h"
 #include "conv2d_taps_mve.h"
 
-/* What a tap can step at most; taps of weight 0 bridge more. */
+/* The largest step of a tap; taps of weight 0 bridge larger ones. */
 #define DC_LARGEST_STEP 65535
 
 /* Decodes the next output channel of the reader; if `even`, to an even number of taps above 0. */
@@ -77,7 +77,8 @@ DC_INLINE dc_conv2d_channel dc_conv2d_next_channel(const dc_conv2d *layer,
 }
 
 /*
- * The kernels: the same loops over groups and output channels, and how a channel is computed.
+ * The kernels: the same loops over groups and output channels, with different functions per
+ * channel.
  *
  * input [groups * in_channels][height][width] -> output [out_channels][out_height][out_width]
  */
@@ -102,7 +103,7 @@ DC_INLINE void dc_conv2d_taps_c(const dc_conv2d *layer, const dc_weights *weight
     }
 }
 
-/* Where layer->tile_rows is 1 or 2. */
+/* For layers whose tile_rows is 1 or 2. */
 DC_INLINE void dc_conv2d_taps_dsp8(const dc_conv2d *layer, const dc_weights *weights,
                                    dc_encoding encoding, const int8_t *input, int8_t *output,
                                    int32_t *scratch) {
@@ -122,7 +123,7 @@ DC_INLINE void dc_conv2d_taps_dsp8(const dc_conv2d *layer, const dc_weights *wei
     }
 }
 
-/* Where also the stride is 1 and sums of products of every channel fit int16; copies its input. */
+/* If also the stride is 1 and the sums of products of every channel fit int16; copies its input. */
 DC_INLINE void dc_conv2d_taps_dsp16(const dc_conv2d *layer, const dc_weights *weights,
                                     dc_encoding encoding, const int8_t *input, int8_t *output,
                                     int32_t *scratch) {
@@ -164,7 +165,7 @@ DC_INLINE void dc_conv2d_taps_mve12(const dc_conv2d *layer, const dc_weights *we
     }
 }
 
-/* Where sums of products of every channel fit int16, and so do the offsets of windows. */
+/* If the sums of products of every channel and the offsets of windows fit int16. */
 DC_INLINE void dc_conv2d_taps_mve24(const dc_conv2d *layer, const dc_weights *weights,
                                     dc_encoding encoding, const int8_t *input, int8_t *output,
                                     int32_t *scratch) {

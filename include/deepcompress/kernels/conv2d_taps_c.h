@@ -1,5 +1,5 @@
 /*
- * A convolution weight by weight (conv2d_taps.h) four positions at a time, and one: for any CPU and
+ * A convolution weight by weight (conv2d_taps.h), four positions or one at a time, for any CPU and
  * any shape.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_C_H
@@ -16,8 +16,8 @@ DC_INLINE int32_t dc_largest_of_four(int32_t a, int32_t b, int32_t c, int32_t d)
     return dc_maximum(dc_maximum(a, b), dc_maximum(c, d));
 }
 
-/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3], inputs whose
- * sign bits are flipped by `flip`. */
+/* Adds the sums of the positions whose windows begin at x[0], x[at1], x[at2], x[at3]. `flip` flips
+ * the sign bits of the inputs. */
 DC_INLINE void dc_conv2d_four(const dc_taps *taps, const int8_t *x, int32_t at1, int32_t at2,
                               int32_t at3, int32_t flip, int32_t *sum) {
     int32_t sum0 = sum[0], sum1 = sum[1], sum2 = sum[2], sum3 = sum[3];

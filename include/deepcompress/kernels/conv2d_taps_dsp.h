@@ -1,14 +1,14 @@
 /*
- * A convolution weight by weight (conv2d_taps.h) with the DSP extension, eight positions at a time:
- * two groups of four neighbours in a row. With pooling they are two rows of four, so that two
- * windows of 2x2 are complete; without, two rows or one, whichever leaves less over. What is left
- * over at an edge is computed together with positions that are done already.
+ * A convolution weight by weight (conv2d_taps.h) with the DSP extension, in tiles of eight
+ * positions: two groups of four neighbours in a row. With pooling a tile is two rows of four, which
+ * are two complete 2x2 windows; without pooling, one or two rows, whichever leaves a smaller
+ * remainder. At the edges the last tile overlaps the previous one; some outputs are computed twice.
  *
- * Where every channel's weights are so small that sums of products fit int16 (narrow), one
- * multiplication serves two positions, and a tile has sixteen.
+ * If the weights of every channel are so small that sums of products fit int16 (narrow), one
+ * multiplication computes two positions, and a tile has sixteen.
  *
- * Cycles on Cortex-M4, zero wait states: 21 a tap for eight positions, 23 if the stride is 2, and
- * about 70 for their biases, pooling and requantization; 30 a tap for sixteen narrow ones.
+ * Cycles on Cortex-M4, zero wait states: 21 per tap for eight positions, 23 if the stride is 2, and
+ * about 70 for their biases, pooling and requantization; 30 per tap for sixteen narrow positions.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_DSP_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_TAPS_DSP_H
@@ -16,7 +16,7 @@
 #include "../dsp_steps.h"
 #include "conv2d_taps_c.h"
 
-/* Sums of eight positions: of one group of four, then of the other. */
+/* Sums of eight positions: the first group of four, then the second. */
 typedef struct {
     int32_t sum[8];
 } dc_eight;
@@ -40,8 +40,7 @@ DC_INLINE dc_eight dc_conv2d_eight(const dc_conv2d_channel *channel, const int8_
     return eight;
 }
 
-/* Four outputs, and four more, `next` bytes after them; pooled, one for each two columns of both.
- */
+/* Stores four outputs, and four `next` after them; with pooling, one per two columns of both. */
 DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight *eight,
                                int32_t next, int8_t *output) {
     const int32_t *const sum = eight->sum;
@@ -59,9 +58,10 @@ DC_INLINE void dc_conv2d_store(const dc_conv2d_channel *channel, const dc_eight 
 }
 
 /*
- * Sums of eight positions that fit int16, two in a word: bottom + top * 2^16, of which one
- * multiplication by a weight serves both. Inputs are unsigned, 128 above their value, and the sums
- * begin as much lower, at 2^15: so none ends below 0, and no bottom takes from its top.
+ * Sums of eight positions that fit int16, two in a word: low + high * 2^16. One multiplication by a
+ * weight updates both. Inputs are unsigned, 128 above their value, and the sums start at 2^15 less
+ * 128 times the sum of the weights. This keeps the low half non-negative, so it never borrows from
+ * the high half.
  */
 typedef struct {
     uint32_t a02, a13, b02, b13;
@@ -89,7 +89,7 @@ DC_INLINE dc_narrow_eight dc_conv2d_narrow_eight(const dc_taps *taps, const int8
     return eight;
 }
 
-/* The same of eight positions from x on and of eight from x[next] on; `right` has the upper four of
+/* The same for eight positions from x on and eight from x[next] on; `right` has the last four of
  * both. */
 DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const int8_t *x,
                                                    int32_t next, dc_narrow_eight *right) {
@@ -109,7 +109,7 @@ DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const in
     return left;
 }
 
-/* The outputs of the two sums in a word, the second `apart` bytes after the first. */
+/* Stores the outputs of the two sums in a word; the second is `apart` after the first. */
 DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t pair, int32_t apart,
                                     int8_t *output) {
     const int32_t bias = channel->bias - DC_NARROW_ZERO;
@@ -117,7 +117,7 @@ DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t p
     output[apart] = dc_conv2d_requantize(channel, bias + (int32_t)(pair >> 16));
 }
 
-/* As dc_conv2d_store. */
+/* Like dc_conv2d_store. */
 DC_INLINE void dc_conv2d_store_narrow(const dc_conv2d_channel *channel,
                                       const dc_narrow_eight *eight, int32_t next, int8_t *output) {
     if (channel->layer->pooled) {
@@ -140,7 +140,7 @@ DC_INLINE void dc_conv2d_narrow_tile(const dc_conv2d_channel *channel, const int
     dc_conv2d_store_narrow(channel, &eight, rows == 1 ? 4 : layer->out_width, output);
 }
 
-/* A row of tiles (dc_conv2d_tile_row) sixteen positions at a time, and eight at the end. */
+/* A row of tiles (dc_conv2d_tile_row), sixteen positions at a time, and eight at the end. */
 DC_INLINE void dc_conv2d_narrow_tile_row(const dc_conv2d_channel *channel, const int8_t *line,
                                          int32_t rows, int32_t width, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
@@ -190,7 +190,7 @@ DC_INLINE void dc_conv2d_tile_row(const dc_conv2d_channel *channel, const int8_t
     }
 }
 
-/* The column on the right of the last tiles, four rows at a time. */
+/* A remaining column next to the tiles, four rows at a time. */
 DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int32_t flip,
                                      int8_t *output) {
     const dc_conv2d *const layer = channel->layer;
@@ -208,13 +208,13 @@ DC_INLINE void dc_conv2d_last_column(const dc_conv2d_channel *channel, int32_t f
     }
 }
 
-/* The row where the tiles after those at y begin: the last ones end with the plane. */
+/* The first row of the tiles after those at y: the last tiles end with the plane. */
 DC_INLINE int32_t dc_conv2d_next_row(int32_t y, int32_t rows, int32_t height) {
     const int32_t last = height - rows;
     return height % rows == 0 || y >= last ? y + rows : dc_minimum(y + rows, last);
 }
 
-/* All positions of an output channel; of narrow sums if `narrow`. */
+/* All positions of an output channel; with narrow sums if `narrow`. */
 DC_INLINE void dc_conv2d_tiled_plane(const dc_conv2d_channel *channel, int32_t narrow,
                                      int8_t *output) {
     const dc_conv2d *const layer = channel->layer;

@@ -1,11 +1,11 @@
 /*
- * A convolution weight by weight (conv2d_taps.h) by vectors of outputs: each weight of an output
- * channel is multiplied with its inputs of three vectors of them, gathered from wherever their
- * windows begin. So strides, ends of rows and pooling windows are all alike. A vector has four
- * outputs, or eight where the sums fit int16. The last three vectors end with the channel.
+ * A convolution weight by weight (conv2d_taps.h) with vectors of outputs: each weight of an output
+ * channel is multiplied with the inputs of three vectors of outputs. A gather load reads the
+ * inputs, so strides, ends of rows and pooling windows need no special case. A vector has four
+ * outputs, or eight if the sums fit int16. The last three vectors end with the channel.
  *
- * 9 instructions a tap for twelve outputs or twenty-four, and about 20 a vector for its windows,
- * pooling and requantization.
+ * 9 instructions per tap for twelve or twenty-four outputs, and about 20 per vector for its
+ * windows, pooling and requantization.
  */
 #ifndef DEEPCOMPRESS_KERNELS_CONV2D_TAPS_MVE_H
 #define DEEPCOMPRESS_KERNELS_CONV2D_TAPS_MVE_H
@@ -15,7 +15,7 @@
 
 #if DC_HAS_MVE
 
-/* Bytes from the (pooling) window of an output to those of the next one and of the next row. */
+/* Bytes from the (pooling) window of an output to that of the next output, and of the next row. */
 DC_INLINE int32_t dc_conv2d_right(const dc_conv2d *layer) {
     return layer->pool_stride_width * layer->stride_width;
 }
@@ -31,8 +31,8 @@ DC_INLINE int32_t dc_conv2d_outputs(const dc_conv2d *layer) {
 /* --- four outputs in a vector */
 
 /*
- * Where the windows of outputs `first` to `first` + 3 begin; beyond the last output, where its own
- * does. To divide by the width by a multiplication is exact while width * output is below 2^32.
+ * The offsets of the windows of outputs `first` to `first` + 3; outputs after the last one get its
+ * offset. Division by the width as a multiplication is exact if width * output is below 2^32.
  */
 DC_INLINE uint32x4_t dc_conv2d_four_windows(const dc_conv2d *layer, int32_t first) {
     const int32_t width = layer->out_width, right = dc_conv2d_right(layer);
@@ -46,7 +46,7 @@ DC_INLINE uint32x4_t dc_conv2d_four_windows(const dc_conv2d *layer, int32_t firs
                        (uint32_t)(dc_conv2d_below(layer) - width * right));
 }
 
-/* Raises three vectors to the sums of windows, the first of which would begin at x. */
+/* Sets three vectors to the sums of windows, with pooling to the maximum of both. */
 DC_INLINE void dc_conv2d_raise_fours(const dc_conv2d_channel *channel, const int8_t *x,
                                      const uint32x4_t *windows, int32x4_t *largest) {
     const uint32x4_t at_a = windows[0], at_b = windows[1], at_c = windows[2];
@@ -89,7 +89,7 @@ DC_INLINE void dc_conv2d_twelve(const dc_conv2d_channel *channel, const int8_t *
 
 /* --- eight outputs in a vector */
 
-/* As dc_conv2d_four_windows. */
+/* Like dc_conv2d_four_windows. */
 DC_INLINE uint16x8_t dc_conv2d_eight_windows(const dc_conv2d *layer, int32_t first) {
     const int32_t width = layer->out_width, right = dc_conv2d_right(layer);
     uint16x8_t output = vidupq_n_u16((uint32_t)first, 1);
@@ -102,7 +102,7 @@ DC_INLINE uint16x8_t dc_conv2d_eight_windows(const dc_conv2d *layer, int32_t fir
                        (uint16_t)(dc_conv2d_below(layer) - width * right));
 }
 
-/* As dc_conv2d_raise_fours, without the bias; the sums fit int16. */
+/* Like dc_conv2d_raise_fours, without the bias; the sums fit int16. */
 DC_INLINE void dc_conv2d_raise_eights(const dc_conv2d_channel *channel, const int8_t *x,
                                       const uint16x8_t *windows, int16x8_t *largest) {
     const uint16x8_t at_a = windows[0], at_b = windows[1], at_c = windows[2];
@@ -120,7 +120,7 @@ DC_INLINE void dc_conv2d_raise_eights(const dc_conv2d_channel *channel, const in
     largest[2] = channel->layer->pooled ? vmaxq_s16(largest[2], c) : c;
 }
 
-/* Twenty-four outputs, as dc_conv2d_twelve. */
+/* Twenty-four outputs, like dc_conv2d_twelve. */
 DC_INLINE void dc_conv2d_twenty_four(const dc_conv2d_channel *channel, const int8_t *row,
                                      int32_t first, int8_t *output) {
     const dc_conv2d *const layer = channel->layer;

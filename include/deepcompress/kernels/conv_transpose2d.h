@@ -5,8 +5,8 @@
  *       weight[o][i][ky][kx] * (input[i][iy][ix] - zero_point)
  *   output[o][y][x] = requantize(bias[o] + sum[y + pad_top][x + pad_left])
  *
- * One weight after the other adds its products to the accumulators of one output channel, so that a
- * sparse layer is decoded once, as it is read, and no zero between inputs is ever multiplied.
+ * Each weight in turn adds its products to the accumulators of one output channel, so that a sparse
+ * layer is decoded once, in order, and no inserted zero is multiplied.
  *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 255 * sum |weight| does
  * not.
@@ -27,13 +27,13 @@ typedef struct {
     int32_t kernel_height, kernel_width;
     int32_t stride_height, stride_width;
     int32_t dilation_height, dilation_width;
-    int32_t pad_top, pad_left;         /* cut off the accumulators */
+    int32_t pad_top, pad_left;         /* rows and columns of the accumulators that are cut off */
     int32_t plane_height, plane_width; /* of the accumulators */
     int32_t zero_point;                /* of the input */
     dc_requantize requantize;
 } dc_conv_transpose2d;
 
-/* Adds a weight's products with x[in_height][in_width]; sum: where the first one belongs. */
+/* Adds a weight's products with x[in_height][in_width]; `sum`: accumulator of the first one. */
 DC_INLINE void dc_conv_transpose2d_add(const dc_conv_transpose2d *layer, int32_t weight,
                                        const int8_t *x, int32_t *sum) {
     const int32_t apart = layer->stride_width;
@@ -53,7 +53,8 @@ DC_INLINE void dc_conv_transpose2d_add(const dc_conv_transpose2d *layer, int32_t
     }
 }
 
-/* The same for the weights of four channels, `size` weights apart: one read and write for four. */
+/* The same for the weights of four channels, at a distance of `size`: one read and write for four.
+ */
 DC_INLINE void dc_conv_transpose2d_add4(const dc_conv_transpose2d *layer, const int8_t *weight,
                                         int32_t size, const int8_t *x, int32_t *sum) {
     const int32_t weight0 = weight[0], weight1 = weight[size];
@@ -70,13 +71,13 @@ DC_INLINE void dc_conv_transpose2d_add4(const dc_conv_transpose2d *layer, const 
     }
 }
 
-/* Where the products of a kernel's weight at (ky, kx) belong, the first of them. */
+/* The accumulator of the first product of a kernel's weight at (ky, kx). */
 DC_INLINE int32_t *dc_conv_transpose2d_at(const dc_conv_transpose2d *layer, int32_t ky, int32_t kx,
                                           int32_t *sum) {
     return sum + ky * layer->dilation_height * layer->plane_width + kx * layer->dilation_width;
 }
 
-/* All weights of one output channel, the next of the reader; returns what they add up to. */
+/* All weights of the reader's next output channel; returns their sum. */
 DC_INLINE int32_t dc_conv_transpose2d_sparse_channel(const dc_conv_transpose2d *layer,
                                                      dc_encoding encoding, dc_reader *reader,
                                                      const int8_t *input, int32_t *sum) {
@@ -153,8 +154,8 @@ DC_INLINE size_t dc_conv_transpose2d_scratch(const dc_conv_transpose2d *layer) {
 }
 
 /*
- * The bias of an output channel whose weights add up to `total`. No output sees all weights, so the
- * share of a folded bias that belongs to the others is added again.
+ * The bias of an output channel whose weights have the sum `total`. An output uses only some of the
+ * weights, so the share of the other weights in a folded bias is added again.
  */
 DC_INLINE int32_t dc_conv_transpose2d_bias(const dc_conv_transpose2d *layer,
                                            const dc_weights *weights, int32_t channel,

@@ -1,5 +1,5 @@
 /*
- * A change of shape, where the network's output would else be its input.
+ * A change of shape, used only if the network's output would otherwise be its input.
  */
 #ifndef DEEPCOMPRESS_KERNELS_FLATTEN_H
 #define DEEPCOMPRESS_KERNELS_FLATTEN_H

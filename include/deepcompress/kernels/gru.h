@@ -8,7 +8,7 @@
 
 typedef dc_recurrent dc_gru;
 
-/* A unit's next state from its last one. */
+/* A unit's next state, computed from its last state. */
 DC_INLINE int32_t dc_gru_unit(const dc_gru *layer, const dc_weights *weights,
                               dc_recurrent_rows *rows, int32_t unit, const int8_t *x,
                               const int8_t *h, int32_t state) {

@@ -1,5 +1,6 @@
 /*
- * The last columns of earlier inputs, put before this one: what a causal convolution sees.
+ * Puts the last columns of earlier inputs before the input: the past that a causal convolution
+ * reads.
  */
 #ifndef DEEPCOMPRESS_KERNELS_HISTORY_H
 #define DEEPCOMPRESS_KERNELS_HISTORY_H
@@ -10,7 +11,7 @@
 #include "../model.h"
 
 typedef struct {
-    int32_t rows, columns, width; /* columns of earlier inputs, before `width` of this one */
+    int32_t rows, columns, width; /* columns of earlier inputs, before the `width` of this one */
 } dc_history;
 
 /*

@@ -10,9 +10,9 @@
 #include "../requantize.h"
 
 typedef struct {
-    int32_t rows, length; /* at most 2^15 values a row */
-    int32_t centered;     /* whether the mean is taken off: LayerNorm */
-    int32_t shared;       /* whether one gain and bias serve all values */
+    int32_t rows, length; /* values per row, at most 2^15 */
+    int32_t centered;     /* whether the mean is subtracted: LayerNorm */
+    int32_t shared;       /* whether all values share one gain and bias */
     int32_t input_zero_point;
     int64_t epsilon;     /* times 2^8 * length^2 / input step^2; 1 .. 2^61 */
     const int16_t *gain; /* [length] or [1] */

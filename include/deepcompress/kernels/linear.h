@@ -5,7 +5,7 @@
  * All kernels: input [rows][in_features] -> output [rows][out_features]
  *
  * Accumulators fit 32 bits: the compiler refuses a layer where |bias| + 128 * sum |weight| does
- * not, and folds the zero point where taking it off here would not.
+ * not, and folds the zero point if subtracting it here would not fit.
  */
 #ifndef DEEPCOMPRESS_KERNELS_LINEAR_H
 #define DEEPCOMPRESS_KERNELS_LINEAR_H
@@ -126,14 +126,14 @@ DC_INLINE void dc_linear_store(const dc_linear *layer, const dc_weights *weights
     }
 }
 
-/* The bias, or 0 for the channel that fills a panel. */
+/* The bias, or 0 for the channel that only fills the last panel. */
 DC_INLINE int32_t dc_linear_bias(const dc_linear *layer, const dc_weights *weights, int32_t o) {
     return o < layer->out_features ? dc_constant(&weights->bias, o) : 0;
 }
 
 /*
- * Output channels o to o + 3, from their panel, and where the next one begins. Of each four inputs
- * a panel has the weights in the order 0, 2, 1, 3, in which SXTB16 unpacks them.
+ * Output channels o to o + 3, from their panel; returns the start of the next panel. A panel has
+ * the weights of each four inputs in the order 0, 2, 1, 3, in which SXTB16 unpacks the inputs.
  */
 DC_INLINE const uint8_t *dc_linear_panel_four(const dc_linear *layer, const dc_weights *weights,
                                               const uint8_t *values, const int8_t *x, int32_t o,
@@ -200,7 +200,7 @@ DC_INLINE void dc_linear_panel(const dc_linear *layer, const dc_weights *weights
     } while (++row < layer->rows);
 }
 
-/* --- what a CPU without the instructions runs instead, with the same result */
+/* --- for a CPU without the instructions, with the same result */
 
 #if !DC_HAS_DSP
 #define dc_linear_delta_dsp dc_linear_delta_c

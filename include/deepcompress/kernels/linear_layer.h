@@ -1,5 +1,5 @@
 /*
- * The shape of a linear layer, which all ways to compute it share.
+ * The shape of a linear layer, shared by all of its kernels.
  */
 #ifndef DEEPCOMPRESS_KERNELS_LINEAR_LAYER_H
 #define DEEPCOMPRESS_KERNELS_LINEAR_LAYER_H
@@ -10,7 +10,7 @@
 #include "../weights.h"
 
 typedef struct {
-    int32_t rows; /* vectors that are multiplied, one after the other */
+    int32_t rows; /* number of input vectors, multiplied one after another */
     int32_t in_features;
     int32_t out_features;
     dc_requantize requantize;

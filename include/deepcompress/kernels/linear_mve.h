@@ -1,6 +1,6 @@
 /*
- * The dense linear layer by vectors, four output channels at a time, which share what is loaded of
- * the input. 0.16 instructions a product and 9 an output.
+ * The dense linear layer with vectors, four output channels at a time, which share the loads of the
+ * input. 0.16 instructions per product and 9 per output.
  */
 #ifndef DEEPCOMPRESS_KERNELS_LINEAR_MVE_H
 #define DEEPCOMPRESS_KERNELS_LINEAR_MVE_H

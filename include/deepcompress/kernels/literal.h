@@ -1,5 +1,5 @@
 /*
- * Values that depend on no input, brought to where a concatenation wants them.
+ * Constant values, copied to the place where a concatenation reads them.
  */
 #ifndef DEEPCOMPRESS_KERNELS_LITERAL_H
 #define DEEPCOMPRESS_KERNELS_LITERAL_H

@@ -1,5 +1,5 @@
 /*
- * Functions of one value: Sigmoid, Tanh, SiLU, GELU and all others, as a table of their results.
+ * Functions of one value (Sigmoid, Tanh, SiLU, GELU and all others) as a table of their results.
  */
 #ifndef DEEPCOMPRESS_KERNELS_LOOKUP_H
 #define DEEPCOMPRESS_KERNELS_LOOKUP_H
@@ -13,7 +13,7 @@ typedef struct {
     const int8_t *table; /* [256], the results of -128 .. 127 */
 } dc_lookup;
 
-/* Four at a time, so that loads follow loads. output may be input */
+/* Four at a time, so that loads are adjacent and pipelined. output may be input */
 DC_INLINE void dc_lookup_int8(const dc_lookup *layer, const int8_t *input, int8_t *output) {
     const int8_t *const table = layer->table + 128;
     int32_t i = 0;

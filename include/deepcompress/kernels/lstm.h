@@ -12,7 +12,7 @@ DC_INLINE int32_t dc_lstm_both(dc_gate gate) {
     return gate.of_input + gate.of_hidden;
 }
 
-/* A unit's next cell from its last one, and its output. */
+/* A unit's next cell, computed from its last cell, and its output. */
 DC_INLINE int8_t dc_lstm_unit(const dc_lstm *layer, const dc_weights *weights,
                               dc_recurrent_rows *rows, int32_t unit, const int8_t *x,
                               const int8_t *h, int32_t *cell) {
@@ -23,7 +23,7 @@ DC_INLINE int8_t dc_lstm_unit(const dc_lstm *layer, const dc_weights *weights,
     const int32_t forget = dc_sigmoid(dc_lstm_both(gates[1]));
     const int32_t fresh = dc_tanh(dc_lstm_both(gates[2]));
     const int32_t leave = dc_sigmoid(dc_lstm_both(gates[3]));
-    /* |cell| <= 2^30, and the quotient is at most that and 2^15 more */
+    /* |cell| <= 2^30, and the quotient is at most 2^30 + 2^15 */
     const int64_t products = (int64_t)forget * *cell + enter * fresh + 16384;
     *cell = dc_clamp((int32_t)(products >> 15), -limit, limit);
     const int32_t seen = dc_clamp((*cell + 4) >> 3, -32767, 32767);

@@ -1,5 +1,5 @@
 /*
- * MaxPool2d where it does not follow a convolution that can take it in.
+ * MaxPool2d, if it is not fused into a convolution before it.
  */
 #ifndef DEEPCOMPRESS_KERNELS_MAX_POOL2D_H
 #define DEEPCOMPRESS_KERNELS_MAX_POOL2D_H
@@ -15,12 +15,12 @@ typedef struct {
     int32_t minimum, maximum; /* of the activation function after it */
 } dc_max_pool2d;
 
-/* The first of the positions at, at + step, ... that is not before the input. */
+/* The first of the positions `at`, `at` + step, ... that is not before the input. */
 DC_INLINE int32_t dc_max_pool2d_first(int32_t at, int32_t step) {
     return at >= 0 ? at : at + (step - 1 - at) / step * step;
 }
 
-/* Maximum of the part of a window that is inside; its first row and column may be outside. */
+/* Maximum of the part of a window inside the input; its first row and column may be outside. */
 DC_INLINE int32_t dc_max_pool2d_window(const dc_max_pool2d *layer, const int8_t *plane, int32_t row,
                                        int32_t column) {
     const int32_t rows = layer->kernel_height * layer->dilation_height;

@@ -1,6 +1,6 @@
 /*
- * Mean or sum over axes, such as global average pooling. What a sum is divided by is in the
- * multiplier. A sum of n differences is below 255 n, so it fits 32 bits for n below 2^23.
+ * Mean or sum over axes, such as global average pooling. The multiplier includes the divisor of the
+ * sum. A sum of n differences is below 255 n, so it fits 32 bits for n below 2^23.
  */
 #ifndef DEEPCOMPRESS_KERNELS_MEAN_H
 #define DEEPCOMPRESS_KERNELS_MEAN_H
@@ -17,7 +17,7 @@ typedef struct {
     dc_requantize requantize;
 } dc_mean;
 
-/* The sum of values at distances of `step`. */
+/* The sum of every value at a distance of `step`. */
 DC_INLINE int32_t dc_mean_sum(const int8_t *x, int32_t count, int32_t step, int32_t sum) {
     int32_t i = 0;
     for (; DC_HAS_DSP && step == 1 && i + 4 <= count; i += 4) {

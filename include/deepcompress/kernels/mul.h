@@ -26,7 +26,7 @@ DC_INLINE int8_t dc_mul_scaled(const dc_mul *layer, int32_t product) {
     return dc_scaled(product + layer->offset, layer->shift, layer->minimum, layer->maximum);
 }
 
-/* The innermost loop. A factor that is read again and again takes the multiplier in. */
+/* The innermost loop. A factor that is read repeatedly is multiplied by the multiplier once. */
 DC_INLINE void dc_mul_row(const dc_mul *layer, const int8_t *a, const int8_t *b, int8_t *output) {
     const int32_t size = layer->loops.inner;
     if (layer->loops.second_inner == 0) {
@@ -47,7 +47,7 @@ DC_INLINE void dc_mul_row(const dc_mul *layer, const int8_t *a, const int8_t *b,
     }
 }
 
-/* output [outer][middle][inner]; it may be an input of its size */
+/* output [outer][middle][inner]; it may be an input of the same size */
 DC_INLINE void dc_mul_int8(const dc_mul *layer, const int8_t *first, const int8_t *second,
                            int8_t *output) {
     const dc_broadcast *loops = &layer->loops;

@@ -1,5 +1,5 @@
 /*
- * Padding, where no convolution after it absorbs it.
+ * Padding, if it is not fused into a convolution after it.
  */
 #ifndef DEEPCOMPRESS_KERNELS_PAD_H
 #define DEEPCOMPRESS_KERNELS_PAD_H
@@ -12,7 +12,7 @@
 enum { DC_PAD_CONSTANT, DC_PAD_REFLECT, DC_PAD_REPLICATE, DC_PAD_CIRCULAR };
 
 typedef struct {
-    int32_t size, before, after; /* of the input, and what is put around it */
+    int32_t size, before, after; /* of the input, and of the padding around it */
 } dc_pad_axis;
 
 typedef struct {
@@ -21,7 +21,7 @@ typedef struct {
     int32_t value; /* of a constant padding */
 } dc_pad;
 
-/* Where the output's position `at` along an axis is in the input, or -1 for the constant. */
+/* The input's position for the output's position `at` along an axis, or -1 for the constant. */
 DC_INLINE int32_t dc_pad_source(const dc_pad *layer, const dc_pad_axis *axis, int32_t at) {
     const int32_t from = at - axis->before, last = axis->size - 1;
     if (from >= 0 && from <= last) {
@@ -39,7 +39,7 @@ DC_INLINE int32_t dc_pad_source(const dc_pad *layer, const dc_pad_axis *axis, in
     }
 }
 
-/* Columns from `at` to `end`, all of them padding. */
+/* Writes the columns from `at` to `end`, which are all padding. */
 DC_INLINE void dc_pad_columns(const dc_pad *layer, const int8_t *row, int32_t at, int32_t end,
                               int8_t *output) {
     for (; at < end; ++at) {
@@ -48,7 +48,7 @@ DC_INLINE void dc_pad_columns(const dc_pad *layer, const int8_t *row, int32_t at
     }
 }
 
-/* input [channels][height][width] -> output, each larger by what is before and after */
+/* input [channels][height][width] -> output, with each size larger by the padding on both sides */
 DC_INLINE void dc_pad_int8(const dc_pad *layer, const int8_t *input, int8_t *output) {
     const dc_pad_axis *c = &layer->channels, *h = &layer->height, *w = &layer->width;
     const int32_t inner = w->before + w->size, width = inner + w->after;

@@ -1,5 +1,5 @@
 /*
- * PReLU: values below zero times the slope of their channel, all brought to the output's scale.
+ * PReLU: multiplies values below zero by the slope of their channel; rescales all to the output.
  */
 #ifndef DEEPCOMPRESS_KERNELS_PRELU_H
 #define DEEPCOMPRESS_KERNELS_PRELU_H
@@ -9,10 +9,10 @@
 #include "../requantize.h"
 
 typedef struct {
-    int32_t slopes;       /* channels, or 1 where all have the same slope */
+    int32_t slopes;       /* channels, or 1 if all have the same slope */
     int32_t plane;        /* values that share a slope */
     int32_t zero_point;   /* of the input */
-    int32_t positive;     /* multiplier of values from zero on; below 2^15, as all are */
+    int32_t positive;     /* multiplier of values from zero on; below 2^15 like all multipliers */
     const int16_t *slope; /* [slopes], the multipliers of values below zero */
     dc_requantize requantize;
 } dc_prelu;

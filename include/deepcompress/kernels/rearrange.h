@@ -12,10 +12,10 @@
 typedef struct {
     int32_t offset;  /* of the first value */
     int32_t size[5]; /* of nested loops, the outermost first */
-    int32_t step[5]; /* in the input, at each turn of theirs */
+    int32_t step[5]; /* in the input, per iteration of each loop */
 } dc_rearrange;
 
-/* The innermost loop, and where the next one writes. */
+/* The innermost loop; returns the address after its last output. */
 DC_INLINE int8_t *dc_rearrange_row(const dc_rearrange *layer, const int8_t *x, int8_t *output) {
     const int32_t size = layer->size[4];
     if (layer->step[4] == 1) {

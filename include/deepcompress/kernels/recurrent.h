@@ -1,7 +1,7 @@
 /*
- * What GRU and LSTM share: platformio_plugin/deepcompress/ops/recurrent.py, bit for bit.
+ * Shared by GRU and LSTM: platformio_plugin/deepcompress/ops/recurrent.py, bit for bit.
  *
- * Gates are in steps of 2^-12, between +-16; what functions give is in steps of 2^-15.
+ * Gates are in steps of 2^-12, between +-16; results of functions are in steps of 2^-15.
  */
 #ifndef DEEPCOMPRESS_KERNELS_RECURRENT_H
 #define DEEPCOMPRESS_KERNELS_RECURRENT_H
@@ -15,9 +15,9 @@
 
 typedef struct {
     int32_t steps, features, hidden;
-    int32_t stateful; /* whether scratch is of the last window, and not to be cleared */
+    int32_t stateful; /* whether scratch has the state of the last window and is not cleared */
     int32_t last;     /* whether only the last output is wanted */
-    int32_t shared;   /* whether one hidden_multiplier serves all rows */
+    int32_t shared;   /* whether all rows share one hidden_multiplier */
     const int16_t *hidden_multiplier; /* [units * gates] or [1] */
     const int32_t *hidden_bias;       /* [units], GRU only: of its last gate */
     dc_requantize requantize;
@@ -54,7 +54,7 @@ DC_INLINE int32_t dc_multiply_q15(int32_t a, int32_t b) {
     return (a * b + 16384) >> 15;
 }
 
-/* Where the next row of weights begins. */
+/* The start of the next row of weights. */
 typedef struct {
     dc_encoding encoding;
     const int8_t *dense;
@@ -68,7 +68,7 @@ DC_INLINE void dc_recurrent_begin(dc_recurrent_rows *rows, const dc_weights *wei
     dc_sparse_begin(&rows->reader, weights);
 }
 
-/* A gate's two parts: what the input makes of it, and what the last output does. */
+/* A gate's two sums: over the input, and over the last output. */
 typedef struct {
     int32_t of_input, of_hidden;
 } dc_gate;
@@ -114,7 +114,7 @@ DC_INLINE int32_t dc_recurrent_scale(int32_t sum, int32_t multiplier, int32_t sh
     return gate > 65535 ? 65535 : gate < -65535 ? -65535 : (int32_t)gate;
 }
 
-/* The `count` gates of the next unit; the last one's sum over the last output may have a bias. */
+/* The `count` gates of the next unit; the last gate's sum over the last output may have a bias. */
 DC_INLINE void dc_recurrent_gates(const dc_recurrent *layer, const dc_weights *weights,
                                   dc_recurrent_rows *rows, int32_t unit, int32_t count,
                                   const int8_t *x, const int8_t *h, dc_gate *gates) {
@@ -138,7 +138,7 @@ DC_INLINE int8_t dc_recurrent_int8(int32_t value) {
     return (int8_t)dc_clamp((value + 128) >> 8, -128, 127);
 }
 
-/* Makes next the last output; applies the activation function and writes it, if it is wanted. */
+/* Copies `next` to the last output, and writes it after the activation function if requested. */
 DC_INLINE int8_t *dc_recurrent_finish(const dc_recurrent *layer, int32_t step, const int8_t *next,
                                       int8_t *hidden, int8_t *output) {
     memcpy(hidden, next, (size_t)layer->hidden);

@@ -1,6 +1,6 @@
 /*
- * BatchNorm and arithmetic with constants, where no neighbouring convolution or Linear absorbs
- * them:
+ * BatchNorm and arithmetic with constants, if they are not fused into a convolution or Linear next
+ * to them:
  *
  *   output = clamp((input * multiplier[channel] + offset[channel]) >> shift)
  *

@@ -10,7 +10,7 @@
 #include "../dsp.h"
 #include "../requantize.h"
 
-/* clamp(sum >> shift). The limits are constants to the compiler, which leaves out those of int8. */
+/* clamp(sum >> shift). The limits are constants for the compiler, which omits those of int8. */
 DC_INLINE int8_t dc_scaled(int32_t sum, int32_t shift, int32_t minimum, int32_t maximum) {
     if (!DC_HAS_DSP) {
         return (int8_t)dc_clamp(sum >> shift, minimum, maximum);

@@ -15,7 +15,7 @@ typedef struct {
     int32_t minimum, maximum;
     int32_t factor;               /* LogSoftmax: input step / output step * 2^24 */
     int32_t log_factor;           /* LogSoftmax: ln 2 / output step * 2^8 */
-    int32_t entries;              /* of the table; exponentials after it are 0 */
+    int32_t entries;              /* of the table; exponentials after its end are 0 */
     int32_t zero_point;           /* of the output */
     const uint16_t *exponentials; /* [entries], 65535 * exp(-d * input step) */
 } dc_softmax;

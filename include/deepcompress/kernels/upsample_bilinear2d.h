@@ -1,5 +1,5 @@
 /*
- * Bilinear upsampling by 2: between four neighbours, of which the nearest has the weight 9/16 and
+ * Bilinear upsampling by 2: a mean of four neighbours, where the nearest has the weight 9/16 and
  * the farthest 1/16. At the border the outermost row and column count twice.
  */
 #ifndef DEEPCOMPRESS_KERNELS_UPSAMPLE_BILINEAR2D_H
@@ -14,7 +14,7 @@ typedef struct {
     int32_t minimum, maximum;        /* of the activation function after it */
 } dc_upsample_bilinear2d;
 
-/* Two outputs of a row: `nearer` and `farther` are input rows of which the nearer has the weight
+/* Two outputs of a row: `nearer` and `farther` are input rows; the nearer one has the weight
  * 3/4. */
 DC_INLINE void dc_upsample_bilinear2d_row(const dc_upsample_bilinear2d *layer, const int8_t *nearer,
                                           const int8_t *farther, int8_t *output) {

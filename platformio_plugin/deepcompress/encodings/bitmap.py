@@ -20,7 +20,7 @@ def encode(weight: Int8Array) -> tuple[Array, ...]:
     index = np.packbits(weight != 0, axis=1, bitorder="little").ravel()
     return (
         Array("values", counted_values(weight), "per output channel: count, then int8 weights"),
-        Array("index", index, "a bit a weight, low bit first, 1 where it is not zero"),
+        Array("index", index, "one bit per weight, low bit first, 1 if it is not zero"),
     )
 
 

@@ -145,7 +145,7 @@ def quantize_means(
         requantize=Requantize(shift, after.zero_point, minimum, maximum),
         clamp=(minimum, maximum),
         fields={"input_zero": before.zero_point, "least": divisors[0]},
-        tables=(Array("multiplier", frozen(multiplier), "one a divisor, from the least"),),
+        tables=(Array("multiplier", frozen(multiplier), "one per divisor, in ascending order"),),
     )
     return integer, after
 

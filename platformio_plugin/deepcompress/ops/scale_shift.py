@@ -200,7 +200,7 @@ def _requantized(
         clamp=(minimum, maximum),
         fields={"shift": bits, "minimum": minimum, "maximum": maximum},
         tables=(
-            Array("multiplier", multiplier, "one a channel"),
+            Array("multiplier", multiplier, "one per channel"),
             Array(
                 "offset", np.clip(offset, -_OFFSET_LIMIT, _OFFSET_LIMIT).astype(np.int32), "same"
             ),

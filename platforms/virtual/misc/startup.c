@@ -42,12 +42,12 @@ __attribute__((used)) static void report_fault(void) {
     _exit(FAULT_EXIT_CODE);
 }
 
-/* The stack may be what is broken: begin a new one. */
+/* The stack may be corrupt: start with a new one. */
 __attribute__((naked)) static void Fault_Handler(void) {
     __asm__("ldr r0, =stack_top\n\tmov sp, r0\n\tbl report_fault");
 }
 
-/* The words of the command line, as pointers into it; the PC joins and this splits at blanks. */
+/* The words of the command line, as pointers into it. The PC joins them with blanks. */
 static int read_arguments(char line[LINE_BYTES], char *argv[MAX_ARGUMENTS + 1]) {
     const struct {
         char *buffer;

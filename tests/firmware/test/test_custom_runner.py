@@ -1,4 +1,4 @@
-"""PlatformIO's runner for Unity, with the MiniUnity beside this folder, not the registry's."""
+"""PlatformIO's runner for Unity, with the local MiniUnity instead of the registry's Unity."""
 
 from pathlib import Path
 
