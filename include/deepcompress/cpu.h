@@ -1,9 +1,10 @@
 /*
  * The features of the target CPU. Only this file reads the compiler's macros about them.
  *
- * A kernel with variants tests these with a plain `if`, so that every variant is compiled for every
- * CPU, and the compiler removes the others. The variants for MVE, whose types other CPUs lack, are
- * in separate files, *_mve.h; the function to call is chosen after those files are included.
+ * A variant of a kernel is a function of its own, with a suffix: _c, _dsp or _mve. All are compiled
+ * for every CPU, except those for MVE, whose types other CPUs lack. The end of each kernel's header
+ * says which function replaces one whose instructions the CPU lacks. Small differences within a
+ * function are a plain `if`, of which the compiler keeps one branch.
  */
 #ifndef DEEPCOMPRESS_CPU_H
 #define DEEPCOMPRESS_CPU_H
