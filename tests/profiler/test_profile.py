@@ -836,7 +836,7 @@ int main(void) { return zero ? net_infer_int8(1) : 5; }
             {"cpu": "cortex-m7", "unaligned": True},
             "the cost of an unaligned word",
         ),
-        (RUN_LOOP, {"cpu": "host"}, "host cannot be profiled: it is no Cortex-M"),
+        (RUN_LOOP, {"cpu": "host"}, "host cannot be profiled: no simulator of it is known"),
         (SLEEPS, {"function": "main", "alone": True}, "main, at 0x........, sleeps there"),
         (OUTSIDE, {"function": "main", "alone": True}, "main, at 0x........, accesses 0x90000000"),
         (UNDEFINED, {"function": "main", "alone": True}, "meets an"),

@@ -16,14 +16,6 @@ _NAME_THE_FIRMWARE = "Name the firmware.elf that PlatformIO leaves in .pio/build
 _WRITABLE = 2
 # Tag_CPU_arch and Tag_FP_arch of Arm's "Addenda to, and Errata in, the ABI" (IHI 0045).
 _V7E_M, _FPV5 = 13, 8
-_CPU_BY_ARCHITECTURE = {
-    11: "cortex-m0plus",  # v6-M
-    12: "cortex-m0plus",  # v6S-M
-    10: "cortex-m3",  # v7
-    _V7E_M: "cortex-m4",
-    17: "cortex-m33",  # v8-M mainline
-    21: "cortex-m55",  # v8.1-M mainline
-}
 
 
 @dataclass(frozen=True)
@@ -164,4 +156,5 @@ def _cpu(elf: Any) -> str | None:
     architecture = values.get("TAG_CPU_ARCH")
     if architecture == _V7E_M and values.get("TAG_FP_ARCH", 0) >= _FPV5:
         return "cortex-m7"
-    return _CPU_BY_ARCHITECTURE.get(architecture) if architecture is not None else None
+    matching = (cpu.name for cpu in CPUS.values() if architecture in cpu.elf_architectures)
+    return next(matching, None)

@@ -32,7 +32,7 @@ from deepcompress.errors import UserError, did_you_mean
 from deepcompress.profiler.call_tree import CallNode
 from deepcompress.profiler.elf import Firmware, read_firmware
 from deepcompress.profiler.engine import Engine, Request
-from deepcompress.profiler.qemu_runner import MACHINES, QEMU_ENGINE
+from deepcompress.profiler.qemu_runner import QEMU_ENGINE
 from deepcompress.profiler.unicorn_runner import UNICORN_ENGINE
 from deepcompress.target import CPUS, find
 from deepcompress.target.core import Cpu
@@ -149,15 +149,15 @@ def _require_packages() -> None:
 
 
 def _known_cpu(name: str | None, elf: Path) -> Cpu:
-    known = ", ".join(cpu.name for cpu in CPUS.values() if cpu.family in MACHINES)
+    known = ", ".join(cpu.name for cpu in CPUS.values() if cpu.has_simulator)
     if name is None:
         raise UserError(
             "its build attributes do not name a CPU", f"firmware {elf}", f"Give --cpu: {known}"
         )
     cpu = find(name)
-    if cpu.family not in MACHINES:
+    if not cpu.has_simulator:
         raise UserError(
-            f"{cpu.name} cannot be profiled: it is no Cortex-M",
+            f"{cpu.name} cannot be profiled: no simulator of it is known",
             f"firmware {elf}",
             f"Profile a build for one of {known}",
         )

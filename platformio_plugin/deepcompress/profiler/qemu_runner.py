@@ -27,15 +27,6 @@ from deepcompress.profiler.elf import Firmware, FunctionSymbol, read_firmware
 from deepcompress.profiler.engine import Request, Trace
 from deepcompress.target.core import Cpu
 
-# A machine with such a core, by family: those of platforms/virtual.
-MACHINES = {
-    "m0": "microbit",
-    "m3": "mps2-an385",
-    "m4": "mps2-an386",
-    "m7": "mps2-an500",
-    "m33": "mps2-an505",
-    "m55": "mps3-an547",
-}
 SOURCE = "instructions as QEMU runs them; Arm publishes no timing of this core"
 LIMITS = "instructions are not cycles: most vector instructions of this core take two"
 
@@ -50,7 +41,7 @@ def count_instructions(elf: Path, cpu: Cpu, *, folder: Path | None = None) -> di
     """Instructions that each function runs from reset to exit, excluding its callees.
 
     Args:
-        elf: linked for QEMU's machine with this core, see `MACHINES`.
+        elf: linked for QEMU's machine with this core, see `Cpu.qemu_machine`.
         folder: the files that the firmware can open; by default the working directory.
 
     Raises:
@@ -132,7 +123,7 @@ class _Run:
             raise self.failed(f"QEMU failed ({why})")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        machine = MACHINES.get(self.cpu.family)
+        machine = self.cpu.qemu_machine
         if machine is None:
             raise self.failed(f"QEMU has no machine with a {self.cpu.name}")
         quiet = ["-nographic", "-monitor", "none", "-serial", "none"]

@@ -20,9 +20,6 @@ from deepcompress.profiler.engine import CLOCK_HZ, Request, Trace
 from deepcompress.profiler.semihosting import Semihosting
 from deepcompress.target.core import Cpu, Instruction, Timing
 
-# Unicorn's model of each family. It has no M0+, whose instructions are those of the M0.
-_MODELS = {"m0": "M0", "m3": "M3", "m4": "M4", "m7": "M7", "m33": "M33"}
-
 _PAGE = 0x1000
 _HEAP = 16 << 20  # writable segments closer than this are one RAM, with heap or stack between
 _STACK = 64 << 10  # RAM below the initial stack pointer, which no segment may cover
@@ -154,7 +151,7 @@ class _Machine:
     def _core(self) -> Any:
         unicorn, arm = self.unicorn, self.arm
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_MODELS[self.cpu.family]}"))
+        uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_{self.cpu.unicorn_model}"))
         for region in _memory(self.firmware, self.ram):
             uc.mem_map(region.start, len(region))
         uc.mem_map(_SYSTEM.start, len(_SYSTEM))

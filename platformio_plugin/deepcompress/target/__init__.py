@@ -1,4 +1,4 @@
-"""One file a CPU family: what the core has, and its timing table."""
+"""One file per CPU family: what the cores have, their timing, and the simulators that run them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from deepcompress.errors import UserError, did_you_mean
 from deepcompress.target import cortex_m0, cortex_m3, cortex_m4, cortex_m7, cortex_m33, cortex_m55
 from deepcompress.target.core import Cpu
 
-HOST = Cpu("host", "host")
-GENERIC = Cpu("generic", "generic")  # a board whose CPU is not known here: portable C
+HOST = Cpu("host")
+GENERIC = Cpu("generic")  # a board whose CPU is not known here: portable C
 
 _FAMILIES = (cortex_m0, cortex_m3, cortex_m4, cortex_m7, cortex_m33, cortex_m55)
 

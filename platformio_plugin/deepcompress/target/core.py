@@ -76,18 +76,29 @@ class Cpu:
 
     Attributes:
         name: as gcc's -mcpu spells it.
-        family: cores that run the same code in about the same cycles.
         features: keys of `FEATURES`.
         cycle_factor: cycles of portable code relative to Cortex-M4 at zero wait states; for the
             cost model.
         timing: None if no cycle model of the core exists.
+        unicorn_model: Unicorn's model of the core, of its UC_CPU_ARM_ constants, which counts
+            cycles by `timing`.
+        qemu_machine: QEMU's machine with the core, on which a firmware without `timing` runs.
+        elf_architectures: values of Tag_CPU_arch (Arm IHI 0045) for which a firmware that does not
+            name its CPU is taken to be for this one.
     """
 
     name: str
-    family: str
     features: frozenset[str] = frozenset()
     cycle_factor: float = 1.0
     timing: Timing | None = None
+    unicorn_model: str | None = None
+    qemu_machine: str | None = None
+    elf_architectures: tuple[int, ...] = ()
+
+    @property
+    def has_simulator(self) -> bool:
+        """Whether the profiler can run firmware of this core."""
+        return self.timing is not None or self.qemu_machine is not None
 
 
 SINGLE = frozenset({"ldr", "ldrb", "ldrh", "ldrsb", "ldrsh", "str", "strb", "strh"})

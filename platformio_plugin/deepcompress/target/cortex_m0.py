@@ -12,6 +12,7 @@ from deepcompress.target.core import SINGLE, Cpu, InOrder
 
 _LIMITS = "zero wait states; loads from a single-cycle I/O port count as 2 cycles"
 _SMALL_MULTIPLY = 32
+_ARMV6M = (11, 12)  # v6-M, v6S-M
 
 
 def _m0(multiply: int) -> InOrder:
@@ -37,11 +38,19 @@ def _m0plus(multiply: int) -> InOrder:
 
 
 CPUS = tuple(
-    Cpu(name, "m0", cycle_factor=1.7, timing=timing)
-    for name, timing in {
-        "cortex-m0": _m0(1),
-        "cortex-m0.small-multiply": _m0(_SMALL_MULTIPLY),
-        "cortex-m0plus": _m0plus(1),
-        "cortex-m0plus.small-multiply": _m0plus(_SMALL_MULTIPLY),
-    }.items()
+    Cpu(
+        name,
+        cycle_factor=1.7,
+        timing=timing,
+        # Unicorn has no M0+, whose instructions are those of the M0.
+        unicorn_model="CORTEX_M0",
+        qemu_machine="microbit",
+        elf_architectures=architectures,
+    )
+    for name, timing, architectures in (
+        ("cortex-m0", _m0(1), ()),
+        ("cortex-m0.small-multiply", _m0(_SMALL_MULTIPLY), ()),
+        ("cortex-m0plus", _m0plus(1), _ARMV6M),
+        ("cortex-m0plus.small-multiply", _m0plus(_SMALL_MULTIPLY), ()),
+    )
 )

@@ -28,4 +28,14 @@ TIMING = InOrder(
     splits_words=True,
 )
 
-CPUS = (Cpu("cortex-m3", "m3", frozenset({"unaligned"}), cycle_factor=1.2, timing=TIMING),)
+CPUS = (
+    Cpu(
+        "cortex-m3",
+        frozenset({"unaligned"}),
+        cycle_factor=1.2,
+        timing=TIMING,
+        unicorn_model="CORTEX_M3",
+        qemu_machine="mps2-an385",
+        elf_architectures=(10,),  # v7
+    ),
+)

@@ -20,4 +20,14 @@ TIMING = InOrder(
     pipelined=True,
 )
 
-CPUS = (Cpu("cortex-m33", "m33", FEATURES, cycle_factor=0.9, timing=TIMING),)
+CPUS = (
+    Cpu(
+        "cortex-m33",
+        FEATURES,
+        cycle_factor=0.9,
+        timing=TIMING,
+        unicorn_model="CORTEX_M33",
+        qemu_machine="mps2-an505",
+        elf_architectures=(17,),  # v8-M mainline
+    ),
+)

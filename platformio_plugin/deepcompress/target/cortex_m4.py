@@ -33,4 +33,13 @@ TIMING = InOrder(
 
 FEATURES = frozenset({"dsp", "fpu", "unaligned"})
 
-CPUS = (Cpu("cortex-m4", "m4", FEATURES, timing=TIMING),)
+CPUS = (
+    Cpu(
+        "cortex-m4",
+        FEATURES,
+        timing=TIMING,
+        unicorn_model="CORTEX_M4",
+        qemu_machine="mps2-an386",
+        elf_architectures=(13,),  # v7E-M; an M7 has another FPU, see profiler/elf.py
+    ),
+)

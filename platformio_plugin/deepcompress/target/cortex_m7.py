@@ -119,4 +119,13 @@ TIMING = DualIssue(
     taken=1,
 )
 
-CPUS = (Cpu("cortex-m7", "m7", FEATURES, cycle_factor=0.6, timing=TIMING),)
+CPUS = (
+    Cpu(
+        "cortex-m7",
+        FEATURES,
+        cycle_factor=0.6,
+        timing=TIMING,
+        unicorn_model="CORTEX_M7",
+        qemu_machine="mps2-an500",
+    ),
+)
