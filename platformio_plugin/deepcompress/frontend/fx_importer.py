@@ -270,7 +270,7 @@ def _output_shape(
 def _operand(state: ImportState, fx: torch.fx.Node, argument: torch.fx.Node) -> str:
     """The tensor of an argument. A constant becomes the output of a literal node.
 
-    The literal's input is a tensor that the constant is concatenated with.
+    The literal's input is another tensor of the call, which has the same batch.
     """
     if argument not in state.constants:
         return state.tensor_of(argument)

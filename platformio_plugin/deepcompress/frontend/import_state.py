@@ -16,7 +16,7 @@ from deepcompress.frontend.fx_node import (
     tensor_arguments,
 )
 from deepcompress.ir.graph import Node, Tensor
-from deepcompress.ops import OPERATORS
+from deepcompress.ops import BY_ATEN, OPERATORS
 
 if TYPE_CHECKING:
     import torch
@@ -94,10 +94,11 @@ class ImportState:
         return shape_of(fx, batch_axis=1 if fx.name in self.time_major else 0)
 
     def data_arguments(self, fx: torch.fx.Node) -> list[torch.fx.Node]:
-        """The computed tensors that a call reads; for a concatenation also the constants."""
+        """The computed tensors that a call reads; also the constants if it takes them as inputs."""
         computing = computing_node(fx)
-        joins = aten_name(computing) in OPERATORS["concat"].aten
-        return [a for a in tensor_arguments(computing) if joins or a not in self.constants]
+        op = BY_ATEN.get(aten_name(computing))
+        every = op is not None and OPERATORS[op].takes_constants
+        return [a for a in tensor_arguments(computing) if every or a not in self.constants]
 
     def layer_name(self, fx: torch.fx.Node) -> str:
         """The user's name: of the weight, else of the nn.Module, else of the call; made unique."""

@@ -43,6 +43,7 @@ class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     aten = ("cat", "concat", "concatenate", "stack")
     only_moves = True
     keeps_scale = True
+    takes_constants = True
 
     def read(self, call: AtenCall) -> tuple[Concat, Parameters]:
         shapes, stacks = call.input_shapes, call.aten == "stack"

@@ -56,6 +56,9 @@ class Operator(ABC, Generic[A, N]):
     keeps_scale: ClassVar[bool] = False
     """All inputs must have the output's scale and zero point."""
 
+    takes_constants: ClassVar[bool] = False
+    """A constant operand is an input as well: the output of a literal node."""
+
     rows_are_channels: ClassVar[bool] = False
     """Row c of the parameter `weight` computes channel c; its columns are the input's channels."""
 
