@@ -14,6 +14,10 @@ from typing import Any
 
 from deepcompress.errors import Spelling, UserError, did_you_mean, plain, setting
 
+# The modules of encodings/, in the order in which equally cheap ones are preferred. The list is
+# here because the build tool's Python, which need not have numpy, reads the options.
+ENCODINGS = ("dense", "panel", "delta", "delta4", "bitmap", "block", "codebook", "huffman")
+
 
 class Header(Enum):
     """When the header of generated files lists an option."""
@@ -143,17 +147,7 @@ class Options:
         "format of weights in flash: auto selects the cheapest for each layer, any other value"
         " is used for all layers",
         "delta",
-        choices=(
-            "auto",
-            "dense",
-            "delta",
-            "delta4",
-            "bitmap",
-            "block",
-            "panel",
-            "codebook",
-            "huffman",
-        ),
+        choices=("auto", *ENCODINGS),
         decides_training=True,
         in_header=Header.ALWAYS,
     )

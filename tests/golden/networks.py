@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from deepcompress.encodings import ENCODINGS
 from golden.cases import GOALS
 from torch import Tensor, nn
 from torch.nn import functional
@@ -399,8 +400,5 @@ NETWORKS = (
     Network("towers", _Towers, ((1, 6, 6), (5,)), {"self_test": 1}),
     Network("moves", _Moves, ((2, 3, 4),), exact=True),
     Network("tied", _Tied, ((2, 3, 3),), zeros=0.7),
-    *map(
-        _encoded,
-        ("dense", "panel", "delta", "delta4", "bitmap", "block", "codebook", "huffman"),
-    ),
+    *map(_encoded, ENCODINGS),
 )

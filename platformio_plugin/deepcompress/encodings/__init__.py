@@ -6,9 +6,10 @@ include/deepcompress/encodings/<name>.h.
 
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
-from deepcompress.encodings import bitmap, block, codebook, delta, delta4, dense, huffman, panel
+from deepcompress import options
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.graph import Array
 
@@ -28,12 +29,5 @@ class Encoding(Protocol):
 
 
 ENCODINGS: dict[str, Encoding] = {
-    "dense": dense,
-    "panel": panel,
-    "delta": delta,
-    "delta4": delta4,
-    "bitmap": bitmap,
-    "block": block,
-    "codebook": codebook,
-    "huffman": huffman,
+    name: cast("Encoding", import_module(f"{__name__}.{name}")) for name in options.ENCODINGS
 }
