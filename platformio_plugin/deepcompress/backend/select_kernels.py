@@ -13,7 +13,8 @@ from deepcompress.backend.kernels import KERNELS
 from deepcompress.backend.kernels.kernel import Kernel, Layer
 from deepcompress.backend.kernels.weighted import WeightedKernel, shared_code_bytes
 from deepcompress.backend.plan import SelectedGraph, Selection
-from deepcompress.encodings import ENCODINGS, codebook
+from deepcompress.encodings import ENCODINGS
+from deepcompress.encodings.refusal import Refusal
 from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Array, EncodedWeight, IntegerGraph, WeightedNode
 from deepcompress.target import find
@@ -48,12 +49,7 @@ def select_kernels(
         layer = Layer.of(graph, node)
         possible = list(candidates(layer, encoding, find(cpu)))
         if not possible:
-            raise UserError(
-                f"its weights have too many different values for {setting('encoding', encoding)}",
-                f"layer {node.name}",
-                f"Retrain with codebook_bits = {codebook.LARGEST_BITS} or less, or set "
-                f"{setting('encoding', 'auto')}",
-            )
+            raise _cannot_encode(layer, encoding)
 
         def price(selection: Selection) -> float:
             flash_bytes = selection.cost.code_bytes + _weight_bytes(selection.weight, weighted)
@@ -61,6 +57,17 @@ def select_kernels(
 
         selections[node.name] = min(possible, key=price)
     return SelectedGraph(graph, selections, optimize, cpu)
+
+
+def _cannot_encode(layer: Layer, encoding: str) -> UserError:
+    """The error for a layer whose weights the one encoding refuses."""
+    refusal = ENCODINGS[encoding].encode(layer.weighted.weight)
+    assert isinstance(refusal, Refusal), layer.node.name
+    return UserError(
+        f"its weights {refusal.reason} for {setting('encoding', encoding)}",
+        f"layer {layer.node.name}",
+        f"{refusal.remedy}, or set {setting('encoding', 'auto')}",
+    )
 
 
 def kernels_for(layer: Layer, encoding: str | None, cpu: Cpu) -> list[Kernel]:
@@ -98,7 +105,7 @@ def _encoded(
 ) -> Iterator[tuple[WeightedKernel, EncodedWeight]]:
     """Each kernel for an encoding, with each form of the constants that it accepts."""
     kernels = [k for k in kernels_for(layer, encoding, cpu) if isinstance(k, WeightedKernel)]
-    arrays: dict[bytes, tuple[Array, ...] | None] = {}
+    arrays: dict[bytes, tuple[Array, ...] | Refusal] = {}
     for folded in (True, False):
         for kernel in kernels:
             if not kernel.accepts_bias(encoding, cpu, folded=folded):
@@ -113,12 +120,12 @@ def _encoded(
 
 
 def _constants(
-    layer: Layer, encoding: str, arrays: tuple[Array, ...] | None, *, folded: bool
+    layer: Layer, encoding: str, arrays: tuple[Array, ...] | Refusal, *, folded: bool
 ) -> EncodedWeight | None:
     """A layer's constants with the input's zero point in the bias, or without; None if the weights
     cannot be encoded, or the kernel cannot subtract the zero point within 32 bits."""
     node, zero_point = layer.weighted, layer.quantization[0].zero_point
-    if arrays is None:
+    if isinstance(arrays, Refusal):
         return None
     multiplier = in_smallest_dtype(node.multiplier)
     if folded:

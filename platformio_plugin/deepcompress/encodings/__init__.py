@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from deepcompress import options
+from deepcompress.encodings.refusal import Refusal
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.graph import Array
 
@@ -17,11 +18,11 @@ from deepcompress.ir.graph import Array
 class Encoding(Protocol):
     """What a module of this package provides."""
 
-    def encode(self, weight: Int8Array) -> tuple[Array, ...] | None:
+    def encode(self, weight: Int8Array) -> tuple[Array, ...] | Refusal:
         """The C arrays of an int8 matrix [output channels, weights per channel].
 
-        Each is named like its field of `dc_weights`. None if the encoding cannot represent the
-        matrix.
+        Each is named like its field of `dc_weights`. A `Refusal` if the encoding cannot
+        represent the matrix.
         """
 
     def decode(self, arrays: tuple[Array, ...], shape: tuple[int, int]) -> Int8Array:

@@ -14,20 +14,24 @@ import numpy as np
 
 from deepcompress.encodings import bits
 from deepcompress.encodings.delta4 import pack_gaps, unpack_gaps
+from deepcompress.encodings.refusal import Refusal
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.graph import Array
 
 __all__ = ["decode", "encode"]
 
 LARGEST_BITS = 6
+_TOO_MANY = Refusal(
+    "have too many different values", f"Retrain with codebook_bits = {LARGEST_BITS} or less"
+)
 
 
-def encode(weight: Int8Array) -> tuple[Array, ...] | None:
+def encode(weight: Int8Array) -> tuple[Array, ...] | Refusal:
     flat = weight.ravel()
     values, indices = np.unique(flat[flat != 0], return_inverse=True)
     width = max(1, (len(values) - 1).bit_length())
     if width > LARGEST_BITS:
-        return None
+        return _TOO_MANY
     # The reader looks up one more value after the last weight, so the codebook is never empty.
     table = values if len(values) else np.zeros(1, np.int8)
     return (
