@@ -16,7 +16,16 @@ from deepcompress.errors import Spelling, UserError, did_you_mean, plain, settin
 
 # The modules of encodings/, in the order in which equally cheap ones are preferred. The list is
 # here because the build tool's Python, which need not have numpy, reads the options.
-ENCODINGS = ("dense", "panel", "delta", "delta4", "bitmap", "block", "codebook", "huffman")
+ENCODINGS = (
+    "dense",
+    "panel",
+    "delta",
+    "delta4",
+    "bitmap",
+    "block",
+    "codebook",
+    "huffman",
+)
 
 
 class Header(Enum):
