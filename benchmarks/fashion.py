@@ -177,9 +177,9 @@ def sentence(rows: list[dict]) -> str:
     whole, small = rows
     times = whole["parameter_bytes"] / small["parameter_bytes"]
     return paragraph(
-        "`make table-fashion` runs the same search on Fashion-MNIST, on a network of three "
-        "convolutions. Nothing in this library was tuned on it. The tolerated loss is half a point "
-        "on the validation samples. The parameters shrink from "
+        "`make table-fashion` runs the same search with a network of three convolutions on "
+        "Fashion-MNIST. Nothing in this library was tuned on this data set. The goal is a loss of "
+        "at most half a point on the validation samples. The parameters shrink from "
         f"{whole['parameter_bytes']:,} bytes in float to **{small['parameter_bytes']:,}** "
         f"({times:.1f}x). Accuracy on the test images is "
         f"{whole['accuracy_float']:.2f}% in float and {small['accuracy_int8']:.2f}% in int8."

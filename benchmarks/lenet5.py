@@ -89,9 +89,11 @@ def table(rows: list[dict]) -> str:
             ]
         )
     note = paragraph(
-        "Weights are the non-zero ones. Flash is the network's code and constants in the linked "
-        "firmware, RAM its arena and stack. Cycles are modelled. Accuracy is that of the C code on "
-        "all 10,000 test images. In brackets: the ratio to float."
+        "Weights are counted if they are not zero. Parameters are all bytes of flash except code. "
+        "Flash is the network's code and constants in the linked firmware, RAM its arena and "
+        "stack. Cycles are modelled, not measured on a chip. Accuracy is that of the C code on all "
+        "10,000 test images. In brackets: the ratio to float. `optimize = size` minimizes flash, "
+        "not cycles."
     )
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", note])
 

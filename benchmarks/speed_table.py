@@ -21,15 +21,17 @@ MVE_AND_DSP = ("cortex-m55", "cortex-m33")
 SHOWN_SPARSITIES = (0.8, 0.9)
 
 NOTE = """\
-Cycles are modelled at zero wait states, for C compiled by gcc -O2. In brackets: their ratio to
-those of CMSIS-NN, {reference}. A MAC is a multiplication and an addition. Code is all functions
-linked for the network. "Ours" is DeepCompress with `optimize = speed`. The layers are from MLPerf
-Tiny's networks, with ReLU and random weights pruned by magnitude. "Sparse wins from": the sparsity
-above which our sparse kernel takes fewer cycles than our dense one ([curves](docs/speed.png)).
-"MVE / DSP": instructions of our dense kernel on Cortex-M55, divided by those on Cortex-M33. Unlu's
-and the paper's loops (arXiv 2007.01348, 2103.15972) are re-implemented in
-`examples/lenet5_mnist/float` and `benchmarks/peers`. All outputs are checked; ours are bit-exact.
-`make bench` repeats the measurement."""
+Cycles are modelled at zero wait states, with gcc -O2. In brackets: the ratio to CMSIS-NN, Arm's
+kernel library: {reference}. A MAC is a multiplication and an addition; dense MACs include zero
+weights, but not removed channels. Code: all functions linked for the network. "Ours" is
+DeepCompress with `optimize = speed`. The layers of the second table are from MLPerf Tiny, a
+benchmark for microcontrollers, with ReLU and random weights pruned by magnitude. "Sparse wins
+from": the sparsity above which our sparse kernel is faster than our dense one
+([curves](docs/speed.png)). "MVE / DSP": instructions of our dense kernel on Cortex-M55 (MVE,
+vector instructions), divided by those on Cortex-M33 (DSP). Unlu's float loops (arXiv
+2007.01348) and the paper's sparse loops (arXiv 2103.15972) are re-implemented in
+`examples/lenet5_mnist/float` and `benchmarks/peers`. All outputs are checked; ours equal the
+integer reference. `make bench` measures again."""
 RELEASE_ONLY = "release 4.0.0 as contained in PyPI's bakenn"
 FASTER = "release 4.0.0 or main of July 2026 (99f736a6), whichever is faster"
 

@@ -39,6 +39,15 @@ _TILES = {
     "four": (17.5, 30.0),
     "one": (9.5, 12.0),
 }
+# The same kinds in words, for docs/kernels.md.
+_TILE_TEXTS = {
+    "narrow sixteen": "tile of sixteen positions, narrow sums",
+    "narrow eight": "tile of eight positions, narrow sums",
+    "eight": "tile of eight positions, stride 1",
+    "eight by two": "tile of eight positions, stride 2",
+    "four": "tile of four positions",
+    "one": "tile of one position",
+}
 # To read a dense convolution's weight, zero or not.
 _DENSE = Rate(output=7, code_bytes=400)
 _DENSE_WEIGHT_CYCLES = 17
@@ -224,7 +233,10 @@ class Taps(Conv2dKernel):
     encodings: tuple[str, ...] = ("dense", *SPARSE)
     folded_only: tuple[str, ...] = ("dense", "block")
     takes_encoding: bool = True
-    scratch_text: str = "a word per tap of the channel that has most; the padded input of a group"
+    scratch_text: str = (
+        "4 bytes per tap, for the output channel with the most taps; "
+        "with padding or narrow sums, a copy of the input of one group"
+    )
     code_bytes: int = 0
 
     def scratch_words(self, layer: Layer) -> int:
@@ -266,14 +278,14 @@ class Taps(Conv2dKernel):
 
     def rates(self) -> dict[str, str]:
         return {
-            f"{kind} positions": f"{_TILES[kind][0]:g} per tap, {_TILES[kind][1]:g} besides"
+            _TILE_TEXTS[kind]: f"{_TILES[kind][0]:g} per tap plus {_TILES[kind][1]:g}"
             for kind in self.kinds
         } | _decoding_rates()
 
 
 def _decoding_rates() -> dict[str, str]:
-    dense = {"dense": f"{_DENSE_WEIGHT_CYCLES} per weight"}
-    return dense | {name: f"{DECODERS[name].conv2d.weight:g} per weight" for name in SPARSE}
+    dense = {"dense": f"{_DENSE_WEIGHT_CYCLES} per weight, zeros included"}
+    return dense | {name: f"{DECODERS[name].conv2d.weight:g} per decoded weight" for name in SPARSE}
 
 
 def _plane(layer: Layer) -> tuple[int, int]:
@@ -393,8 +405,8 @@ class TapsMve(Taps):
         return Cost(round(instructions), code_bytes, layer.macs(stored))
 
     def rates(self) -> dict[str, str]:
-        position = f"{self.by_tap:g} per tap, {self.by_channel:g} besides (instructions)"
-        return {f"{self.outputs} positions": position} | _decoding_rates()
+        position = f"{self.by_tap:g} per tap plus {self.by_channel:g} (instructions)"
+        return {f"tile of {self.outputs} positions": position} | _decoding_rates()
 
 
 def _windows_are_narrow(layer: Layer, outputs: int) -> bool:
@@ -429,7 +441,7 @@ class Panel(Columns):
     rate: Rate
     portable_rate: Rate
     value_cycles: float = 5.5
-    scratch_text: str = "two columns of int16"
+    scratch_text: str = "two columns of int16 (im2col)"
 
     def scratch_words(self, layer: Layer) -> int:
         """Two columns of int16, each of an even number of values."""
@@ -450,7 +462,7 @@ class Panel(Columns):
         return total_cost(cycles, code_bytes, macs, stored, only(weight), cpu)
 
     def rates(self) -> dict[str, str]:
-        column = {"columns": f"{self.value_cycles:g} per value"}
+        column = {"copy to columns": f"{self.value_cycles:g} per value"}
         return by_core(self.rate, self.portable_rate) | column
 
 
@@ -464,7 +476,10 @@ class DenseMve(Columns):
 
     rate: Rate
     value_instructions: float = 1.3
-    scratch_text: str = "four columns of int8, or taps; the padded input"
+    scratch_text: str = (
+        "four columns of int8 (im2col) or, if larger, the taps of one output channel; "
+        "with padding, a copy of the input"
+    )
 
     def scratch_words(self, layer: Layer) -> int:
         """Four columns of int8, or taps: without MVE the same call runs conv2d_taps_c."""
@@ -480,7 +495,7 @@ class DenseMve(Columns):
 
     def rates(self) -> dict[str, str]:
         columns = f"{self.value_instructions:g} per value (instructions)"
-        return {"": f"{self.rate} (instructions)", "columns": columns}
+        return {"": f"{self.rate} (instructions)", "copy to columns": columns}
 
 
 KERNELS = (

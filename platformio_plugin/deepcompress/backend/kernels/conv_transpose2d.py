@@ -51,7 +51,7 @@ class ConvTranspose2dKernel(WeightedKernel):
     header: str = "conv_transpose2d"
     operators: tuple[str, ...] = ("conv_transpose2d",)
     takes_scratch: bool = True
-    scratch_text: str = "the int32 accumulators of one output channel, with its padding"
+    scratch_text: str = "the int32 accumulators of one output channel, before padding is removed"
 
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         """The accumulators of one channel."""

@@ -124,7 +124,7 @@ def by_core(rate: Rate, portable_rate: Rate | None) -> dict[str, str]:
     """`Kernel.rates` of a kernel that is slower on a core without the DSP extension."""
     if portable_rate is None:
         return {"": str(rate)}
-    return {"DSP": str(rate), "without": str(portable_rate)}
+    return {"DSP": str(rate), "no DSP": str(portable_rate)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,6 +149,6 @@ KERNELS = (
         "history",
         rate=Rate(output=3, code_bytes=70),
         takes_scratch=True,
-        scratch_text="the earlier columns",
+        scratch_text="the last columns of earlier inputs, kept between inferences",
     ),
 )

@@ -57,7 +57,7 @@ class RecurrentKernel(WeightedKernel):
     encodings: tuple[str, ...] = ("dense", *SPARSE)
     takes_encoding: bool = True
     takes_scratch: bool = True
-    scratch_text: str = "per unit: its state, its last output and its next one"
+    scratch_text: str = "per unit: its state, its last output and its next output"
     state_bytes: int
     dense_rate: Rate
     dense_portable_rate: Rate
