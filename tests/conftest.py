@@ -67,6 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails if pytest-xdist does not keep the tests of a group in one process."""
+    if getattr(session.config.option, "loadgroup", False):
+        marked = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        if any("@" not in item.nodeid for item in marked):
+            raise pytest.UsageError("pytest-xdist ignores xdist_group with this release of pytest")
+
+
 def pytest_sessionfinish() -> None:
     c_coverage.write()
 
