@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 Int8Array = npt.NDArray[np.int8]
-Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]

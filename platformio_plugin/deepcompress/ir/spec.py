@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from deepcompress.ir.arrays import AnyArray
-from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, Node, Requantize, WeightedNode
+from deepcompress.ir.graph import Graph, IntegerGraph, Requantize, WeightedNode
 
 
 class Stage(Enum):
@@ -66,7 +66,6 @@ def check(value: Any, stage: Stage, rules: Iterable[Rule], *, after: str = "") -
 
 
 AnyGraph = Graph | IntegerGraph
-AnyNode = Node | IntegerNode
 
 
 # --- float and integer graphs
