@@ -1,6 +1,6 @@
 # The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast golden diff-c sizes sizes-update lint types coverage-floor format hooks docs fuzz results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast golden diff-c sizes sizes-update lint types coverage-floor format hooks docs fuzz security integrity results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
@@ -36,6 +36,12 @@ SECONDS := 600
 SEED := 0
 fuzz: setup ## compare the C of random networks with the reference, for SECONDS=600
 	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+
+security: setup ## open every hostile file of tests/support/hostile; what held, memory and time by kind
+	@$(PYTHON) benchmarks/security.py
+
+integrity: setup ## kill builds, damage caches, build in parallel, flip bits of the firmware; what was found
+	@$(PYTHON) benchmarks/integrity.py
 
 golden: setup ## generate tests/golden/expected again; read the git diff
 	@$(PYTHON) tools/update_golden.py
