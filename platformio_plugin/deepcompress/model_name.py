@@ -34,26 +34,25 @@ _KEYWORDS = """
 # case, because some file systems ignore case.
 _HEADERS = """
     acc_prof aio aliases alloca alltypes ar argp argz arm_acle arm_bf16 arm_cde arm_cmse arm_fp16
-    arm_math arm_mve arm_mve_types arm_neon arm_nnfunctions arm_sve assert autoconf backtrace binary
-    byteswap cet client cmsis_armcc cmsis_compiler cmsis_gcc cmsis_os cmsis_os2 cmsis_version
-    complex config_autogen core_cm0 core_cm0plus core_cm1 core_cm3 core_cm33 core_cm4 core_cm55
-    core_cm7 core_cmfunc core_cminstr core_cmsimd cpio cpuid crypt ctype devctl devicetree dirent
-    dlfcn eeprom elf endian envlock envz err errno error esp_log esp_system ethernet event_groups
-    execinfo fastmath fcntl features fenv float fmtmsg fnmatch freertos freertosconfig fstab fts ftw
-    gconv gcov getopt glob gpio grp gshadow hardwareserial iconv ieeefp ifaddrs inttypes io
-    ipaddress iso646 itoa keyboard langinfo lastlog libgen libintl limits link liquidcrystal list
-    locale main malloc math mcheck memory message_buffer mm3dnow mm_malloc mntent monetary mouse
-    mpu_wrappers mqueue ndbm netdb new newlib nl_types nrf nrf51 nrf52 nrf52840 nrf53 nrf91 nrfx nss
-    obstack offsets omp openacc paths pins_arduino poll portable portmacro print printable printf
-    proc_service process projdefs pthread pty pwd quadmath quadmath_weak queue re_comp reent regdef
-    regex regexp resolv sched sd sdkconfig search semaphore semphr server servo setjmp sgtty shadow
-    signal soc softwareserial spawn spi stab stack_macros stackmacros stdalign stdarg stdatomic
-    stdbit stdbool stdckdint stddef stdfix stdint stdio stdio_ext stdlib stdnoreturn stepper stream
-    stream_buffer string strings stropts syscall sysexits syslimits syslog tar task task_snapshot
-    termio termios tgmath threads time timers trace ttyent uart uchar ucontext udp ulimit unctrl
-    unistd unity unwind usb usbapi utime utmp utmpx values varargs variant version wait wchar
-    wcharacter wctype wdt wifi windows winsock2 wire wiring wiring_constants wiring_private wmath
-    wordexp wprogram wstring
+    arm_math arm_mve arm_mve_types arm_neon arm_nnfunctions arm_sve assert autoconf backtrace
+    byteswap cet cmsis_armcc cmsis_compiler cmsis_gcc cmsis_os cmsis_os2 cmsis_version complex
+    config_autogen core_cm0 core_cm0plus core_cm1 core_cm3 core_cm33 core_cm4 core_cm55 core_cm7
+    core_cmfunc core_cminstr core_cmsimd cpio cpuid crypt ctype devctl devicetree dirent dlfcn
+    eeprom elf endian envlock envz err errno error esp_log esp_system ethernet event_groups execinfo
+    fastmath fcntl features fenv float fmtmsg fnmatch freertos freertosconfig fstab fts ftw gconv
+    gcov getopt glob grp gshadow hardwareserial iconv ieeefp ifaddrs inttypes io ipaddress iso646
+    itoa keyboard langinfo lastlog libgen libintl limits link liquidcrystal list locale main malloc
+    math mcheck memory message_buffer mm3dnow mm_malloc mntent monetary mouse mpu_wrappers mqueue
+    ndbm netdb new newlib nl_types nrf nrf51 nrf52 nrf52840 nrf53 nrf91 nrfx nss obstack offsets omp
+    openacc paths pins_arduino poll portable portmacro proc_service process projdefs pthread pty pwd
+    quadmath quadmath_weak queue re_comp reent regdef regex regexp resolv sched sd sdkconfig search
+    semaphore semphr servo setjmp sgtty shadow signal soc softwareserial spawn spi stab stack_macros
+    stackmacros stdalign stdarg stdatomic stdbit stdbool stdckdint stddef stdfix stdint stdio
+    stdio_ext stdlib stdnoreturn stream_buffer string strings stropts syscall sysexits syslimits
+    syslog tar task task_snapshot termio termios tgmath threads time timers trace ttyent uart uchar
+    ucontext ulimit unctrl unistd unity unwind usb usbapi utime utmp utmpx values varargs variant
+    version wait wchar wcharacter wctype wdt wifi windows winsock2 wire wiring wiring_constants
+    wiring_private wmath wordexp wprogram wstring
 """
 _HEADER_PATTERN = re.compile(r"arduino\w*|stm32\w*xx\w*|\w*intrin|(core_cm|cmsis_|mpu_armv)\w*")
 _DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
@@ -92,13 +91,9 @@ def name_of_file(stem: str) -> str:
             the name.
     """
     letters = [char for char in unicodedata.normalize("NFKD", stem) if not _is_accent(char)]
-    foreign = [
-        char for char in letters if char > "~" and (char.isalnum() or not char.isprintable())
-    ]
+    foreign = [char for char in letters if char > "~" and not _is_mark(char)]
     if foreign:
-        raise _refusal(
-            stem, f"{foreign[0]!r} is no letter that a name in C can contain, nor an accented one"
-        )
+        raise _refusal(stem, f"it contains {foreign[0]!r}, which is no Latin letter")
     word = re.sub(r"\W", "_", "".join(letters), flags=re.ASCII).strip("_")
     name = f"model_{word}" if word[:1].isdigit() else word
     check_name(name, stem)

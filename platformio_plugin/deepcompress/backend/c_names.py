@@ -50,7 +50,7 @@ def layer_names(layers: Mapping[str, Iterable[str]], *, model: str) -> dict[str,
     """The name of each layer in C by its name in the network: identifiers, each different.
 
     They also differ from the names of arrays of other layers and from those of the model's own
-    functions. `a.b` and `a_b` become a_b and a_b_2.
+    functions. `a.b` and `a_b` become a_b and a_b_.
 
     Args:
         layers: names of all layers that are called, in execution order, with the names of their
@@ -71,9 +71,9 @@ def layer_names(layers: Mapping[str, Iterable[str]], *, model: str) -> dict[str,
 
 
 def _numbered(word: str) -> Iterator[str]:
-    """The word, word_2, word_3, ..."""
-    yield word
-    yield from (f"{word}_{number}" for number in itertools.count(2))
+    """The word, then word_, word_3, word_4, ..."""
+    yield from (word, f"{word}_")
+    yield from (f"{word}_{number}" for number in itertools.count(3))
 
 
 def layer_function(model: str, layer: str) -> str:
