@@ -57,18 +57,21 @@ _HEADERS = """
 _HEADER_PATTERN = re.compile(r"arduino\w*|stm32\w*xx\w*|\w*intrin|(core_cm|cmsis_|mpu_armv)\w*")
 _DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 # Macros without arguments, and without underscores as the names of classes are, of the C library,
-# Arduino, CMSIS and the vendors' headers.
+# Arduino, CMSIS and the vendors' headers. Generated headers find others by #ifdef.
 _MACROS = """
     BIN BUFSIZ CHANGE CLOCKS DEC DEFAULT DISABLE DISPLAY ENABLE EOF EULER EXTERNAL FALLING FALSE HEX
     HIGH I INFINITY INPUT INTERNAL LOW LSBFIRST MISO MOSI MSBFIRST NAN NULL OCT OUTPUT PI RISING SCK
-    SCL SDA SERIAL SS TRUE
+    SCL SDA SERIAL SS TRUE WEOF
+    SIGABRT SIGALRM SIGBUS SIGCHLD SIGCONT SIGFPE SIGHUP SIGILL SIGINT SIGIO SIGKILL SIGPIPE SIGPROF
+    SIGQUIT SIGSEGV SIGSTOP SIGSYS SIGTERM SIGTRAP SIGURG
     CoreDebug DCB DIB DWT FPU ITM MPU NVIC PMU SAU SCB SCnSCB SysTick TPI
     CAN CRC CRYP DAC DBGMCU DCMI DFSDM EXTI FLASH FMC FSMC GTZC HASH ICACHE IWDG LTDC OPAMP PKA PWR
     QUADSPI RAMCFG RCC RNG RTC SDIO SDMMC SYSCFG TAMP WWDG
 """
-_NUMBERED_MACRO = re.compile(
-    r"[AD]\d{1,3}|B[01]{1,8}|(CONFIG)?GPIO[A-K]|(TIM|LPTIM|HRTIM|UART|USART|LPUART|SPI|I2C|I2S|ADC|"
-    r"DAC|DMA|BDMA|DMAMUX|CAN|FDCAN|SAI|COMP|OPAMP|SDMMC|SERCOM|TC|TCC|TWI|PWM|PIO|Serial)\d{1,2}"
+_MACRO_PATTERN = re.compile(
+    r"[AD]\d{1,2}|B[01]{1,8}|(PRI|SCN)[diouxX][A-Z0-9]+|(CONFIG)?GPIO[A-K]|(TIM|LPTIM|HRTIM|UART|"
+    r"USART|LPUART|SPI|I2C|I2S|ADC|DAC|DMA|BDMA|DMAMUX|CAN|FDCAN|SAI|COMP|OPAMP|SDMMC|SERCOM|TC|"
+    r"TCC|TWI|PWM|PIO|Serial)\d{1,2}"
 )
 KEYWORDS = frozenset(_KEYWORDS.split())
 HEADERS = frozenset(_HEADERS.split())
@@ -149,6 +152,6 @@ def _problem(name: str) -> str | None:
     if folded in HEADERS or _HEADER_PATTERN.fullmatch(folded):
         return f"its header would hide another one, {name}.h"
     cpp = class_name(name)
-    if cpp in MACROS or _NUMBERED_MACRO.fullmatch(cpp):
+    if cpp in MACROS or _MACRO_PATTERN.fullmatch(cpp):
         return f"{cpp}, its class in C++, is a macro on some boards"
     return None

@@ -1,119 +1,251 @@
-"""Names of model files that meet keywords, macros, headers and reserved names, and hostile texts."""
+"""Names that meet keywords, macros, headers and reserved names; and hostile texts."""
 
 from __future__ import annotations
 
 import random
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Group -> names of model files, without their extension.
 NAMES: dict[str, tuple[str, ...]] = {
-    "plain": tuple(
+    "plain": _words(
         """
-        net lenet5 model result model_in modelIn Model Result ModelIn detail scores element network
-        arena input output label labels weights scratch shape values index infer quantize reset
-        self_test argmax at golden golden_inputs x a b1 int8 uint8 int32 size CNN GRU ResNet8
-        key_words best final v2 stream server client test self cls std serial
-        """.split()
+        net lenet5 model result model_in modelIn Model Result ModelIn detail scores element
+        network arena input output label labels weights scratch shape values index infer
+        quantize reset self_test argmax at golden golden_inputs x a b1 int8 uint8 int32 size CNN
+        GRU ResNet8 key_words best final v2 stream server client test self cls std serial
+        """
     ),
-    "keywords of C": tuple(
+    "keywords of C": _words(
         """
         auto break case char const continue default do double else enum extern float for goto if
-        inline int long register restrict return short signed sizeof static struct switch typedef
-        union unsigned void volatile while
-        """.split()
+        inline int long register restrict return short signed sizeof static struct switch
+        typedef union unsigned void volatile while
+        """
     ),
-    "keywords of C++": tuple(
+    "keywords of C++": _words(
         """
         alignas alignof and and_eq asm bitand bool catch char16_t class compl concept consteval
         constexpr const_cast co_await decltype delete dynamic_cast explicit export false friend
         mutable namespace new noexcept not nullptr operator or private protected public requires
         static_assert template this thread_local throw true try typeid typename using virtual
         wchar_t xor override
-        """.split()
-    ),
-    "C library": tuple(
         """
-        NULL EOF BUFSIZ RAND_MAX errno INFINITY NAN offsetof memcpy memset printf malloc free exit
-        abort sqrt pow floor round min max abs swap vector move cout string stdio stdint stdlib math
-        complex limits time locale signal assert float_t size_t ptrdiff_t int8_t FILE va_list
-        """.split()
     ),
-    "POSIX and compilers": tuple(
+    "C library": _words(
+        """
+        NULL EOF BUFSIZ RAND_MAX errno INFINITY NAN offsetof memcpy memset printf malloc free
+        exit abort sqrt pow floor round min max abs swap vector move cout string stdio stdint
+        stdlib math complex limits time locale signal assert float_t size_t ptrdiff_t int8_t
+        FILE va_list
+        """
+    ),
+    "POSIX and compilers": _words(
         """
         unix linux arm i386 poll pthread unistd dirent open close read write select socket fork
         SIGINT PATH_MAX ssize_t semaphore sched regex glob syslog immintrin avx2intrin alloca
-        """.split()
-    ),
-    "Arduino": tuple(
         """
-        A0 A15 B1 B101 D13 LED_BUILTIN PI HALF_PI TWO_PI EULER HIGH LOW INPUT OUTPUT INPUT_PULLUP
-        CHANGE RISING FALLING DEFAULT INTERNAL DEC HEX OCT BIN SDA SCL MISO MOSI SCK SS F bit
-        bitRead word sq constrain Serial Wire SPI EEPROM Arduino arduino setup loop String delay
-        millis boolean byte
-        """.split()
     ),
-    "CMSIS": tuple(
+    "Arduino": _words(
+        """
+        A0 A15 B1 B101 D13 LED_BUILTIN PI HALF_PI TWO_PI EULER HIGH LOW INPUT OUTPUT
+        INPUT_PULLUP CHANGE RISING FALLING DEFAULT INTERNAL DEC HEX OCT BIN SDA SCL MISO MOSI
+        SCK SS F bit bitRead word sq constrain Serial Wire SPI EEPROM Arduino arduino setup loop
+        String delay millis boolean byte
+        """
+    ),
+    "CMSIS": _words(
         """
         __NOP __DSB __IO SCB NVIC SysTick DWT ITM MPU FPU CoreDebug SCnSCB core_cm4 cmsis_gcc
         arm_math arm_nnfunctions SystemCoreClock
-        """.split()
-    ),
-    "STM32 HAL": tuple(
         """
-        HAL_OK HAL UNUSED SET RESET ENABLE DISABLE SUCCESS ERROR GPIOA GPIOK TIM1 TIM17 USART2 UART4
-        SPI1 I2C1 ADC1 DMA1 RCC PWR RTC EXTI FLASH CRC RNG DAC IWDG CAN1 READ_BIT SET_BIT
+    ),
+    "STM32 HAL": _words(
+        """
+        HAL_OK HAL UNUSED SET RESET ENABLE DISABLE SUCCESS ERROR GPIOA GPIOK TIM1 TIM17 USART2
+        UART4 SPI1 I2C1 ADC1 DMA1 RCC PWR RTC EXTI FLASH CRC RNG DAC IWDG CAN1 READ_BIT SET_BIT
         stm32f4xx stm32f4xx_hal main
-        """.split()
-    ),
-    "nRF": tuple(
         """
-        NRF_SUCCESS NRF_P0 NRF_TIMER0 nrf nrf52840 NRFX_CHECK APP_ERROR_CHECK BIT_0 STATIC_ASSERT
-        """.split()
     ),
-    "Zephyr": tuple(
+    "nRF": _words(
+        """
+        NRF_SUCCESS NRF_P0 NRF_TIMER0 nrf nrf52840 NRFX_CHECK APP_ERROR_CHECK BIT_0
+        STATIC_ASSERT
+        """
+    ),
+    "Zephyr": _words(
         """
         K_FOREVER K_NO_WAIT BIT BIT_MASK MIN MAX ARRAY_SIZE CONTAINER_OF CLAMP KB DT_ALIAS
         DEVICE_DT_GET LOG_INF IS_ENABLED k_sleep zephyr soc devicetree autoconf
-        """.split()
+        """
     ),
-    "FreeRTOS": tuple("FreeRTOS task queue list timers semphr portMAX_DELAY pdTRUE".split()),
-    "Windows": tuple("con CON prn aux nul NUL com1 COM9 lpt1 windows io".split()),
-    "the library": tuple(
-        "dc DC dc_status dc_argmax deepcompress DeepCompress DeepCompressModels deepcompress_net in In".split()
+    "FreeRTOS": _words(
+        """
+        FreeRTOS task queue list timers semphr portMAX_DELAY pdTRUE
+        """
+    ),
+    "Windows": _words(
+        """
+        con CON prn aux nul NUL com1 COM9 lpt1 windows io
+        """
+    ),
+    "the library": _words(
+        """
+        dc DC dc_status dc_argmax deepcompress DeepCompress DeepCompressModels deepcompress_net
+        in In
+        """
     ),
     "digits": ("0", "5", "2fast", "007", "1_2_3", "8bit-net"),
     "characters": (
-        "my-model", "my model", "net(1)", "lenet5.v2", "a+b", "a/b", "a\\b", "a:b", "a'b", 'a"b',
-        "$HOME", "%TEMP%", "#include", "-", "--", ".", "", " ", "_", "__", "_1", "_x", "__x", "_Net",
-        "__model__", "a__b", "net_", "a\nb", "a\x00b", "a\x1b[31m", "a\u202eb", "a\ud800b", "*/", "??/",
+        "my-model",
+        "my model",
+        "net(1)",
+        "lenet5.v2",
+        "a+b",
+        "a/b",
+        "a\\b",
+        "a:b",
+        "a'b",
+        'a"b',
+        "$HOME",
+        "%TEMP%",
+        "#include",
+        "-",
+        "--",
+        ".",
+        "",
+        " ",
+        "_",
+        "__",
+        "_1",
+        "_x",
+        "__x",
+        "_Net",
+        "__model__",
+        "a__b",
+        "net_",
+        "a\nb",
+        "a\x00b",
+        "a\x1b[31m",
+        "a\u202eb",
+        "a\ud800b",
+        "*/",
+        "??/",
     ),
     "Unicode": (
-        "été", "café_au_lait", "naïve", "Übung", "señal", "Ångström", "日本", "网络", "модель", "μnet",
-        "نموذج", "ß", "ø", "ﬁne", "ＡＢ", "n²", "x\u0301", "😀", "net😀", "Ⅷ", "a\u00a0b", "a\u200bb",
-        "İ", "ı",
+        "été",
+        "café_au_lait",
+        "naïve",
+        "Übung",
+        "señal",
+        "Ångström",
+        "日本",
+        "网络",
+        "модель",
+        "μnet",
+        "نموذج",
+        "ß",
+        "ø",
+        "ﬁne",
+        "ＡＢ",
+        "n²",
+        "x\u0301",
+        "😀",
+        "net😀",
+        "Ⅷ",
+        "a\u00a0b",
+        "a\u200bb",
+        "İ",
+        "ı",
     ),
     "long": ("n" * 64, "n" * 65, "n" * 300, "A" * 64, "a_" * 31 + "b"),
 }
 
 # Macros with no arguments and with arguments that frameworks define, and their values.
 OBJECT_MACROS = {
-    **{name: "0" for name in "RAND_MAX HALF_PI TWO_PI LED_BUILTIN INPUT_PULLUP unix linux i386".split()},
-    **{name: "1" for name in "K_NO_WAIT K_FOREVER HAL_OK SIGINT PATH_MAX NRF_SUCCESS BIT_0".split()},
-    **{
-        name: "((int *)0x40020000)"
-        for name in """
-            A0 A15 B1 B101 D13 PI EULER HIGH LOW INPUT OUTPUT CHANGE RISING FALLING DEFAULT INTERNAL
-            DEC HEX OCT BIN SDA SCL MISO MOSI SCK SS SCB NVIC SysTick DWT ITM MPU FPU CoreDebug
-            SCnSCB ENABLE DISABLE GPIOA GPIOK TIM1 TIM17 USART2 UART4 SPI1 I2C1 ADC1 DMA1 RCC PWR
-            RTC EXTI FLASH CRC RNG DAC IWDG CAN1 NRF_P0 NRF_TIMER0 portMAX_DELAY pdTRUE
-            """.split()
-    },
+    **dict.fromkeys(
+        ["RAND_MAX", "HALF_PI", "TWO_PI", "LED_BUILTIN", "INPUT_PULLUP", "unix", "linux", "i386"],
+        "0",
+    ),
+    **dict.fromkeys(
+        ["K_NO_WAIT", "K_FOREVER", "HAL_OK", "SIGINT", "PATH_MAX", "NRF_SUCCESS", "BIT_0"], "1"
+    ),
+    **dict.fromkeys(
+        [
+            "A0",
+            "A15",
+            "B1",
+            "B101",
+            "D13",
+            "PI",
+            "EULER",
+            "HIGH",
+            "LOW",
+            "INPUT",
+            "OUTPUT",
+            "CHANGE",
+            "RISING",
+            "FALLING",
+            "DEFAULT",
+            "INTERNAL",
+            "DEC",
+            "HEX",
+            "OCT",
+            "BIN",
+            "SDA",
+            "SCL",
+            "MISO",
+            "MOSI",
+            "SCK",
+            "SS",
+            "SCB",
+            "NVIC",
+            "SysTick",
+            "DWT",
+            "ITM",
+            "MPU",
+            "FPU",
+            "CoreDebug",
+            "SCnSCB",
+            "ENABLE",
+            "DISABLE",
+            "GPIOA",
+            "GPIOK",
+            "TIM1",
+            "TIM17",
+            "USART2",
+            "UART4",
+            "SPI1",
+            "I2C1",
+            "ADC1",
+            "DMA1",
+            "RCC",
+            "PWR",
+            "RTC",
+            "EXTI",
+            "FLASH",
+            "CRC",
+            "RNG",
+            "DAC",
+            "IWDG",
+            "CAN1",
+            "NRF_P0",
+            "NRF_TIMER0",
+            "portMAX_DELAY",
+            "pdTRUE",
+        ],
+        "((int *)0x40020000)",
+    ),
 }
-FUNCTION_MACROS = tuple(
+FUNCTION_MACROS = _words(
     """
-    F bit bitRead word sq constrain min max abs round swap BIT BIT_MASK MIN MAX ARRAY_SIZE
-    CONTAINER_OF CLAMP KB DT_ALIAS DEVICE_DT_GET LOG_INF IS_ENABLED UNUSED READ_BIT SET_BIT
-    NRFX_CHECK APP_ERROR_CHECK STATIC_ASSERT offsetof
-    """.split()
+        F bit bitRead word sq constrain min max abs round swap BIT BIT_MASK MIN MAX ARRAY_SIZE
+        CONTAINER_OF CLAMP KB DT_ALIAS DEVICE_DT_GET LOG_INF IS_ENABLED UNUSED READ_BIT SET_BIT
+        NRFX_CHECK APP_ERROR_CHECK STATIC_ASSERT offsetof
+        """
 )
 
 
@@ -168,7 +300,7 @@ TEXTS = (
     "{% for %}",
     "${HOME} $(touch pwned) `touch pwned`",
     "@VARIABLE@",
-    "_Pragma(\"GCC error\")",
+    '_Pragma("GCC error")',
     "\x02trust_pickle=yes\x03",
     "x" * 100_000,
     "日" * 1_000,
@@ -180,8 +312,37 @@ TEXTS = (
     "a_b",
 )
 _PARTS = (
-    "*/", "/*", "//", "/", "*", "\\", "\n", "\r", "?", "??/", '"', "'", "#", "<", ">", "&", "\x1b[",
-    "\x00", "\u202e", "\u2028", "\ud800", "é", "日", "😀", " ", "a", "0", "_", "system(1);", "$", "`",
+    "*/",
+    "/*",
+    "//",
+    "/",
+    "*",
+    "\\",
+    "\n",
+    "\r",
+    "?",
+    "??/",
+    '"',
+    "'",
+    "#",
+    "<",
+    ">",
+    "&",
+    "\x1b[",
+    "\x00",
+    "\u202e",
+    "\u2028",
+    "\ud800",
+    "é",
+    "日",
+    "😀",
+    " ",
+    "a",
+    "0",
+    "_",
+    "system(1);",
+    "$",
+    "`",
 )
 
 
