@@ -12,11 +12,12 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 
-from deepcompress.escape import paragraph
+from deepcompress.escape import paragraph, shortened
 
 # (an option's name, its value or None) -> how the user writes it
 Spelling = Callable[[str, "str | None"], str]
 
+_LONGEST = 1200  # characters of a part of an error: names in files may have any length
 _OPEN, _CLOSE = "\x02", "\x03"
 _MARK = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
 
@@ -46,7 +47,8 @@ class UserError(Exception):
 
     def paragraph(self, spelling: Spelling = plain) -> str:
         """The error as one paragraph on one line: where, what, what to do."""
-        text = f"{self.where}: {self.what}. {self.do}."
+        where, what, do = (shortened(text, _LONGEST) for text in (self.where, self.what, self.do))
+        text = f"{where}: {what}. {do}."
         return paragraph(_MARK.sub(lambda mark: spelling(mark[1], mark[2]), text))
 
     def __str__(self) -> str:
