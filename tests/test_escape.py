@@ -41,7 +41,10 @@ from torch import nn
 
 EVERY = texts(1000)
 LAYERS = 10  # of a model
-INJECTED = '*/ int x = system("touch pwned"); /*\n'
+# Ends a comment and prints when the program starts. Exported programs split names at "." ";" ",".
+INJECTED = """*/
+__attribute__((constructor)) static void injected(void) { if (__builtin_printf("pwned")) {} }
+/*"""
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.sampled_from(TEXTS)
 INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -327,12 +330,11 @@ def exported_program(path: Path) -> None:
                 stack = node["metadata"]["nn_module_stack"]
                 *above, last = stack.split(";")
                 key, _, kind = last.split(",")
-                node["metadata"]["nn_module_stack"] = ";".join([*above, f"{key},{HARMLESS},{kind}"])
+                node["metadata"]["nn_module_stack"] = ";".join([*above, f"{key},{INJECTED},{kind}"])
 
     change_program(path, change)
 
 
-HARMLESS = '*/ int x = system("touch pwned") /*\n'  # without a semicolon, which separates modules
 FILES: dict[str, Callable[[Path], None]] = {
     "pickled.pt": pickled_module,
     "exported.pt2": exported_program,
@@ -345,13 +347,12 @@ def test_a_name_in_a_model_file_is_not_compiled(name: str, tmp_path: Path) -> No
     options = Options(input_shape=(2,))
     made = compile_model(tmp_path / name, name="net", options=options)
     names = [layer["name"] for layer in made.report["layers"]]
-    assert any("system(" in layer for layer in names), names
+    assert any(INJECTED in layer for layer in names), names
     sources = {file: text for file, text in made.texts.items() if not file.startswith("report")}
-    for file, text in sources.items():
-        assert "system" not in without_comments(text).replace("_system_", ""), file
     program = c_runner.build(sources, name="net", folder=tmp_path, flags=())
-    subprocess.run([program], input=b"", check=True, cwd=tmp_path)
-    assert not (tmp_path / "pwned").exists()
+    assert subprocess.run([program], input=b"", capture_output=True, check=True).stdout == b""
+    for file, text in sources.items():
+        assert "injected(void)" not in without_comments(text), file
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepcompress import escape
 from deepcompress.cli.command import add_model_command, instruments, parse_options
 from deepcompress.model_name import check_name, class_name, name_of_file
 
@@ -57,7 +58,7 @@ def run(parsed: argparse.Namespace) -> int:
     options = parse_options(parsed)
     reporter = LineReporter(verbose=parsed.verbose)
     show = reporter.progress
-    show(f"{name}: compressing {parsed.model.name} for {options.target.cpu}")
+    show(f"{name}: compressing {escape.name(parsed.model.name)} for {options.target.cpu}")
     compiled = compile_model(
         parsed.model,
         name=name,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hostile import HostileFile
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -353,3 +357,48 @@ def texts(count: int, seed: int = 0) -> list[str]:
     while len(found) < count:
         found["".join(choose.choices(_PARTS, k=choose.randrange(1, 12)))] = None
     return list(found)[:count]
+
+
+def cases() -> Iterator[HostileFile]:
+    """A small network in files of these names, and networks whose layers have hostile names.
+
+    Whether a name is accepted depends on who names the model, so both results are right.
+    """
+    for group, names in NAMES.items():
+        for name in names:
+            if 0 < len(name) < 200 and "/" not in name and "\0" not in name:
+                yield HostileFile(f"names: {group}", repr(name), _network_named(name), opens=None)
+    given = {"input_shape": (2,)}
+    found = texts(100)
+    for start in range(0, len(found), 4):
+        layers, name = found[start : start + 4], f"texts {start} to {start + 3}"
+        yield HostileFile("names of layers", name, _layers_named(layers), given, opens=None)
+
+
+def _network_named(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        import torch
+
+        path = folder / f"{name}.pt2"
+        try:
+            path.touch()
+        except (OSError, UnicodeError):  # a lone surrogate, or a file system that forbids it
+            path = folder / "net.pt2"
+        net = torch.nn.Linear(2, 2).eval()
+        with path.open("wb") as file:
+            torch.export.save(torch.export.export(net, (torch.zeros(1, 2),)), file)
+        return path
+
+    return write
+
+
+def _layers_named(names: list[str]) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        import torch
+
+        net = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in names))
+        net._modules = dict(zip(names, net._modules.values(), strict=True))
+        torch.save(net, folder / "layers.pt")
+        return folder / "layers.pt"
+
+    return write
