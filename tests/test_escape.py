@@ -359,7 +359,7 @@ def test_a_name_in_a_model_file_is_not_compiled(name: str, tmp_path: Path) -> No
 def test_commands_show_hostile_names_on_a_terminal_of_any_encoding(
     encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["日本\x1b[31m", "\u202eb", "a\nb", "x" * 1000]
+    names = ["日本\x1b[31m", "\u202eb", "a\nb", "\ud800", "x" * 1000]
     net = nn.Sequential(*(nn.Linear(2, 2) for _ in names))
     net._modules = dict(zip(names, net._modules.values(), strict=True))
     torch.save(net, tmp_path / "net.pt")
