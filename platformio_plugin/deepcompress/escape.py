@@ -27,6 +27,8 @@ from typing import Any, TextIO
 # separators of lines and paragraphs.
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _PLAIN = re.compile(r"[ -~]*")
+# Printable ASCII without quotation mark, slash, question mark and backslash: most texts of code.
+_PLAIN_C = re.compile(r"[ !#-.0->@-\[\]-~]*")
 
 COMMENT_LENGTH = 80
 _NAME_LENGTH = 80
@@ -50,7 +52,7 @@ def c_text(value: object) -> object:
     Each expression of the templates passes through this function, so that no text can start or end
     a comment, a line, a string or a trigraph.
     """
-    if not isinstance(value, str) or isinstance(value, Code):
+    if not isinstance(value, str) or isinstance(value, Code) or _PLAIN_C.fullmatch(value):
         return value
     text = "".join(char if " " <= char <= "~" and char not in '\\"' else "_" for char in value)
     return _without_c_marks(text)
