@@ -25,6 +25,7 @@
 
 namespace DeepCompress {
 
+/* All of the library's own names: those next to it are the classes of models, such as Lenet5. */
 namespace detail {
 
 /* A copy of the scores. */
@@ -54,8 +55,6 @@ template <int size> class Scores<size, false> {
   private:
     const int8_t *scores_;
 };
-
-} // namespace detail
 
 /*
  * The outputs of a network for one input. With up to 128 outputs it is a copy. With more (such as
@@ -99,8 +98,6 @@ template <class Network> class Result {
     detail::Scores<Network::outputSize, (Network::outputSize <= 128)> scores_;
 };
 
-namespace detail {
-
 template <class T> struct Element {
     typedef T Type;
     enum : int { count = -1 };
@@ -135,8 +132,6 @@ template <> struct IsByte<uint8_t> {
     enum : bool { value = true };
 };
 
-} // namespace detail
-
 /*
  * A network in an arena of the caller. Several models that run one after another may share one
  * arena. A `stateful` model may not share it, because it keeps its state there.
@@ -144,7 +139,7 @@ template <> struct IsByte<uint8_t> {
 template <class Network> class ModelIn {
   public:
     typedef typename Network::Arena Arena;
-    typedef DeepCompress::Result<Network> Result;
+    typedef detail::Result<Network> Result;
 
     static constexpr int inputSize = Network::inputSize;
     static constexpr int outputSize = Network::outputSize;
@@ -206,7 +201,7 @@ template <class Network> constexpr size_t ModelIn<Network>::arenaBytes;
 template <class Network> class Model {
   public:
     typedef ModelIn<Network> In;
-    typedef DeepCompress::Result<Network> Result;
+    typedef detail::Result<Network> Result;
 
     static constexpr int inputSize = Network::inputSize;
     static constexpr int outputSize = Network::outputSize;
@@ -243,6 +238,8 @@ template <class Network> class Model {
 template <class Network> constexpr int Model<Network>::inputSize;
 template <class Network> constexpr int Model<Network>::outputSize;
 template <class Network> constexpr size_t Model<Network>::arenaBytes;
+
+} // namespace detail
 
 } // namespace DeepCompress
 

@@ -5,7 +5,6 @@ not use it, and when an IDE indexes the project. It must be quick then, and comp
 It writes nothing into the library's own folder: that would make an IDE index it again.
 """
 
-import functools
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ if complaint:
         env.Exit(1)
     Return()  # ends this script; the imports below would fail
 
+from deepcompress import escape
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import misspelt_prefixes, read_models
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
@@ -58,7 +58,7 @@ def build_models():
     try:
         project = describe_project()
         for warning in misspelt_prefixes(dict(env.GetProjectOptions()), where=project.where):
-            sys.stderr.write(f"deepcompress: warning: {warning}\n")
+            sys.stderr.write(f"deepcompress: warning: {escape.paragraph(warning)}\n")
         models = read_models(our_options(), where=project.where)
         if not models:
             return None
@@ -89,7 +89,7 @@ def describe_project():
         target=target_flags(),
         python=env.subst("$PYTHONEXE"),
         verbose=bool(int(ARGUMENTS.get("PIOVERBOSE", 0))),
-        progress=functools.partial(print, flush=True),
+        progress=escape.show,
         spelling="ini",
     )
 

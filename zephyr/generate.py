@@ -7,7 +7,6 @@ depfile: the build tool runs this again if and only if a file that decides the r
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from pathlib import Path
 
@@ -22,6 +21,9 @@ if complaint:
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import Model
 from deepcompress.build.project import FAILURES, Project, explain, inputs, sources
+from deepcompress.errors import UserError
+from deepcompress.escape import make_path, show
+from deepcompress.model_name import check_name
 from deepcompress.options import parse
 from deepcompress.target import CPUS
 
@@ -35,6 +37,7 @@ def main() -> int:
     model = Model(given.name, given.model, texts)
     project = describe_project(given)
     try:
+        check_name(given.name)
         parse(texts, where=project.where)
         mirror(sources(model, project), given.output)
         depend(given.output, inputs(model, project.folder))
@@ -68,20 +71,24 @@ def describe_project(given: argparse.Namespace) -> Project:
         target=("--cpu", given.cpu if given.cpu in CPUS else "generic", *known),
         python=sys.executable,
         verbose=False,
-        progress=functools.partial(print, flush=True),
+        progress=show,
         spelling="cmake",
     )
 
 
 def depend(folder: Path, files: list[Path]) -> None:
     """Writes the depfile next to the folder: each generated file depends on all of these."""
-    left = " ".join(escape(path) for path in sorted(folder.iterdir()))
-    right = " \\\n  ".join(escape(path.resolve()) for path in files)
+    left = " ".join(_escaped(path) for path in sorted(folder.iterdir()))
+    right = " \\\n  ".join(_escaped(path.resolve()) for path in files)
     folder.with_name(folder.name + ".d").write_text(f"{left}: {right}\n", encoding="utf-8")
 
 
-def escape(path: Path) -> str:
-    return path.as_posix().replace("$", "$$").replace("#", "\\#").replace(" ", "\\ ")
+def _escaped(path: Path) -> str:
+    """The path in a depfile. Raises UserError if a depfile cannot contain it."""
+    try:
+        return make_path(path.as_posix())
+    except ValueError as error:
+        raise UserError(str(error), f"file {path}", "Rename the file or its folder") from None
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from deepcompress.backend.c_names import check_name
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.plan import Plan
 from deepcompress.backend.provenance import provenance_of
@@ -19,6 +17,7 @@ from deepcompress.data.calibration_of_graph import calibration_of_graph
 from deepcompress.data.labels import check_labels, index_labels, read_labels
 from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError, setting
+from deepcompress.escape import json_text
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
 from deepcompress.frontend.open_graph import open_graph
@@ -27,6 +26,7 @@ from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.batch_layout import in_chunks, shape_of
 from deepcompress.ir.graph import Graph, IntegerGraph
 from deepcompress.ir.spec import Stage
+from deepcompress.model_name import check_name
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.make_stateful import make_stateful
@@ -120,7 +120,7 @@ def compile_model(
             labels=labels or index_labels(pruned),
             golden_inputs=golden,
         )
-        texts["report.json"] = json.dumps(facts, indent=1) + "\n"
+        texts["report.json"] = json_text(facts)
         texts["report.html"] = html(facts)
     return Compiled(texts, facts, pruned, in_chunks(plan.integer, 1), plan)
 

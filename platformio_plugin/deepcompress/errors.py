@@ -12,9 +12,12 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable
 
+from deepcompress.escape import paragraph, shortened
+
 # (an option's name, its value or None) -> how the user writes it
 Spelling = Callable[[str, "str | None"], str]
 
+_LONGEST = 1200  # characters of a part of an error: names in files may have any length
 _OPEN, _CLOSE = "\x02", "\x03"
 _MARK = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
 
@@ -44,8 +47,9 @@ class UserError(Exception):
 
     def paragraph(self, spelling: Spelling = plain) -> str:
         """The error as one paragraph on one line: where, what, what to do."""
-        text = " ".join(f"{self.where}: {self.what}. {self.do}.".split())
-        return _MARK.sub(lambda mark: spelling(mark[1], mark[2]), text)
+        where, what, do = (shortened(text, _LONGEST) for text in (self.where, self.what, self.do))
+        text = f"{where}: {what}. {do}."
+        return paragraph(_MARK.sub(lambda mark: spelling(mark[1], mark[2]), text))
 
     def __str__(self) -> str:
         return self.paragraph()
@@ -65,7 +69,7 @@ def draw(error: UserError, width: int = 90, *, spelling: Spelling = plain) -> st
 def draw_warnings(warnings: Iterable[str]) -> list[str]:
     """A report's warnings as the terminal shows them, wrapped."""
     return [
-        textwrap.fill(f"warning   {warning}", 100, subsequent_indent=" " * 10)
+        textwrap.fill(f"warning   {paragraph(warning)}", 100, subsequent_indent=" " * 10)
         for warning in warnings
     ]
 

@@ -195,7 +195,7 @@ def test_spaces_and_accents_in_paths_with_the_library_in_lib(pio, tmp_path, libr
     project = Project(tmp_path / "un dossier à moi", pio, library)
     copy_library(project.folder / "lib" / "DeepCompress")
     project.write("modèles/un réseau.pt", "9")
-    project.write("src/main.cpp", SKETCH.replace("net_value", "un_r_seau_value"))
+    project.write("src/main.cpp", SKETCH.replace("net_value", "un_reseau_value"))
     project.configure("custom_deepcompress_model = modèles/un réseau.pt", lib_deps="")
     project.build()
     assert project.value() == "value 9"

@@ -14,7 +14,7 @@ def read(**options):
 
 def test_one_model_is_named_after_its_file():
     assert read(model="models/lenet5.pt") == [Model("lenet5", "models/lenet5.pt", {})]
-    assert read(model="5 à-b.pt")[0].name == "model_5___b"
+    assert read(model="5 à-b.pt")[0].name == "model_5_a_b"
 
 
 def test_several_models_are_named_one_per_line():

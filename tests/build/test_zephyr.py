@@ -225,6 +225,12 @@ def test_nothing_is_built_if_kconfig_disables_the_module(application):
         ("MODEL models/net.pt SPARSTY 0.5", "there is no option sparsty (did you mean sparsity?)"),
         ("MODEL models/net.pt SPARSITY 1.5", "SPARSITY '1.5' is out of range"),
         ("MODEL models/net.pt SPARSITY", "deepcompress_model(): SPARSITY has no value"),
+        ("MODEL models/été.pt", "deepcompress_model(): the file's name, 'été', has letters that C"),
+        (
+            "MODEL models/net.pt NAME a-b",
+            "deepcompress_model(): 'a-b' cannot be a name in C and C++",
+        ),
+        ("MODEL models/net.pt NAME string", "its header would hide another one, string.h"),
         ("NAME net", "deepcompress_model() needs the model's file: MODEL net.pt"),
     ],
 )

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from deepcompress.errors import UserError
-
 _LINE = 96
-_KEYWORDS = """
-    auto break case char class const continue default delete do double else enum extern float for
-    goto if inline int long namespace new operator register restrict return short signed sizeof
-    static struct switch template this typedef union unsigned void volatile while
-"""
-C_KEYWORDS = frozenset(_KEYWORDS.split())
+_LONGEST_LAYER = 64
+# Layers of these names would have the names of functions and arrays of the model itself.
+_OWN = re.compile(
+    r"arena|argmax|label|reset|output\d+|(infer|quantize|dequantize|self_test|golden|crc)(_\w+)?"
+)
+# Names in the headers that generated C includes: int8_t of the layer `t` in the model `int8`.
+_STANDARD = re.compile(
+    r"(?i:u?int\w*|s?size|ptrdiff|wchar|wint|sig_atomic)_(\w+_)?(t|C|MAX|MIN|WIDTH)|(str|mem)\w*_[rl]"
+)
 
 
 def input_names(tensors: tuple[str, ...]) -> list[str]:
-    """What each input is called in C: `input` if it is the only one."""
+    """What each input is called in C: `input` if it is the only one.
+
+    Names differ in more than case, because they are also written in capitals.
+    """
     if len(tensors) == 1:
         return ["input"]
-    return [f"input_{c_identifier(name, prefix='')}" for name in tensors]
+    names: list[str] = []
+    for tensor in tensors:
+        word = f"input_{c_identifier(tensor, prefix='')}"
+        used = {name.lower() for name in names}
+        names.append(next(name for name in _numbered(word) if name.lower() not in used))
+    return names
 
 
 def output_names(tensors: tuple[str, ...]) -> list[str]:
@@ -30,32 +40,40 @@ def output_names(tensors: tuple[str, ...]) -> list[str]:
     return ["output"] if len(tensors) == 1 else [f"output{i}" for i in range(len(tensors))]
 
 
-def class_name(name: str) -> str:
-    """Lenet5 of lenet5, KeywordSpotter of keyword_spotter."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
-
-
 def c_identifier(name: str, *, prefix: str) -> str:
-    """A C identifier from a layer's name: conv1, features_0, layer_0 for "0"."""
-    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    """A C identifier from a layer's name: conv1, features_0, layer_0 for "0"; not long."""
+    word = re.sub(r"\W", "_", name[:_LONGEST_LAYER], flags=re.ASCII)
     return word if word and not word[0].isdigit() else prefix + word
 
 
-def layer_names(layers: Iterable[str]) -> dict[str, str]:
+def layer_names(layers: Mapping[str, Iterable[str]], *, model: str) -> dict[str, str]:
     """The name of each layer in C by its name in the network: identifiers, each different.
 
+    They also differ from the names of arrays of other layers and from those of the model's own
+    functions. `a.b` and `a_b` become a_b and a_b_.
+
     Args:
-        layers: names of all layers that are called, in execution order.
+        layers: names of all layers that are called, in execution order, with the names of their
+            constant arrays.
+        model: its name, the prefix of all these names.
     """
     names: dict[str, str] = {}
     used: set[str] = set()
-    for layer in layers:
-        name = c_identifier(layer, prefix="layer_")
-        while name in used:
-            name += "_"
-        used.add(name)
+    for layer, arrays in layers.items():
+        suffixes = ("", *(f"_{array}" for array in arrays))
+        word = c_identifier(layer, prefix="layer_")
+        if _OWN.fullmatch(word) or _STANDARD.fullmatch(f"{model}_{word}"):
+            word = f"layer_{word}"
+        name = next(n for n in _numbered(word) if used.isdisjoint(n + end for end in suffixes))
+        used.update(name + end for end in suffixes)
         names[layer] = name
     return names
+
+
+def _numbered(word: str) -> Iterator[str]:
+    """The word, then word_, word_3, word_4, ..."""
+    yield from (word, f"{word}_")
+    yield from (f"{word}_{number}" for number in itertools.count(3))
 
 
 def layer_function(model: str, layer: str) -> str:
@@ -67,17 +85,6 @@ def layer_function(model: str, layer: str) -> str:
     return f"{model}_{layer}"
 
 
-def check_name(name: str) -> None:
-    """Raises UserError if a model's name cannot be an identifier in C and C++."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in C_KEYWORDS:
-        raise UserError(
-            "it cannot be a name in C",
-            f"model name {name!r}",
-            "Use letters, digits and underscores: --name lenet5, or in platformio.ini "
-            "custom_deepcompress_model = lenet5 = file.pt",
-        )
-
-
 def c_float(value: float) -> str:
     """A C float literal that reads back as the same float32."""
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
@@ -87,15 +94,6 @@ def c_float(value: float) -> str:
 def c_offset(zero_point: int) -> str:
     """ "- 83" or "+ 95": the C text after a quantized value that subtracts its zero point."""
     return f"{'-' if zero_point >= 0 else '+'} {abs(zero_point)}"
-
-
-def c_string(text: str) -> str:
-    """A C string literal; other characters than printable ASCII as octal UTF-8 bytes."""
-    plain = "".join(
-        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
-        for byte in text.encode()
-    )
-    return f'"{plain}"'
 
 
 def brackets(shape: tuple[int, ...]) -> str:

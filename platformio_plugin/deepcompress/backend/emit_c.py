@@ -13,8 +13,6 @@ from deepcompress.backend.c_names import (
     brackets,
     c_float,
     c_offset,
-    c_string,
-    class_name,
     input_names,
     layer_function,
     layer_names,
@@ -24,9 +22,11 @@ from deepcompress.backend.c_names import (
 from deepcompress.backend.kernels.c_struct import initializers
 from deepcompress.backend.plan import Plan, Step
 from deepcompress.backend.provenance import Provenance
+from deepcompress.escape import c_string, c_text, comment
 from deepcompress.execute.int8_reference import run
 from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Array, Constants, WeightedNode
+from deepcompress.model_name import class_name
 from deepcompress.ops import OPERATORS
 
 C_TYPES = {
@@ -73,7 +73,9 @@ def _environment() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
+        finalize=c_text,  # of each expression, so that no template can write a text as it is
     )
+    environment.filters["comment"] = comment
     environment.filters["c_string"] = c_string
     return environment
 
@@ -177,8 +179,14 @@ def shared_weights(plan: Plan) -> dict[str, str]:
     return shared
 
 
+def names_in_c(plan: Plan) -> dict[str, str]:
+    """The name of each layer in C by its name in the network: for code, report and profile."""
+    arrays = {step.node.name: [array.name for array in layer_arrays(step)] for step in plan.steps}
+    return layer_names(arrays, model=plan.integer.name)
+
+
 def _layers(plan: Plan) -> list[dict[str, Any]]:
-    shared, names = shared_weights(plan), layer_names(step.node.name for step in plan.steps)
+    shared, names = shared_weights(plan), names_in_c(plan)
     return [
         _layer(
             plan,

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
+from deepcompress.model_name import check_name, name_of_file
 from deepcompress.options import BY_NAME, INI_PREFIX, parse
 
 
@@ -86,7 +87,7 @@ def _check_keys(ours: Mapping[str, str], where: str) -> None:
 def _model_files(text: str, where: str) -> dict[str, str]:
     """Model name -> path, of one path or of lines `name = path`."""
     if len(text.splitlines()) == 1 and "=" not in text:
-        return {_identifier(Path(text).stem): text}
+        return {name_of_file(Path(text).stem): text}
     lines = [line.partition("=") for line in text.splitlines() if line.strip()]
     for name, equals, _ in lines:
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name.strip()):
@@ -95,6 +96,8 @@ def _model_files(text: str, where: str) -> dict[str, str]:
                 where,
                 "Write name = path with a name of letters, digits and underscores",
             )
+    for name, _, _ in lines:
+        check_name(name.strip())
     _check_distinct([name.strip() for name, _, _ in lines], where)
     return {name.strip(): path.strip() for name, _, path in lines}
 
@@ -128,8 +131,3 @@ def _for_model(key: str, text: str, name: str, files: Mapping[str, str], where: 
                 f"The models are {', '.join(files)}",
             )
     return lines.get(name, "")
-
-
-def _identifier(stem: str) -> str:
-    word = re.sub(r"\W", "_", stem, flags=re.ASCII)
-    return word if not word[:1].isdigit() else f"model_{word}"

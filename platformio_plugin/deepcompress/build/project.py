@@ -21,6 +21,7 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
+from deepcompress.escape import screen
 from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
 
 _COMPILER = Path(__file__).parents[1]
@@ -142,7 +143,7 @@ def unchanged(facts: dict[str, Any]) -> str:
         *([f"{same:.1f}% same class as float"] if right is None and same is not None else []),
         *([f"{right:.2f}% int8"] if right is not None else []),
     ]
-    line = f"{facts['name']}: unchanged; {', '.join(parts)}"
+    line = screen(f"{facts['name']}: unchanged; {', '.join(parts)}")
     return "\n".join([line, *draw_warnings(facts["warnings"])])
 
 
@@ -210,7 +211,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
             errors="replace",
         ) as process:
             for line in process.stdout or ():
-                project.progress(line.rstrip())
+                project.progress(screen(line.rstrip()))
         if process.returncode:
             stderr.seek(0)
             raise CompilerFailed(_error_of(stderr.read(), process.returncode, project))
@@ -287,6 +288,7 @@ def _cpu_flag(project: Project) -> list[str]:
 
 def _error_of(stderr: str, code: int, project: Project) -> str:
     """The compiler's error paragraph; all of its stderr if verbose or if it has no paragraph."""
+    stderr = screen(stderr)
     start = stderr.rfind("deepcompress: ")
     if start < 0:
         memory = "; is there enough memory?" if code == -9 else "."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepcompress import escape
 from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.model_name import check_name, class_name, name_of_file
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -47,18 +48,17 @@ def add(commands: Commands) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """0, after the sources are written."""
+    name = _name(parsed)  # before the imports, which take seconds
     from deepcompress.backend.atomic_write import atomic_write
-    from deepcompress.backend.c_names import class_name
     from deepcompress.backend.runtime_sources import runtime_sources
     from deepcompress.compile import compile_model
     from deepcompress.pipeline.reporter import LineReporter
     from deepcompress.report.summary import table
 
     options = parse_options(parsed)
-    name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
     reporter = LineReporter(verbose=parsed.verbose)
     show = reporter.progress
-    show(f"{name}: compressing {parsed.model.name} for {options.target.cpu}")
+    show(f"{name}: compressing {escape.name(parsed.model.name)} for {options.target.cpu}")
     compiled = compile_model(
         parsed.model,
         name=name,
@@ -75,3 +75,11 @@ def run(parsed: argparse.Namespace) -> int:
         else f"wrote     {parsed.output}/: {name}.h for C, {name}.hpp for C++ ({cpp}), report.html"
     )
     return 0
+
+
+def _name(parsed: argparse.Namespace) -> str:
+    """The model's name in C. Raises UserError if it cannot be one."""
+    if parsed.name is None:
+        return name_of_file(parsed.model.stem)
+    check_name(parsed.name)
+    return str(parsed.name)

@@ -10,11 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from deepcompress import __version__
 from deepcompress.cli import check, compile, docs, profile, prune
 from deepcompress.errors import UserError, did_you_mean, draw
+from deepcompress.escape import Terminal, paragraph
 from deepcompress.options import SPELLINGS
 
 
@@ -22,8 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns 0; 1 for a mistake of the user, shown as one paragraph on stderr; 2 for a defect of
-    DeepCompress.
+    DeepCompress. Texts on the terminal are escaped, whoever prints them.
     """
+    out: Any = Terminal(sys.stdout)
+    errors: Any = Terminal(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(errors):
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
@@ -48,7 +58,7 @@ def _defect(error: Exception, *, verbose: bool) -> int:
         traceback.print_exc()
     where = traceback.extract_tb(error.__traceback__)[-1]
     print(
-        f"deepcompress: internal error: {type(error).__name__}: {error} "
+        f"deepcompress: internal error: {type(error).__name__}: {paragraph(str(error))} "
         f"({Path(where.filename).name}:{where.lineno}). This is a defect of DeepCompress "
         f"{__version__}, not of your model: please report it with the output of --verbose "
         "(pio run -v) and, if you may, the .pt file. Nothing was written.",

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
 from deepcompress.errors import UserError, setting
+from deepcompress.escape import shortened
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 
 # Up to so many classes are named by their index. A name takes about six bytes of flash.
 _LARGEST_INDEX_NAMES = 100
+_LONGEST_LABEL = 255
 
 
 def read_labels(options: Options) -> tuple[str, ...]:
     """The option's list, or the lines of the file that it names; none without the option.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or a label cannot be printed or is too long.
     """
     if options.labels is None or isinstance(options.labels, tuple):
-        return options.labels or ()
+        return _printable(options.labels or (), f"option {setting('labels')}")
     path = Path(options.labels)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"it cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'})",
@@ -31,7 +35,22 @@ def read_labels(options: Options) -> tuple[str, ...]:
             "Name a text file with one label per line, or list them: "
             + setting("labels", "cat, dog"),
         ) from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return _printable([line.strip() for line in lines if line.strip()], f"labels file {path}")
+
+
+def _printable(labels: Iterable[str], where: str) -> tuple[str, ...]:
+    """The labels, which a firmware can print and C can store."""
+    labels = tuple(labels)
+    for number, label in enumerate(labels, start=1):
+        control = [char for char in label if unicodedata.category(char) in ("Cc", "Cs")]
+        if control or len(label.encode(errors="replace")) > _LONGEST_LABEL:
+            what = f"contains the character {control[0]!r}" if control else "is too long"
+            raise UserError(
+                f"label {number}, {shortened(label, 40)!r}, {what}",
+                where,
+                f"Use labels of printable characters, at most {_LONGEST_LABEL} bytes of UTF-8",
+            )
+    return labels
 
 
 def check_labels(labels: tuple[str, ...], graph: Graph) -> None:

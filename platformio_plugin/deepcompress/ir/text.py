@@ -17,6 +17,7 @@ from zlib import crc32
 
 import numpy as np
 
+from deepcompress.escape import visible
 from deepcompress.ir.arrays import AnyArray
 from deepcompress.ir.graph import (
     ByteInput,
@@ -73,7 +74,7 @@ def document(
     for (output, name), computed in zip(names, nodes, strict=True):
         lines.append(f"%{output} = {computed} : {result(output)}  # {name}")
     lines.append(f"return {', '.join(f'%{name}' for name in graph.outputs)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def _float_node(node: Node) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from deepcompress.escape import show
 from deepcompress.frontend.frontend import ImportedLayer
 
 
@@ -44,4 +45,4 @@ class LineReporter(SilentReporter):
             self.progress(f"{name:<10} {1e3 * seconds:8.1f} ms")
 
     def progress(self, line: str) -> None:
-        print(line, flush=True)
+        show(line)

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deepcompress import escape
+
 # The drawing, in units of the SVG: names at the left, a number after each bar.
 _WIDTH, _NUMBERS, _LETTER = 640, 90, 7
 _BAR, _GAP, _BETWEEN = 11, 2, 8
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=True,
+        finalize=escape.html_text,
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("report.html.j2")
@@ -221,7 +225,7 @@ def _tables(facts: Mapping[str, Any], functions: Mapping[str, Any]) -> list[Tabl
 
 def _stored_cells(layer: Mapping[str, Any]) -> list[str]:
     shape = " x ".join(str(size) for size in layer["output_shape"])
-    words = [layer["name"], layer["describe"], shape]
+    words = [escape.name(layer["name"]), layer["describe"], shape]
     if not layer["weights"]:
         return [*words, "", "", "", "", "", "", "", f"{layer['cycles']:,}"]
     return [
@@ -241,7 +245,7 @@ def _profiled_cells(layer: Mapping[str, Any], row: Mapping[str, Any] | None) -> 
     """Cells are empty if the compiler inlined the layer, or a number was not measured."""
     values = [(form, row[key] if row else None) for key, form in _PROFILED.values()]
     texts = ["" if value is None else form.format(value) for form, value in values]
-    return [layer["name"], layer["describe"], *texts]
+    return [escape.name(layer["name"]), layer["describe"], *texts]
 
 
 # --- the drawings
@@ -279,6 +283,7 @@ def _chart(
     """Horizontal bars, one row per name: series below each other, or stacked in one bar."""
     rows = list(zip(*series.values(), strict=True))
     most = max((sum(row) if stacked else max(row) for row in rows), default=0) or 1
+    names = [escape.visible(name, _LONGEST_NAME) for name in names]
     left = _LETTER * max((len(name) for name in names), default=0) + 12
     height = (1 if stacked else len(series)) * (_BAR + _GAP) + _BETWEEN
     bars, texts = [], []

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from deepcompress import __version__
-from deepcompress.backend.c_names import layer_function, layer_names
-from deepcompress.backend.emit_c import all_arrays, shared_weights
+from deepcompress.backend.c_names import layer_function
+from deepcompress.backend.emit_c import all_arrays, names_in_c, shared_weights
 from deepcompress.backend.plan import Plan, Step
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import draw_warnings
@@ -69,7 +69,7 @@ def summarize(
 ) -> dict[str, Any]:
     """The report as a JSON value."""
     shared = shared_weights(plan)
-    names = layer_names(step.node.name for step in plan.steps)
+    names = names_in_c(plan)
     layers = [
         _layer_row(
             step,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from deepcompress import escape
+
 
 def columns(rows: list[list[str]], *, right: tuple[int, ...]) -> list[str]:
-    """Rows of text as aligned lines, a rule under the first."""
+    """Rows of text as aligned lines, a rule under the first; texts are escaped."""
+    rows = [[escape.name(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(

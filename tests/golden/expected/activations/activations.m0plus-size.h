@@ -10,8 +10,8 @@
  *   weights  910 bytes with biases and multipliers
  *   arena    528 bytes
  */
-#ifndef ACTIVATIONS_H
-#define ACTIVATIONS_H
+#ifndef DEEPCOMPRESS_GENERATED_ACTIVATIONS_H
+#define DEEPCOMPRESS_GENERATED_ACTIVATIONS_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  343 bytes with biases and multipliers
  *   arena    232 bytes
  */
-#ifndef BITMAP_H
-#define BITMAP_H
+#ifndef DEEPCOMPRESS_GENERATED_BITMAP_H
+#define DEEPCOMPRESS_GENERATED_BITMAP_H
 
 #include <stdint.h>
 

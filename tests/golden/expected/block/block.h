@@ -10,8 +10,8 @@
  *   weights  605 bytes with biases and multipliers
  *   arena    224 bytes
  */
-#ifndef BLOCK_H
-#define BLOCK_H
+#ifndef DEEPCOMPRESS_GENERATED_BLOCK_H
+#define DEEPCOMPRESS_GENERATED_BLOCK_H
 
 #include <stdint.h>
 

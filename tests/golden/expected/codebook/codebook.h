@@ -10,8 +10,8 @@
  *   weights  354 bytes with biases and multipliers
  *   arena    232 bytes
  */
-#ifndef CODEBOOK_H
-#define CODEBOOK_H
+#ifndef DEEPCOMPRESS_GENERATED_CODEBOOK_H
+#define DEEPCOMPRESS_GENERATED_CODEBOOK_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  526 bytes with biases and multipliers
  *   arena    800 bytes
  */
-#ifndef CONVOLUTIONS_H
-#define CONVOLUTIONS_H
+#ifndef DEEPCOMPRESS_GENERATED_CONVOLUTIONS_H
+#define DEEPCOMPRESS_GENERATED_CONVOLUTIONS_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  277 bytes with biases and multipliers
  *   arena    1280 bytes
  */
-#ifndef DECODER_H
-#define DECODER_H
+#ifndef DEEPCOMPRESS_GENERATED_DECODER_H
+#define DEEPCOMPRESS_GENERATED_DECODER_H
 
 #include <stdint.h>
 

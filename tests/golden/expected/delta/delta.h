@@ -10,8 +10,8 @@
  *   weights  483 bytes with biases and multipliers
  *   arena    232 bytes
  */
-#ifndef DELTA_H
-#define DELTA_H
+#ifndef DEEPCOMPRESS_GENERATED_DELTA_H
+#define DEEPCOMPRESS_GENERATED_DELTA_H
 
 #include <stdint.h>
 

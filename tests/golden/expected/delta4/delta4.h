@@ -10,8 +10,8 @@
  *   weights  415 bytes with biases and multipliers
  *   arena    224 bytes
  */
-#ifndef DELTA4_H
-#define DELTA4_H
+#ifndef DEEPCOMPRESS_GENERATED_DELTA4_H
+#define DEEPCOMPRESS_GENERATED_DELTA4_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  601 bytes with biases and multipliers
  *   arena    216 bytes
  */
-#ifndef DENSE_H
-#define DENSE_H
+#ifndef DEEPCOMPRESS_GENERATED_DENSE_H
+#define DEEPCOMPRESS_GENERATED_DENSE_H
 
 #include <stdint.h>
 

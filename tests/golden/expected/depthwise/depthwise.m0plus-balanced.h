@@ -10,8 +10,8 @@
  *   weights  402 bytes with biases and multipliers
  *   arena    784 bytes
  */
-#ifndef DEPTHWISE_H
-#define DEPTHWISE_H
+#ifndef DEEPCOMPRESS_GENERATED_DEPTHWISE_H
+#define DEEPCOMPRESS_GENERATED_DEPTHWISE_H
 
 #include <stdint.h>
 

@@ -11,8 +11,8 @@
  *   weights  272 bytes with biases and multipliers
  *   arena    56 bytes
  */
-#ifndef GRU_H
-#define GRU_H
+#ifndef DEEPCOMPRESS_GENERATED_GRU_H
+#define DEEPCOMPRESS_GENERATED_GRU_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  312 bytes with biases and multipliers
  *   arena    224 bytes
  */
-#ifndef HUFFMAN_H
-#define HUFFMAN_H
+#ifndef DEEPCOMPRESS_GENERATED_HUFFMAN_H
+#define DEEPCOMPRESS_GENERATED_HUFFMAN_H
 
 #include <stdint.h>
 

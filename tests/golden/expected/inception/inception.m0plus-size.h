@@ -10,8 +10,8 @@
  *   weights  453 bytes with biases and multipliers
  *   arena    276 bytes
  */
-#ifndef INCEPTION_H
-#define INCEPTION_H
+#ifndef DEEPCOMPRESS_GENERATED_INCEPTION_H
+#define DEEPCOMPRESS_GENERATED_INCEPTION_H
 
 #include <stdint.h>
 

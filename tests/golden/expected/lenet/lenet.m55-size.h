@@ -10,8 +10,8 @@
  *   weights  652 bytes with biases and multipliers
  *   arena    368 bytes
  */
-#ifndef LENET_H
-#define LENET_H
+#ifndef DEEPCOMPRESS_GENERATED_LENET_H
+#define DEEPCOMPRESS_GENERATED_LENET_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  261 bytes with biases and multipliers
  *   arena    68 bytes
  */
-#ifndef LSTM_H
-#define LSTM_H
+#ifndef DEEPCOMPRESS_GENERATED_LSTM_H
+#define DEEPCOMPRESS_GENERATED_LSTM_H
 
 #include <stdint.h>
 

@@ -11,8 +11,8 @@
  *   weights  77 bytes with biases and multipliers
  *   arena    172 bytes
  */
-#ifndef MOVES_H
-#define MOVES_H
+#ifndef DEEPCOMPRESS_GENERATED_MOVES_H
+#define DEEPCOMPRESS_GENERATED_MOVES_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  612 bytes with biases and multipliers
  *   arena    254 bytes
  */
-#ifndef PANEL_H
-#define PANEL_H
+#ifndef DEEPCOMPRESS_GENERATED_PANEL_H
+#define DEEPCOMPRESS_GENERATED_PANEL_H
 
 #include <stdint.h>
 

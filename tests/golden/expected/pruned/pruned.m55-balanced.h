@@ -12,8 +12,8 @@
  *   weights  602 bytes with biases and multipliers
  *   arena    254 bytes
  */
-#ifndef PRUNED_H
-#define PRUNED_H
+#ifndef DEEPCOMPRESS_GENERATED_PRUNED_H
+#define DEEPCOMPRESS_GENERATED_PRUNED_H
 
 #include <stdint.h>
 

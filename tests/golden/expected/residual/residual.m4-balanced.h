@@ -10,8 +10,8 @@
  *   weights  564 bytes with biases and multipliers
  *   arena    432 bytes
  */
-#ifndef RESIDUAL_H
-#define RESIDUAL_H
+#ifndef DEEPCOMPRESS_GENERATED_RESIDUAL_H
+#define DEEPCOMPRESS_GENERATED_RESIDUAL_H
 
 #include <stdint.h>
 

@@ -10,8 +10,8 @@
  *   weights  1207 bytes with biases and multipliers
  *   arena    140 bytes
  */
-#ifndef ROWS_H
-#define ROWS_H
+#ifndef DEEPCOMPRESS_GENERATED_ROWS_H
+#define DEEPCOMPRESS_GENERATED_ROWS_H
 
 #include <stdint.h>
 

@@ -11,8 +11,8 @@
  *   weights  126 bytes with biases and multipliers
  *   arena    118 bytes
  */
-#ifndef STREAM_H
-#define STREAM_H
+#ifndef DEEPCOMPRESS_GENERATED_STREAM_H
+#define DEEPCOMPRESS_GENERATED_STREAM_H
 
 #include <stdint.h>
 

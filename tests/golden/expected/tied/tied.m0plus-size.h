@@ -10,8 +10,8 @@
  *   weights  304 bytes with biases and multipliers
  *   arena    74 bytes
  */
-#ifndef TIED_H
-#define TIED_H
+#ifndef DEEPCOMPRESS_GENERATED_TIED_H
+#define DEEPCOMPRESS_GENERATED_TIED_H
 
 #include <stdint.h>
 

@@ -12,8 +12,8 @@
  *   weights  106 bytes with biases and multipliers
  *   arena    145 bytes
  */
-#ifndef TOWERS_H
-#define TOWERS_H
+#ifndef DEEPCOMPRESS_GENERATED_TOWERS_H
+#define DEEPCOMPRESS_GENERATED_TOWERS_H
 
 #include <stdint.h>
 
