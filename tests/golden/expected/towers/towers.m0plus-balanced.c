@@ -47,10 +47,10 @@ DC_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *scratch)
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
-    static const dc_weights weights = {
-        .values = towers_conv_values,
-        .bias = { towers_conv_bias, 2, 1, 0 },
-        .multiplier = { towers_conv_multiplier, 1, 25, 1 },
+    const dc_weights weights = {
+        .values = dc_tested(towers_conv_values),
+        .bias = { dc_tested(towers_conv_bias), 2, 1, 0 },
+        .multiplier = { dc_tested(towers_conv_multiplier), 1, 25, 1 },
         .zero_point = 0,
     };
     dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
@@ -67,10 +67,10 @@ DC_LAYER void towers_fc(const int8_t *input, int8_t *output) {
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -51, .minimum = -128, .maximum = 127 },
     };
-    static const dc_weights weights = {
-        .values = towers_fc_values,
-        .bias = { towers_fc_bias, 2, 1, 0 },
-        .multiplier = { towers_fc_multiplier, 2, 11, 1 },
+    const dc_weights weights = {
+        .values = dc_tested(towers_fc_values),
+        .bias = { dc_tested(towers_fc_bias), 2, 1, 0 },
+        .multiplier = { dc_tested(towers_fc_multiplier), 2, 11, 1 },
         .zero_point = 0,
     };
     dc_linear_dense_c(&shape, &weights, input, output);
@@ -128,16 +128,19 @@ DC_LAYER void towers_head(const int8_t *input, int8_t *output) {
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
-    static const dc_weights weights = {
-        .values = towers_head_values,
-        .bias = { towers_head_bias, 2, 1, 0 },
-        .multiplier = { towers_head_multiplier, 1, 25, 1 },
+    const dc_weights weights = {
+        .values = dc_tested(towers_head_values),
+        .bias = { dc_tested(towers_head_bias), 2, 1, 0 },
+        .multiplier = { dc_tested(towers_head_multiplier), 1, 25, 1 },
         .zero_point = 0,
     };
     dc_linear_dense_c(&shape, &weights, input, output);
 }
 
 const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input_image, int8_t);
+    DC_CHECK_POINTER(input_motion, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     towers_conv(input_image, at + 0, arena->words + 16); /* [1][6][6] -> [4][4][4] */
     towers_fc(input_motion, at + 64); /* [5] -> [4] */
@@ -148,6 +151,9 @@ const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, 
 }
 
 const int8_t *towers_infer_float(towers_arena *arena, const float *input_image, const float *input_motion) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input_image, float);
+    DC_CHECK_POINTER(input_motion, float);
     int8_t *const quantized_0 = (int8_t *)arena->words + 104;
     dc_quantize_floats(input_image, quantized_0, TOWERS_INPUT_IMAGE_SIZE, 1.953125e-02f, -26);
     int8_t *const quantized_1 = (int8_t *)arena->words + 140;
@@ -164,6 +170,7 @@ int8_t towers_quantize_input_motion(float value) {
 }
 
 const int8_t *towers_output0(const towers_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 68;
 }
 
@@ -172,6 +179,7 @@ float towers_dequantize_output0(int8_t value) {
 }
 
 const int8_t *towers_output1(const towers_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 0;
 }
 
@@ -209,21 +217,59 @@ static const int8_t golden_scores[1 * 67] = {
     -74, -74, -66
 };
 
-dc_status towers_self_test(towers_arena *arena) {
+/* The CRC-32 of all constant arrays: those of the layers, and those of this test. */
+static uint32_t crc_of_constants(void) {
+    uint32_t crc = 0;
+    crc = dc_crc32(crc, towers_conv_values, sizeof towers_conv_values);
+    crc = dc_crc32(crc, towers_conv_bias, sizeof towers_conv_bias);
+    crc = dc_crc32(crc, towers_conv_multiplier, sizeof towers_conv_multiplier);
+    crc = dc_crc32(crc, towers_fc_values, sizeof towers_fc_values);
+    crc = dc_crc32(crc, towers_fc_bias, sizeof towers_fc_bias);
+    crc = dc_crc32(crc, towers_fc_multiplier, sizeof towers_fc_multiplier);
+    crc = dc_crc32(crc, towers_head_values, sizeof towers_head_values);
+    crc = dc_crc32(crc, towers_head_bias, sizeof towers_head_bias);
+    crc = dc_crc32(crc, towers_head_multiplier, sizeof towers_head_multiplier);
+    crc = dc_crc32(crc, golden_inputs, sizeof golden_inputs);
+    crc = dc_crc32(crc, golden_scores, sizeof golden_scores);
+    return crc;
+}
+
+static int scores_differ(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion, const int8_t *expected) {
+    towers_infer_int8(arena, input_image, input_motion);
+    for (int i = 0; i < TOWERS_OUTPUT0_SIZE; ++i) {
+        if (towers_output0(arena)[i] != expected[i]) {
+            return 1;
+        }
+    }
+    for (int i = 0; i < TOWERS_OUTPUT1_SIZE; ++i) {
+        if (towers_output1(arena)[i] != expected[3 + i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+dc_self_test_result towers_self_test_result(towers_arena *arena) {
+    dc_self_test_result result = { DC_SELF_TEST_FAILED, DC_STAGE_CONSTANTS, -1, -1, "" };
+    if (crc_of_constants() != 0x73d15aa1u) {
+        return result;
+    }
     for (int vector = 0; vector < 1; ++vector) {
         const int8_t *input = golden_inputs + vector * 41;
         const int8_t *expected = golden_scores + vector * 67;
-        towers_infer_int8(arena, input, input + 36);
-        for (int i = 0; i < TOWERS_OUTPUT0_SIZE; ++i) {
-            if (towers_output0(arena)[i] != expected[i]) {
-                return DC_SELF_TEST_FAILED;
-            }
-        }
-        for (int i = 0; i < TOWERS_OUTPUT1_SIZE; ++i) {
-            if (towers_output1(arena)[i] != expected[3 + i]) {
-                return DC_SELF_TEST_FAILED;
-            }
+        result.vector = vector;
+        const int differ = scores_differ(arena, input, input + 36, expected);
+        if (differ) {
+            result.stage = DC_STAGE_VECTORS;
+            return result;
         }
     }
-    return DC_OK;
+    result.status = DC_OK;
+    result.stage = DC_STAGE_NONE;
+    result.vector = -1;
+    return result;
+}
+
+dc_status towers_self_test(towers_arena *arena) {
+    return towers_self_test_result(arena).status;
 }
