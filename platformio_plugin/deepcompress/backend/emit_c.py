@@ -329,6 +329,8 @@ def _covered(plan: Plan) -> dict[str, np.ndarray]:
         for step in plan.steps
         for array in layer_arrays(step)
     }
+    library = (array for step in plan.steps for array in step.kernel.library_arrays())
+    arrays |= {array.name: array.values for array in library}
     by = plan.integer.byte_input
     if by is not None:
         arrays["input_multiplier"] = by.multiplier.astype(np.int32)
