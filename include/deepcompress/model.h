@@ -53,17 +53,6 @@
 #define DC_WEAK
 #endif
 
-/*
- * An array that the self test covers. The compiler may not copy its numbers into instructions, so
- * that inference reads the bytes that the self test reads.
- */
-DC_INLINE const void *dc_tested(const void *array) {
-#if defined(__GNUC__)
-    __asm__("" : "+r"(array));
-#endif
-    return array;
-}
-
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -225,5 +225,7 @@ def _outcome(elf: Path, where: str, cpu: str, limit: int) -> Outcome:
         profile(elf, Request(cpu=cpu, console=console, function="main", instruction_limit=limit))
     except UserError:
         return Outcome(where, CRASHED, -1)
+    if len(console.getvalue()) != 2:
+        return Outcome(where, CRASHED, -1)
     stage, layer = np.frombuffer(console.getvalue(), np.int8).tolist()
     return Outcome(where, STAGES[stage], layer)

@@ -46,10 +46,10 @@ DC_LAYER void lenet_layer_1(const int8_t *input, int8_t *output, int32_t *scratc
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(lenet_layer_1_values),
-        .bias = { dc_tested(lenet_layer_1_bias), 2, 0, 0 },
-        .multiplier = { dc_tested(lenet_layer_1_multiplier), 1, 22, 1 },
+    static const dc_weights weights = {
+        .values = lenet_layer_1_values,
+        .bias = { lenet_layer_1_bias, 2, 0, 0 },
+        .multiplier = { lenet_layer_1_multiplier, 1, 22, 1 },
         .zero_point = 0,
     };
     dc_conv2d_taps_dsp8(&shape, &weights, DC_DENSE, input, output, scratch);
@@ -90,10 +90,10 @@ DC_LAYER void lenet_layer_6(const int8_t *input, int8_t *output, int32_t *scratc
         .scratch_words = 36,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(lenet_layer_6_values),
-        .bias = { dc_tested(lenet_layer_6_bias), 2, 7, 0 },
-        .multiplier = { dc_tested(lenet_layer_6_multiplier), 1, 23, 1 },
+    static const dc_weights weights = {
+        .values = lenet_layer_6_values,
+        .bias = { lenet_layer_6_bias, 2, 7, 0 },
+        .multiplier = { lenet_layer_6_multiplier, 1, 23, 1 },
         .zero_point = 0,
     };
     dc_conv2d_panel(&shape, &weights, input, output, scratch);
@@ -110,10 +110,10 @@ DC_LAYER void lenet_layer_12(const int8_t *input, int8_t *output) {
         .out_features = 12,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(lenet_layer_12_values),
-        .bias = { dc_tested(lenet_layer_12_bias), 2, 7, 0 },
-        .multiplier = { dc_tested(lenet_layer_12_multiplier), 2, 10, 1 },
+    static const dc_weights weights = {
+        .values = lenet_layer_12_values,
+        .bias = { lenet_layer_12_bias, 2, 7, 0 },
+        .multiplier = { lenet_layer_12_multiplier, 2, 10, 1 },
         .zero_point = 0,
     };
     dc_linear_panel(&shape, &weights, input, output);
@@ -130,10 +130,10 @@ DC_LAYER void lenet_layer_15(const int8_t *input, int8_t *output) {
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 51, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(lenet_layer_15_values),
-        .bias = { dc_tested(lenet_layer_15_bias), 2, 8, 0 },
-        .multiplier = { dc_tested(lenet_layer_15_multiplier), 1, 24, 1 },
+    static const dc_weights weights = {
+        .values = lenet_layer_15_values,
+        .bias = { lenet_layer_15_bias, 2, 8, 0 },
+        .multiplier = { lenet_layer_15_multiplier, 1, 24, 1 },
         .zero_point = 0,
     };
     dc_linear_panel(&shape, &weights, input, output);
@@ -157,7 +157,7 @@ const int8_t *lenet_infer_uint8(lenet_arena *arena, const uint8_t *input) {
     DC_CHECK_POINTER(arena, int32_t);
     DC_CHECK_POINTER(input, uint8_t);
     int8_t *const quantized = (int8_t *)arena->words + 80;
-    dc_quantize_bytes(input, quantized, 1, 144, dc_tested(input_multiplier), dc_tested(input_offset), 16);
+    dc_quantize_bytes(input, quantized, 1, 144, input_multiplier, input_offset, 16);
     return lenet_infer_int8(arena, quantized);
 }
 

@@ -47,10 +47,10 @@ DC_SMALL_LAYER void towers_conv(const int8_t *input, int8_t *output, int32_t *sc
         .scratch_words = 10,
         .requantize = { .shift = 32, .zero_point = -128, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(towers_conv_values),
-        .bias = { dc_tested(towers_conv_bias), 2, 1, 0 },
-        .multiplier = { dc_tested(towers_conv_multiplier), 1, 25, 1 },
+    static const dc_weights weights = {
+        .values = towers_conv_values,
+        .bias = { towers_conv_bias, 2, 1, 0 },
+        .multiplier = { towers_conv_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
     dc_conv2d_taps_c(&shape, &weights, DC_DENSE, input, output, scratch);
@@ -67,10 +67,10 @@ DC_SMALL_LAYER void towers_fc(const int8_t *input, int8_t *output) {
         .out_features = 4,
         .requantize = { .shift = 32, .zero_point = -51, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(towers_fc_values),
-        .bias = { dc_tested(towers_fc_bias), 2, 1, 0 },
-        .multiplier = { dc_tested(towers_fc_multiplier), 2, 11, 1 },
+    static const dc_weights weights = {
+        .values = towers_fc_values,
+        .bias = { towers_fc_bias, 2, 1, 0 },
+        .multiplier = { towers_fc_multiplier, 2, 11, 1 },
         .zero_point = 0,
     };
     dc_linear_dense_c(&shape, &weights, input, output);
@@ -128,10 +128,10 @@ DC_SMALL_LAYER void towers_head(const int8_t *input, int8_t *output) {
         .out_features = 3,
         .requantize = { .shift = 32, .zero_point = 20, .minimum = -128, .maximum = 127 },
     };
-    const dc_weights weights = {
-        .values = dc_tested(towers_head_values),
-        .bias = { dc_tested(towers_head_bias), 2, 1, 0 },
-        .multiplier = { dc_tested(towers_head_multiplier), 1, 25, 1 },
+    static const dc_weights weights = {
+        .values = towers_head_values,
+        .bias = { towers_head_bias, 2, 1, 0 },
+        .multiplier = { towers_head_multiplier, 1, 25, 1 },
         .zero_point = 0,
     };
     dc_linear_dense_c(&shape, &weights, input, output);
