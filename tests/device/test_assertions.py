@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import arm_runner
 import c_runner
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.memory_plan import plan_memory
 from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.calibration import Calibration
+from deepcompress.errors import UserError
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
+from deepcompress.profiler.engine import Request
+from deepcompress.profiler.profile import profile
 from model_graphs import NOWHERE, lowered
 from torch import nn
 
@@ -117,6 +121,18 @@ def test_the_handler_of_the_library_stops_the_program(
     done = subprocess.run([program], capture_output=True)
     assert done.returncode < 0
     assert b"returned" not in done.stdout
+
+
+def test_the_handler_of_the_library_is_a_fault_on_a_simulated_core(
+    texts: dict[str, str], tmp_path: Path
+) -> None:
+    flags = ("-O2", ASSERT)
+    elf = arm_runner.build(texts, name="net", folder=tmp_path, flags=flags)
+    assert profile(elf, Request(cpu="cortex-m4")).exit_code == 0
+    wrong = "net_infer_int8((net_arena *)0, input);"
+    elf = arm_runner.build(texts, name="net", folder=tmp_path, flags=flags, before=wrong)
+    with pytest.raises(UserError, match=r"dc_assert_failed, at 0x\w+, meets an instruction that"):
+        profile(elf, Request(cpu="cortex-m4"))
 
 
 def test_without_the_flag_there_is_no_check(texts: dict[str, str], tmp_path: Path) -> None:
