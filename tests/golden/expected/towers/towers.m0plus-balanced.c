@@ -217,6 +217,11 @@ static const int8_t golden_scores[1 * 67] = {
     -74, -74, -66
 };
 
+/* The CRC-32 of the output of each layer, for each golden vector. */
+static const uint32_t golden_layers[1 * 5] = {
+    257369832u, 3377772481u, 3086721655u, 1468014474u, 3183410628u
+};
+
 /* The CRC-32 of all constant arrays: those of the layers, and those of this test. */
 static uint32_t crc_of_constants(void) {
     uint32_t crc = 0;
@@ -231,7 +236,34 @@ static uint32_t crc_of_constants(void) {
     crc = dc_crc32(crc, towers_head_multiplier, sizeof towers_head_multiplier);
     crc = dc_crc32(crc, golden_inputs, sizeof golden_inputs);
     crc = dc_crc32(crc, golden_scores, sizeof golden_scores);
+    crc = dc_crc32(crc, golden_layers, sizeof golden_layers);
     return crc;
+}
+
+/* The first layer whose output differs from the expected one, or -1. */
+static int first_wrong_layer(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion, const uint32_t *expected) {
+    int8_t *const at = (int8_t *)arena->words;
+    towers_conv(input_image, at + 0, arena->words + 16);
+    if (dc_crc32(0, at + 0, 64) != expected[0]) {
+        return 0;
+    }
+    towers_fc(input_motion, at + 64);
+    if (dc_crc32(0, at + 64, 4) != expected[1]) {
+        return 1;
+    }
+    towers_add(at + 0, at + 64, at + 0);
+    if (dc_crc32(0, at + 0, 64) != expected[2]) {
+        return 2;
+    }
+    towers_mean(at + 0, at + 64);
+    if (dc_crc32(0, at + 64, 4) != expected[3]) {
+        return 3;
+    }
+    towers_head(at + 64, at + 68);
+    if (dc_crc32(0, at + 68, 3) != expected[4]) {
+        return 4;
+    }
+    return -1;
 }
 
 static int scores_differ(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion, const int8_t *expected) {
@@ -251,7 +283,7 @@ static int scores_differ(towers_arena *arena, const int8_t *input_image, const i
 
 dc_self_test_result towers_self_test_result(towers_arena *arena) {
     dc_self_test_result result = { DC_SELF_TEST_FAILED, DC_STAGE_CONSTANTS, -1, -1, "" };
-    if (crc_of_constants() != 0x73d15aa1u) {
+    if (crc_of_constants() != 0x1b13a30eu) {
         return result;
     }
     for (int vector = 0; vector < 1; ++vector) {
@@ -259,6 +291,19 @@ dc_self_test_result towers_self_test_result(towers_arena *arena) {
         const int8_t *expected = golden_scores + vector * 67;
         result.vector = vector;
         const int differ = scores_differ(arena, input, input + 36, expected);
+        result.layer = first_wrong_layer(arena, input, input + 36, golden_layers + vector * 5);
+        if (result.layer >= 0) {
+            static const char *const names[5] = {
+                "conv",
+                "fc",
+                "add",
+                "mean",
+                "head",
+            };
+            result.stage = DC_STAGE_LAYER;
+            result.layer_name = names[result.layer];
+            return result;
+        }
         if (differ) {
             result.stage = DC_STAGE_VECTORS;
             return result;

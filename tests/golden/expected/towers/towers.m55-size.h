@@ -69,8 +69,8 @@ float towers_dequantize(int8_t score);
 const char *towers_label(int index);
 
 /*
- * Compares the CRC-32 of the 246 bytes of constants with the one computed on the PC, then
- * the scores of the golden vectors. Call it before the first inference: inference itself
+ * Compares the CRC-32 of the 266 bytes of constants with the one computed on the PC, then
+ * the scores of the golden vectors, then the output of each layer. Call it before the first inference: inference itself
  * does not check the constants.
  */
 dc_self_test_result towers_self_test_result(towers_arena *arena);
