@@ -181,12 +181,24 @@ template <class Network> class ModelIn {
         Network::reset(arena_);
     }
 
-    /* Runs the golden vectors in flash. DC_OK if every score equals the one computed on the PC. */
+    /*
+     * Compares the constants in flash with their CRC-32, then the scores of the golden vectors with
+     * those computed on the PC. DC_OK, or DC_SELF_TEST_FAILED. Call it before the first infer(),
+     * which does not check the constants.
+     */
     dc_status selfTest() {
         static_assert(Network::goldenVectors > 0 || sizeof(Network) == 0,
                       "selfTest() needs golden vectors: set custom_deepcompress_self_test = 1 in "
                       "platformio.ini");
         return Network::selfTest(arena_);
+    }
+
+    /* The same, and what differs first: the constants, a layer (by index and name), the scores. */
+    dc_self_test_result selfTestResult() {
+        static_assert(Network::goldenVectors > 0 || sizeof(Network) == 0,
+                      "selfTestResult() needs golden vectors: set "
+                      "custom_deepcompress_self_test = 1 in platformio.ini");
+        return Network::selfTestResult(arena_);
     }
 
   private:
@@ -229,6 +241,10 @@ template <class Network> class Model {
 
     dc_status selfTest() {
         return In(arena_).selfTest();
+    }
+
+    dc_self_test_result selfTestResult() {
+        return In(arena_).selfTestResult();
     }
 
   private:

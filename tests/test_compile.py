@@ -152,6 +152,7 @@ def test_accuracy_lost_by_pruning_is_reported_with_what_to_do(tmp_path: Path) ->
 REFUSED = {
     "sparsity of an unknown layer": ({"sparsity": "fc9:0.5"}, "no layer fc9"),
     "more golden vectors than samples": ({"self_test": "41"}, "than the 40 samples"),
+    "layers of no golden vectors": ({"self_test_layers": "yes"}, "Set self_test = 1 as well"),
     "missing labels file": ({"labels": "nothing.txt"}, "labels file nothing.txt"),
     "fewer labels than outputs": ({"labels": "cat, dog"}, "2 names, the model has 3 outputs"),
     "calibration of another shape": ({"calibration": "WRONG"}, "input is 1x12x12"),

@@ -10,8 +10,11 @@
 #include "requantize.h"
 
 /*
+ * Every float has a result: values outside of the range of int8, such as infinities, become the
+ * nearest int8, and NaN becomes -128. No conversion to an integer is out of range.
+ *
  * A division instead of a product with 1 / scale: the compiler may contract a product and a sum to
- * a fused multiply-add, whose rounding differs between CPUs. NaN becomes the least value.
+ * a fused multiply-add, whose rounding differs between CPUs.
  */
 DC_INLINE int8_t dc_quantize(float x, float scale, int32_t zero_point) {
     const float low = (float)(-128 - zero_point), high = (float)(127 - zero_point);

@@ -109,7 +109,7 @@ def compile_model(
             source=path.name,
             target=options.target,
             accuracy=None if calibration.synthetic else accuracy,
-            golden_bytes=_golden_bytes(plan.integer, golden),
+            golden_bytes=_golden_bytes(plan, golden, options),
             warnings=warnings_of(pruned, calibration, accuracy, options),
         )
         check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
@@ -119,6 +119,7 @@ def compile_model(
             provenance=provenance_of(path, options),
             labels=labels or index_labels(pruned),
             golden_inputs=golden,
+            test_layers=options.self_test_layers,
         )
         texts["report.json"] = json_text(facts)
         texts["report.html"] = html(facts)
@@ -292,10 +293,21 @@ def _golden_inputs(inputs: Int8Array, options: Options) -> Int8Array | None:
             f"option {setting('self_test')}",
             "Ask for fewer; two or three find a wrong build",
         )
+    if options.self_test_layers and not options.self_test:
+        raise UserError(
+            f"{setting('self_test_layers', 'yes')} compares the layers of golden vectors, and "
+            "there are none",
+            f"option {setting('self_test_layers')}",
+            f"Set {setting('self_test', 1)} as well",
+        )
     return inputs[: options.self_test] if options.self_test else None
 
 
-def _golden_bytes(integer: IntegerGraph, golden: Int8Array | None) -> int:
+def _golden_bytes(plan: Plan, golden: Int8Array | None, options: Options) -> int:
+    """Bytes of flash of the golden vectors, without the code of the self test."""
     if golden is None:
         return 0
-    return golden.nbytes + len(golden) * prod(shape_of(integer, integer.outputs))
+    each = prod(shape_of(plan.integer, plan.integer.outputs))
+    if options.self_test_layers:
+        each += 4 * len(plan.steps)
+    return golden.nbytes + len(golden) * each

@@ -290,8 +290,15 @@ class Options:
         "count",
         0,
         "number of golden vectors (calibration samples and their expected outputs) to store in "
-        "flash for selfTest()",
+        "flash for selfTest(), which first compares a CRC-32 of all constants",
         "2",
+    )
+    self_test_layers: bool = option(
+        "flag",
+        False,
+        "selfTest() also compares the output of each layer of the golden vectors, and "
+        "selfTestResult() names the first layer that differs; needs self_test",
+        "yes",
     )
     python: str | None = option(
         "text",

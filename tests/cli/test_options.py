@@ -44,6 +44,7 @@ def value(name: str, text: str) -> object:
         ("labels", "cat, dog", ("cat", "dog")),
         ("labels", "labels.txt", "labels.txt"),
         ("self_test", "2", 2),
+        ("self_test_layers", "yes", True),
         ("flash_budget", "4K", 4096),
         ("parameter_budget", "3291", 3291),
         ("flash_budget", "1.5m", 1572864),

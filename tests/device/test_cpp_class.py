@@ -151,6 +151,15 @@ def test_the_self_test_passes_and_finds_a_broken_weight(model: tuple, tmp_path: 
     assert output_of(folder, body).startswith("self test failed")
 
 
+def test_the_class_says_what_the_self_test_found(model: tuple) -> None:
+    body = """
+        DeepCompress::TinyNet model;
+        const dc_self_test_result result = model.selfTestResult();
+        printf("%d %d %d [%s]", result.status, result.stage, result.layer, result.layer_name);
+    """
+    assert output_of(model[0], body) == "0 0 -1 []"
+
+
 def test_a_result_outlives_the_next_inference(model: tuple) -> None:
     folder, scores, _ = model
     printed = output_of(

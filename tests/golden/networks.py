@@ -397,7 +397,10 @@ NETWORKS = (
     Network("gru", _gru, ((3, 4),), {"stateful": True}, zeros=0.5),
     Network("lstm", _lstm, ((4, 4),)),
     Network("stream", _Stream, ((3, 4),), {"stateful": True}, exact=True),
-    Network("towers", _Towers, ((1, 6, 6), (5,)), {"self_test": 1}),
+    Network(
+        *("towers", _Towers, ((1, 6, 6), (5,))),
+        {"self_test": 1, "self_test_layers": True},
+    ),
     Network("moves", _Moves, ((2, 3, 4),), exact=True),
     Network("tied", _Tied, ((2, 3, 3),), zeros=0.7),
     *map(_encoded, ENCODINGS),

@@ -158,6 +158,47 @@ def test_an_output_that_is_an_input_is_copied_to_where_outputs_are() -> None:
     assert not roots & set(integer.inputs)
 
 
+class Unused(nn.Module):
+    """The second input has no effect; the third is an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor, unused: torch.Tensor, passed: torch.Tensor) -> tuple:
+        return self.fc(x), passed
+
+
+@pytest.mark.parametrize("kind", ["int8", "float"])
+def test_an_input_that_no_layer_reads_compiles_without_a_warning_and_has_no_effect(
+    kind: str, tmp_path: Path
+) -> None:
+    given = torch.zeros(1, 4), torch.zeros(1, 5), torch.zeros(1, 2)
+    program = torch.export.export(Unused().eval(), given)
+    graph = fuse(import_graph(program, name="net"))
+    inputs = np.random.default_rng(0).standard_normal((6, 11)).astype(np.float32)
+    integer = quantize(graph, Calibration(inputs))
+    plan = plan_memory(select_kernels(integer, cpu="cortex-m4"))
+    quantized = quantize_inputs(inputs, integer)
+    texts = emit_c(plan, provenance=NOWHERE, golden_inputs=quantized[:2], test_layers=True)
+    main = c_runner.main_of(["input_x", "input_unused", "input_passed"], ["output0", "output1"])
+    expected = run(integer, quantized)
+    for compiler in c_runner.compilers():
+        flags = ("-O1", *c_runner.SANITIZERS) if compiler == "gcc" else ("-O1",)
+        built = c_runner.build(
+            texts,
+            name="net",
+            folder=tmp_path / compiler,
+            kind=kind,
+            main=main,
+            compiler=compiler,
+            flags=flags,
+        )
+        given_values = quantized if kind == "int8" else inputs
+        found = c_runner.run(built, given_values, expected.shape[1])
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.fixture
 def saved(program: torch.export.ExportedProgram, tmp_path: Path) -> Path:
     torch.export.save(program, tmp_path / "towers.pt")

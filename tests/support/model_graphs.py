@@ -146,7 +146,8 @@ def assert_c_equals_reference(
     quantized[-1] = np.random.default_rng(seed).integers(-128, 128, quantized[-1].shape)
     expected = run(integer, quantized).reshape(len(quantized), -1)
     stateful = planned.is_stateful
-    texts = emit_c(planned, provenance=NOWHERE, golden_inputs=None if stateful else quantized[:1])
+    golden = quantized[:1]
+    texts = emit_c(planned, provenance=NOWHERE, golden_inputs=golden, test_layers=True)
     main = c_runner.main_of(input_names(integer.inputs), output_names(integer.outputs))
     before = "net_reset(arena);" if stateful else ""
     with tempfile.TemporaryDirectory() as folder:

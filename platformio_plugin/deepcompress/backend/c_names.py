@@ -100,12 +100,17 @@ def brackets(shape: tuple[int, ...]) -> str:
     return "".join(f"[{size}]" for size in shape)
 
 
-def number_lines(values: np.ndarray) -> list[str]:
-    """Numbers with commas, as many a line as fit."""
+def number_lines(values: np.ndarray, *, suffix: str = "") -> list[str]:
+    """Numbers with commas, as many a line as fit.
+
+    Args:
+        suffix: of each number in C, such as "u".
+    """
     lines, line = [], ""
     for value in values.ravel().tolist():
-        if len(line) + len(str(value)) + 2 > _LINE:
+        number = f"{value}{suffix}"
+        if len(line) + len(number) + 2 > _LINE:
             lines.append(line.rstrip())
             line = ""
-        line += f"{value}, "
+        line += f"{number}, "
     return [*lines, line.rstrip().removesuffix(",")]

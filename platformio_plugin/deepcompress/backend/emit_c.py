@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
+import zlib
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from deepcompress.backend.kernels.c_struct import initializers
 from deepcompress.backend.plan import Plan, Step
 from deepcompress.backend.provenance import Provenance
 from deepcompress.escape import c_string, c_text, comment
-from deepcompress.execute.int8_reference import run
+from deepcompress.execute.int8_reference import run, run_all
 from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Array, Constants, WeightedNode
 from deepcompress.model_name import class_name
@@ -35,6 +36,7 @@ C_TYPES = {
     np.dtype(np.int16): "int16_t",
     np.dtype(np.uint16): "uint16_t",
     np.dtype(np.int32): "int32_t",
+    np.dtype(np.uint32): "uint32_t",
 }
 
 
@@ -44,14 +46,17 @@ def emit_c(
     provenance: Provenance,
     labels: tuple[str, ...] = (),
     golden_inputs: np.ndarray | None = None,
+    test_layers: bool = False,
 ) -> dict[str, str]:
     """The generated files of one model: file name -> text.
 
     Args:
         labels: names of the classes, as many as outputs, or none.
         golden_inputs: int8 [vectors, *input shape] to keep in flash for the self test.
+        test_layers: whether the self test compares the output of each layer as well.
     """
-    facts = _facts(plan, provenance, labels, golden_inputs)
+    golden = _golden(plan, golden_inputs, test_layers=test_layers)
+    facts = _facts(plan, provenance, labels, golden)
     name = plan.integer.name
     templates = {
         f"{name}.h": "model.h.j2",
@@ -81,7 +86,7 @@ def _environment() -> Any:
 
 
 def _facts(
-    plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden_inputs: np.ndarray | None
+    plan: Plan, provenance: Provenance, labels: tuple[str, ...], golden: dict[str, Any] | None
 ) -> dict[str, Any]:
     graph = plan.integer
     return {
@@ -100,7 +105,7 @@ def _facts(
         "kept": _kept(plan),
         "kernel_headers": sorted({step.kernel.header for step in plan.steps}),
         "labels": labels,
-        "golden": _golden(plan, golden_inputs),
+        "golden": golden,
         "weight_bytes": sum(array.values.nbytes for array in all_arrays(plan)),
     }
 
@@ -109,6 +114,7 @@ def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[s
     """What the templates need of the network's inputs or outputs. `offset` counts the values before
     this one's, of one sample."""
     graph, ends, offset = plan.integer, [], 0
+    read = {plan.locations[tensor].root for step in plan.steps for tensor in step.node.inputs}
     for tensor, name in zip(tensors, names, strict=True):
         by, size = graph.quantization[tensor], graph.tensors[tensor].size
         ends.append(
@@ -123,6 +129,7 @@ def _ends(plan: Plan, tensors: tuple[str, ...], names: list[str]) -> list[dict[s
                 "zero_point": by.zero_point,
                 "minus_zero_point": c_offset(by.zero_point),
                 "address": plan.addresses[tensor],
+                "used": tensor in read,
             }
         )
         offset += size
@@ -227,6 +234,7 @@ def _layer(plan: Plan, step: Step, name: str, *, owner: str) -> dict[str, Any]:
         "takes_array": kernel.takes_array,
         "inputs": [_pointer(plan, tensor) for tensor in node.inputs],
         "output": step.output,
+        "output_size": graph.tensors[node.output].size,
         "takes_scratch": kernel.takes_scratch,
         "scratch": step.scratch if step.scratch_bytes else None,
         "weights": _weights_text(step),
@@ -297,15 +305,67 @@ def _byte_input(plan: Plan) -> dict[str, Any] | None:
     }
 
 
-def _golden(plan: Plan, inputs: np.ndarray | None) -> dict[str, Any] | None:
+def _golden(plan: Plan, inputs: np.ndarray | None, *, test_layers: bool) -> dict[str, Any] | None:
+    """What the templates need for the self test; None without golden vectors."""
     if inputs is None or len(inputs) == 0:
         return None
     outputs = run(in_chunks(plan.integer, 1), inputs)
+    crcs = _layer_crcs(plan, inputs) if test_layers else None
+    covered = _covered(plan)
+    covered |= {"golden_inputs": inputs, "golden_scores": outputs}
+    if crcs is not None:
+        covered["golden_layers"] = crcs
     return {
         "count": len(inputs),
         "input_size": inputs[0].size,
         "output_size": outputs[0].size,
         "inputs": number_lines(inputs),
         "outputs": number_lines(outputs),
-        "bytes": inputs.nbytes + outputs.nbytes,
+        "layer_crcs": None if crcs is None else number_lines(crcs, suffix="u"),
+        "covered": list(covered),
+        "covered_bytes": sum(values.nbytes for values in covered.values()),
+        "crc": f"{_crc(*covered.values()):#010x}",
     }
+
+
+def _covered(plan: Plan) -> dict[str, np.ndarray]:
+    """The constant arrays that inference reads, by their names in C."""
+    model, shared = plan.integer.name, shared_weights(plan)
+    names = names_in_c(plan)
+    arrays = {
+        _array_name(model, names[_owner(step, array, shared)], array): array.values
+        for step in plan.steps
+        for array in layer_arrays(step)
+    }
+    library = (array for step in plan.steps for array in step.kernel.library_arrays())
+    arrays |= {array.name: array.values for array in library}
+    by = plan.integer.byte_input
+    if by is not None:
+        arrays["input_multiplier"] = by.multiplier.astype(np.int32)
+        arrays["input_offset"] = by.offset.astype(np.int32)
+    return arrays
+
+
+def _owner(step: Step, array: Array, shared: Mapping[str, str]) -> str:
+    """The layer whose name an array has in C."""
+    encoded = step.weight.arrays if step.weight else ()
+    name = step.node.name
+    return shared.get(name, name) if any(array is one for one in encoded) else name
+
+
+def _layer_crcs(plan: Plan, inputs: np.ndarray) -> np.ndarray:
+    """The CRC-32 of the output of each step, uint32 [vectors, steps]."""
+    values = run_all(in_chunks(plan.integer, 1), inputs)
+    return np.array(
+        [[_crc(values[step.node.output][i]) for step in plan.steps] for i in range(len(inputs))],
+        np.uint32,
+    ).reshape(len(inputs), len(plan.steps))
+
+
+def _crc(*arrays: np.ndarray) -> int:
+    """The CRC-32 of the bytes that the arrays have in flash, one after another."""
+    crc = 0
+    for values in arrays:
+        stored = values.astype(values.dtype.newbyteorder("<"))
+        crc = zlib.crc32(stored.tobytes(), crc)
+    return crc

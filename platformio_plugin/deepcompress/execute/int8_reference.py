@@ -40,10 +40,13 @@ def run_all(graph: IntegerGraph, inputs: Int8Array) -> dict[str, Int8Array]:
 def quantize_float(x: FloatArray, by: Quantization) -> Int8Array:
     """int8 values of float32 inputs, with the same float32 operations as `dc_quantize` in C.
 
+    Values outside of the range, such as infinities, become the nearest int8. NaN becomes -128.
+
     It divides by the scale and does not multiply by its reciprocal: compilers for some CPUs
     contract a multiplication and an addition into one fused operation, which rounds differently.
     """
-    steps = x.astype(np.float32) / np.float32(by.scale)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaN are valid here
+        steps = x.astype(np.float32) / np.float32(by.scale)
     low, high = np.float32(-128 - by.zero_point), np.float32(127 - by.zero_point)
     steps = np.where(steps > low, np.where(steps < high, steps, high), low)  # NaN becomes low
     quantized: Int8Array = (np.floor(steps + np.float32(0.5)) + by.zero_point).astype(np.int8)

@@ -177,6 +177,10 @@ class Kernel(ABC):
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         """The layer's shape and constants, as the C function takes them."""
 
+    def library_arrays(self) -> tuple[Array, ...]:
+        """The constant arrays in its C header that it reads, which all its layers share."""
+        return ()
+
     def assumptions(self, layer: Layer) -> tuple[str, ...]:
         """C conditions on the library, checked where the generated C is compiled."""
         return ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from deepcompress.backend.kernels.c_struct import CStruct, RequantizeParameters
 from deepcompress.backend.kernels.kernel import Cost, Layer, Rate, Scratch, by_core
 from deepcompress.backend.kernels.weighted import (
@@ -14,7 +16,7 @@ from deepcompress.backend.kernels.weighted import (
     only,
 )
 from deepcompress.ir.graph import Array, EncodedWeight, WeightedNode
-from deepcompress.ops.recurrent import Recurrent
+from deepcompress.ops.recurrent import TANH_TABLE, Recurrent
 from deepcompress.target.core import Cpu
 
 
@@ -41,6 +43,7 @@ class LstmParameters(RecurrentParameters):
     c_type = "dc_lstm"
 
 
+_TANH_TABLE = Array("dc_tanh_table", TANH_TABLE.astype(np.int16), "tanh in steps of 2^-15")
 _PARAMETERS = {"gru": GruParameters, "lstm": LstmParameters}
 
 
@@ -71,6 +74,9 @@ class RecurrentKernel(WeightedKernel):
     def scratch(self, layer: Layer, weight: EncodedWeight | None) -> Scratch:
         a = layer.attributes(Recurrent)
         return Scratch(self.state_bytes * a.hidden, start=0 if a.stateful else None)
+
+    def library_arrays(self) -> tuple[Array, ...]:
+        return (_TANH_TABLE,)
 
     def parameters(self, layer: Layer, weight: EncodedWeight | None) -> CStruct:
         a = layer.attributes(Recurrent)

@@ -215,6 +215,8 @@ DC_LAYER void activations_layer_17(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *activations_infer_int8(activations_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     activations_layer_1(input, at + 256); /* [4][8][8] -> [4][8][8] */
     activations_layer_3(at + 256, at + 0, arena->words + 128); /* [4][8][8] -> [4][8][8] */
@@ -229,6 +231,8 @@ const int8_t *activations_infer_int8(activations_arena *arena, const int8_t *inp
 }
 
 const int8_t *activations_infer_float(activations_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, ACTIVATIONS_INPUT_SIZE, 1.953125e-02f, -26);
     return activations_infer_int8(arena, quantized);

@@ -52,7 +52,7 @@ float convolutions_dequantize(int8_t score);
 /* Name of a class; without labels its index as text, or "" if there are more than 100 classes. */
 const char *convolutions_label(int index);
 
-/* Runs the golden vectors in flash. DC_OK if every score equals the one computed on the PC. */
+/* DC_NO_GOLDEN_VECTORS: the option self_test is not set. */
 dc_status convolutions_self_test(convolutions_arena *arena);
 
 #ifdef __cplusplus

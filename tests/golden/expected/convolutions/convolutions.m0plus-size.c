@@ -147,6 +147,8 @@ DC_SMALL_LAYER void convolutions_layer_4(const int8_t *input, int8_t *output, in
 }
 
 const int8_t *convolutions_infer_int8(convolutions_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     convolutions_layer_0(input, at + 0, arena->words + 122); /* [2][9][9] -> [6][9][9] */
     convolutions_layer_2(at + 0, at + 704, arena->words + 122); /* [6][9][9] -> [6][4][4] */
@@ -155,6 +157,8 @@ const int8_t *convolutions_infer_int8(convolutions_arena *arena, const int8_t *i
 }
 
 const int8_t *convolutions_infer_float(convolutions_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 612;
     dc_quantize_floats(input, quantized, CONVOLUTIONS_INPUT_SIZE, 1.5686275e-02f, 0);
     return convolutions_infer_int8(arena, quantized);

@@ -166,6 +166,8 @@ DC_LAYER void decoder_layer_10(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *decoder_infer_int8(decoder_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     decoder_layer_1(input, at + 400, arena->words + 0); /* [3][4][4] -> [4][8][8] */
     decoder_layer_4(at + 400, at + 0); /* [4][8][8] -> [4][10][10] */
@@ -177,6 +179,8 @@ const int8_t *decoder_infer_int8(decoder_arena *arena, const int8_t *input) {
 }
 
 const int8_t *decoder_infer_float(decoder_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 656;
     dc_quantize_floats(input, quantized, DECODER_INPUT_SIZE, 1.953125e-02f, -26);
     return decoder_infer_int8(arena, quantized);

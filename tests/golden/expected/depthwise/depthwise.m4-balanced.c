@@ -148,6 +148,8 @@ DC_LAYER void depthwise_layer_4(const int8_t *input, int8_t *output, int32_t *sc
 }
 
 const int8_t *depthwise_infer_int8(depthwise_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     depthwise_layer_0(input, at + 512, arena->words + 64); /* [4][8][8] -> [4][8][8] */
     depthwise_layer_2(at + 512, at + 0, arena->words + 192); /* [4][8][8] -> [8][8][8] */
@@ -156,6 +158,8 @@ const int8_t *depthwise_infer_int8(depthwise_arena *arena, const int8_t *input) 
 }
 
 const int8_t *depthwise_infer_float(depthwise_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, DEPTHWISE_INPUT_SIZE, 1.5686275e-02f, 0);
     return depthwise_infer_int8(arena, quantized);

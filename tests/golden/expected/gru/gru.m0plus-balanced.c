@@ -56,11 +56,14 @@ DC_LAYER void gru_head(const int8_t *input, int8_t *output) {
 }
 
 void gru_reset(gru_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     int8_t *const at = (int8_t *)arena->words;
     memset(at + 0, 0, 24);
 }
 
 const int8_t *gru_infer_int8(gru_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     gru_layer(input, at + 24, arena->words + 0); /* [3][4] -> [3][6] */
     gru_head(at + 24, at + 44); /* [3][6] -> [3][3] */
@@ -68,6 +71,8 @@ const int8_t *gru_infer_int8(gru_arena *arena, const int8_t *input) {
 }
 
 const int8_t *gru_infer_float(gru_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 44;
     dc_quantize_floats(input, quantized, GRU_INPUT_SIZE, 1.953125e-02f, -26);
     return gru_infer_int8(arena, quantized);

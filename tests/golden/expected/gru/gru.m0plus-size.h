@@ -59,7 +59,7 @@ float gru_dequantize(int8_t score);
 /* Name of a class; without labels its index as text, or "" if there are more than 100 classes. */
 const char *gru_label(int index);
 
-/* Runs the golden vectors in flash. DC_OK if every score equals the one computed on the PC. */
+/* DC_NO_GOLDEN_VECTORS: the option self_test is not set. */
 dc_status gru_self_test(gru_arena *arena);
 
 #ifdef __cplusplus

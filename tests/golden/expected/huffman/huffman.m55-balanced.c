@@ -98,6 +98,8 @@ DC_LAYER void huffman_layer_6(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *huffman_infer_int8(huffman_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     huffman_layer_0(input, at + 128, arena->words + 46); /* [2][8][8] -> [6][3][3] */
     huffman_layer_4(at + 128, at + 0); /* [6][3][3] -> [8] */
@@ -106,6 +108,8 @@ const int8_t *huffman_infer_int8(huffman_arena *arena, const int8_t *input) {
 }
 
 const int8_t *huffman_infer_float(huffman_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, HUFFMAN_INPUT_SIZE, 1.5686275e-02f, 0);
     return huffman_infer_int8(arena, quantized);

@@ -262,6 +262,8 @@ DC_LAYER void inception_layer_9(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *inception_infer_int8(inception_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     inception_layer_1(input, at + 212, arena->words + 41); /* [2][9][9] -> [4][4][4] */
     inception_layer_4_branches_0_0(at + 212, at + 0, arena->words + 16); /* [4][4][4] -> [4][4][4] */
@@ -275,6 +277,8 @@ const int8_t *inception_infer_int8(inception_arena *arena, const int8_t *input) 
 }
 
 const int8_t *inception_infer_float(inception_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, INCEPTION_INPUT_SIZE, 1.953125e-02f, -26);
     return inception_infer_int8(arena, quantized);

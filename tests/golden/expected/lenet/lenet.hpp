@@ -39,6 +39,9 @@ struct lenet_network {
     static float dequantize(int8_t score) { return lenet_dequantize(score); }
     static const char *label(int index) { return lenet_label(index); }
     static dc_status selfTest(Arena *arena) { return lenet_self_test(arena); }
+    static dc_self_test_result selfTestResult(Arena *arena) {
+        return lenet_self_test_result(arena);
+    }
 };
 
 } // namespace detail

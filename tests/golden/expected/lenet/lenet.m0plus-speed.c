@@ -141,6 +141,8 @@ DC_LAYER void lenet_layer_15(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *lenet_infer_int8(lenet_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     lenet_layer_1(input, at + 224, arena->words + 0); /* [1][12][12] -> [4][6][6] */
     lenet_layer_6(at + 224, at + 144, arena->words + 0); /* [4][6][6] -> [6][2][2] */
@@ -149,15 +151,20 @@ const int8_t *lenet_infer_int8(lenet_arena *arena, const int8_t *input) {
     return at + 12;
 }
 
+static const int32_t input_multiplier[1] = { 52634 };
+static const int32_t input_offset[1] = { -8368947 };
+
 const int8_t *lenet_infer_uint8(lenet_arena *arena, const uint8_t *input) {
-    static const int32_t multiplier[1] = { 52634 };
-    static const int32_t offset[1] = { -8368947 };
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, uint8_t);
     int8_t *const quantized = (int8_t *)arena->words + 80;
-    dc_quantize_bytes(input, quantized, 1, 144, multiplier, offset, 16);
+    dc_quantize_bytes(input, quantized, 1, 144, input_multiplier, input_offset, 16);
     return lenet_infer_int8(arena, quantized);
 }
 
 const int8_t *lenet_infer_float(lenet_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 80;
     dc_quantize_floats(input, quantized, LENET_INPUT_SIZE, 9.765625e-03f, -77);
     return lenet_infer_int8(arena, quantized);
@@ -206,16 +213,59 @@ static const int8_t golden_scores[2 * 3] = {
     72, 102, -99, 77, 107, -105
 };
 
-dc_status lenet_self_test(lenet_arena *arena) {
+/* The CRC-32 of all constant arrays: those of the layers, and those of this test. */
+static uint32_t crc_of_constants(void) {
+    uint32_t crc = 0;
+    crc = dc_crc32(crc, lenet_layer_1_values, sizeof lenet_layer_1_values);
+    crc = dc_crc32(crc, lenet_layer_1_bias, sizeof lenet_layer_1_bias);
+    crc = dc_crc32(crc, lenet_layer_1_multiplier, sizeof lenet_layer_1_multiplier);
+    crc = dc_crc32(crc, lenet_layer_6_values, sizeof lenet_layer_6_values);
+    crc = dc_crc32(crc, lenet_layer_6_bias, sizeof lenet_layer_6_bias);
+    crc = dc_crc32(crc, lenet_layer_6_multiplier, sizeof lenet_layer_6_multiplier);
+    crc = dc_crc32(crc, lenet_layer_12_values, sizeof lenet_layer_12_values);
+    crc = dc_crc32(crc, lenet_layer_12_bias, sizeof lenet_layer_12_bias);
+    crc = dc_crc32(crc, lenet_layer_12_multiplier, sizeof lenet_layer_12_multiplier);
+    crc = dc_crc32(crc, lenet_layer_15_values, sizeof lenet_layer_15_values);
+    crc = dc_crc32(crc, lenet_layer_15_bias, sizeof lenet_layer_15_bias);
+    crc = dc_crc32(crc, lenet_layer_15_multiplier, sizeof lenet_layer_15_multiplier);
+    crc = dc_crc32(crc, input_multiplier, sizeof input_multiplier);
+    crc = dc_crc32(crc, input_offset, sizeof input_offset);
+    crc = dc_crc32(crc, golden_inputs, sizeof golden_inputs);
+    crc = dc_crc32(crc, golden_scores, sizeof golden_scores);
+    return crc;
+}
+
+static int scores_differ(lenet_arena *arena, const int8_t *input, const int8_t *expected) {
+    const int8_t *scores = lenet_infer_int8(arena, input);
+    for (int i = 0; i < LENET_OUTPUT_SIZE; ++i) {
+        if (scores[i] != expected[i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+dc_self_test_result lenet_self_test_result(lenet_arena *arena) {
+    dc_self_test_result result = { DC_SELF_TEST_FAILED, DC_STAGE_CONSTANTS, -1, -1, "" };
+    if (crc_of_constants() != 0xbec56e99u) {
+        return result;
+    }
     for (int vector = 0; vector < 2; ++vector) {
         const int8_t *input = golden_inputs + vector * 144;
         const int8_t *expected = golden_scores + vector * 3;
-        const int8_t *scores = lenet_infer_int8(arena, input);
-        for (int i = 0; i < LENET_OUTPUT_SIZE; ++i) {
-            if (scores[i] != expected[i]) {
-                return DC_SELF_TEST_FAILED;
-            }
+        result.vector = vector;
+        const int differ = scores_differ(arena, input, expected);
+        if (differ) {
+            result.stage = DC_STAGE_VECTORS;
+            return result;
         }
     }
-    return DC_OK;
+    result.status = DC_OK;
+    result.stage = DC_STAGE_NONE;
+    result.vector = -1;
+    return result;
+}
+
+dc_status lenet_self_test(lenet_arena *arena) {
+    return lenet_self_test_result(arena).status;
 }

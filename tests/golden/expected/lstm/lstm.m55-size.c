@@ -55,6 +55,8 @@ DC_SMALL_LAYER void lstm_head(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *lstm_infer_int8(lstm_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     lstm_layer(input, at + 32, arena->words + 0); /* [4][4] -> [4][5] */
     lstm_head(at + 32, at + 0); /* [4][5] -> [4][3] */
@@ -62,6 +64,8 @@ const int8_t *lstm_infer_int8(lstm_arena *arena, const int8_t *input) {
 }
 
 const int8_t *lstm_infer_float(lstm_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 52;
     dc_quantize_floats(input, quantized, LSTM_INPUT_SIZE, 1.953125e-02f, -26);
     return lstm_infer_int8(arena, quantized);

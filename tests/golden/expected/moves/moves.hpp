@@ -63,7 +63,7 @@ class Moves {
         return moves_output1(&arena_);
     }
 
-    /* Runs the golden vectors kept in flash: DC_OK if every value is the one computed on the PC. */
+    /* Tests the constants, then the golden vectors: DC_OK if all are those of the PC. */
     dc_status selfTest() {
         return moves_self_test(&arena_);
     }

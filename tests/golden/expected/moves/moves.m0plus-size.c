@@ -95,6 +95,8 @@ DC_SMALL_LAYER void moves_flatten(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *moves_infer_int8(moves_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     moves_clamp(input, at + 0); /* [2][3][4] -> [2][3][4] */
     moves_cat(input, at + 0, at + 88); /* [2][3][4], [2][3][4] -> [2][3][8] */
@@ -104,6 +106,8 @@ const int8_t *moves_infer_int8(moves_arena *arena, const int8_t *input) {
 }
 
 const int8_t *moves_infer_float(moves_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 172;
     dc_quantize_floats(input, quantized, MOVES_INPUT_SIZE, 1.5686275e-02f, 0);
     return moves_infer_int8(arena, quantized);
@@ -114,6 +118,7 @@ int8_t moves_quantize(float value) {
 }
 
 const int8_t *moves_output0(const moves_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 136;
 }
 
@@ -122,6 +127,7 @@ float moves_dequantize_output0(int8_t value) {
 }
 
 const int8_t *moves_output1(const moves_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 0;
 }
 

@@ -96,6 +96,8 @@ DC_SMALL_LAYER void pruned_layer_10(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *pruned_infer_int8(pruned_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     pruned_layer_1(input, at + 128, arena->words + 46); /* [2][8][8] -> [6][3][3] */
     pruned_layer_7(at + 128, at + 0); /* [6][3][3] -> [8] */
@@ -104,6 +106,8 @@ const int8_t *pruned_infer_int8(pruned_arena *arena, const int8_t *input) {
 }
 
 const int8_t *pruned_infer_float(pruned_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, PRUNED_INPUT_SIZE, 1.953125e-02f, -26);
     return pruned_infer_int8(arena, quantized);

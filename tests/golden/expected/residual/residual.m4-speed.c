@@ -304,6 +304,8 @@ DC_LAYER void residual_layer_11(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *residual_infer_int8(residual_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     residual_layer_1(input, at + 0, arena->words + 54); /* [2][6][6] -> [4][6][6] */
     residual_layer_4_layers_0(at + 0, at + 144, arena->words + 72); /* [4][6][6] -> [4][6][6] */
@@ -319,6 +321,8 @@ const int8_t *residual_infer_int8(residual_arena *arena, const int8_t *input) {
 }
 
 const int8_t *residual_infer_float(residual_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 144;
     dc_quantize_floats(input, quantized, RESIDUAL_INPUT_SIZE, 1.953125e-02f, -26);
     return residual_infer_int8(arena, quantized);

@@ -180,6 +180,8 @@ DC_LAYER void rows_layer_5_2(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *rows_infer_int8(rows_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     rows_layer_1(input, at + 68); /* [4][6] -> [4][8] */
     rows_layer_3_token(at + 68, at + 60); /* [4][8] -> [1][8] */
@@ -194,6 +196,8 @@ const int8_t *rows_infer_int8(rows_arena *arena, const int8_t *input) {
 }
 
 const int8_t *rows_infer_float(rows_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 0;
     dc_quantize_floats(input, quantized, ROWS_INPUT_SIZE, 1.953125e-02f, -26);
     return rows_infer_int8(arena, quantized);

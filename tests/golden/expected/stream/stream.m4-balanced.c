@@ -125,12 +125,15 @@ DC_LAYER void stream_second(const int8_t *input, int8_t *output, int32_t *scratc
 }
 
 void stream_reset(stream_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     int8_t *const at = (int8_t *)arena->words;
     memset(at + 112, 0, 6);
     memset(at + 100, -128, 12);
 }
 
 const int8_t *stream_infer_int8(stream_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     stream_first_history(input, at + 0, arena->words + 28); /* [3][1][4] -> [3][1][6] */
     stream_first(at + 0, at + 60, arena->words + 5); /* [3][1][6] -> [6][1][4] */
@@ -140,6 +143,8 @@ const int8_t *stream_infer_int8(stream_arena *arena, const int8_t *input) {
 }
 
 const int8_t *stream_infer_float(stream_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 20;
     dc_quantize_floats(input, quantized, STREAM_INPUT_SIZE, 1.5686275e-02f, 0);
     return stream_infer_int8(arena, quantized);

@@ -139,6 +139,8 @@ DC_SMALL_LAYER void tied_again_2(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *tied_infer_int8(tied_arena *arena, const int8_t *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     tied_conv(input, at + 112, arena->words + 0); /* [2][3][3] -> [2][3][3] */
     tied_conv_2(at + 112, at + 0, arena->words + 5); /* [2][3][3] -> [2][3][3] */
@@ -148,6 +150,8 @@ const int8_t *tied_infer_int8(tied_arena *arena, const int8_t *input) {
 }
 
 const int8_t *tied_infer_float(tied_arena *arena, const float *input) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input, float);
     int8_t *const quantized = (int8_t *)arena->words + 92;
     dc_quantize_floats(input, quantized, TIED_INPUT_SIZE, 1.953125e-02f, -26);
     return tied_infer_int8(arena, quantized);

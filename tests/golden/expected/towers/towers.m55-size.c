@@ -140,6 +140,9 @@ DC_SMALL_LAYER void towers_head(const int8_t *input, int8_t *output) {
 }
 
 const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input_image, int8_t);
+    DC_CHECK_POINTER(input_motion, int8_t);
     int8_t *const at = (int8_t *)arena->words;
     towers_conv(input_image, at + 0, arena->words + 16); /* [1][6][6] -> [4][4][4] */
     towers_fc(input_motion, at + 64); /* [5] -> [4] */
@@ -150,6 +153,9 @@ const int8_t *towers_infer_int8(towers_arena *arena, const int8_t *input_image, 
 }
 
 const int8_t *towers_infer_float(towers_arena *arena, const float *input_image, const float *input_motion) {
+    DC_CHECK_POINTER(arena, int32_t);
+    DC_CHECK_POINTER(input_image, float);
+    DC_CHECK_POINTER(input_motion, float);
     int8_t *const quantized_0 = (int8_t *)arena->words + 104;
     dc_quantize_floats(input_image, quantized_0, TOWERS_INPUT_IMAGE_SIZE, 1.953125e-02f, -26);
     int8_t *const quantized_1 = (int8_t *)arena->words + 140;
@@ -166,6 +172,7 @@ int8_t towers_quantize_input_motion(float value) {
 }
 
 const int8_t *towers_output0(const towers_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 68;
 }
 
@@ -174,6 +181,7 @@ float towers_dequantize_output0(int8_t value) {
 }
 
 const int8_t *towers_output1(const towers_arena *arena) {
+    DC_CHECK_POINTER(arena, int32_t);
     return (const int8_t *)arena->words + 0;
 }
 
@@ -211,21 +219,108 @@ static const int8_t golden_scores[1 * 67] = {
     -74, -74, -66
 };
 
-dc_status towers_self_test(towers_arena *arena) {
+/* The CRC-32 of the output of each layer, for each golden vector. */
+static const uint32_t golden_layers[1 * 5] = {
+    257369832u, 3377772481u, 3086721655u, 1468014474u, 3183410628u
+};
+
+/* The CRC-32 of all constant arrays: those of the layers, and those of this test. */
+static uint32_t crc_of_constants(void) {
+    uint32_t crc = 0;
+    crc = dc_crc32(crc, towers_conv_values, sizeof towers_conv_values);
+    crc = dc_crc32(crc, towers_conv_bias, sizeof towers_conv_bias);
+    crc = dc_crc32(crc, towers_conv_multiplier, sizeof towers_conv_multiplier);
+    crc = dc_crc32(crc, towers_fc_values, sizeof towers_fc_values);
+    crc = dc_crc32(crc, towers_fc_index, sizeof towers_fc_index);
+    crc = dc_crc32(crc, towers_fc_codebook, sizeof towers_fc_codebook);
+    crc = dc_crc32(crc, towers_fc_bias, sizeof towers_fc_bias);
+    crc = dc_crc32(crc, towers_fc_multiplier, sizeof towers_fc_multiplier);
+    crc = dc_crc32(crc, towers_head_values, sizeof towers_head_values);
+    crc = dc_crc32(crc, towers_head_index, sizeof towers_head_index);
+    crc = dc_crc32(crc, towers_head_codebook, sizeof towers_head_codebook);
+    crc = dc_crc32(crc, towers_head_bias, sizeof towers_head_bias);
+    crc = dc_crc32(crc, towers_head_multiplier, sizeof towers_head_multiplier);
+    crc = dc_crc32(crc, golden_inputs, sizeof golden_inputs);
+    crc = dc_crc32(crc, golden_scores, sizeof golden_scores);
+    crc = dc_crc32(crc, golden_layers, sizeof golden_layers);
+    return crc;
+}
+
+/* The first layer whose output differs from the expected one, or -1. */
+static int first_wrong_layer(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion, const uint32_t *expected) {
+    int8_t *const at = (int8_t *)arena->words;
+    towers_conv(input_image, at + 0, arena->words + 16);
+    if (dc_crc32(0, at + 0, 64) != expected[0]) {
+        return 0;
+    }
+    towers_fc(input_motion, at + 64);
+    if (dc_crc32(0, at + 64, 4) != expected[1]) {
+        return 1;
+    }
+    towers_add(at + 0, at + 64, at + 0);
+    if (dc_crc32(0, at + 0, 64) != expected[2]) {
+        return 2;
+    }
+    towers_mean(at + 0, at + 64);
+    if (dc_crc32(0, at + 64, 4) != expected[3]) {
+        return 3;
+    }
+    towers_head(at + 64, at + 68);
+    if (dc_crc32(0, at + 68, 3) != expected[4]) {
+        return 4;
+    }
+    return -1;
+}
+
+static int scores_differ(towers_arena *arena, const int8_t *input_image, const int8_t *input_motion, const int8_t *expected) {
+    towers_infer_int8(arena, input_image, input_motion);
+    for (int i = 0; i < TOWERS_OUTPUT0_SIZE; ++i) {
+        if (towers_output0(arena)[i] != expected[i]) {
+            return 1;
+        }
+    }
+    for (int i = 0; i < TOWERS_OUTPUT1_SIZE; ++i) {
+        if (towers_output1(arena)[i] != expected[3 + i]) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+dc_self_test_result towers_self_test_result(towers_arena *arena) {
+    dc_self_test_result result = { DC_SELF_TEST_FAILED, DC_STAGE_CONSTANTS, -1, -1, "" };
+    if (crc_of_constants() != 0xa54d59e7u) {
+        return result;
+    }
     for (int vector = 0; vector < 1; ++vector) {
         const int8_t *input = golden_inputs + vector * 41;
         const int8_t *expected = golden_scores + vector * 67;
-        towers_infer_int8(arena, input, input + 36);
-        for (int i = 0; i < TOWERS_OUTPUT0_SIZE; ++i) {
-            if (towers_output0(arena)[i] != expected[i]) {
-                return DC_SELF_TEST_FAILED;
-            }
+        result.vector = vector;
+        const int differ = scores_differ(arena, input, input + 36, expected);
+        result.layer = first_wrong_layer(arena, input, input + 36, golden_layers + vector * 5);
+        if (result.layer >= 0) {
+            static const char *const names[5] = {
+                "conv",
+                "fc",
+                "add",
+                "mean",
+                "head",
+            };
+            result.stage = DC_STAGE_LAYER;
+            result.layer_name = names[result.layer];
+            return result;
         }
-        for (int i = 0; i < TOWERS_OUTPUT1_SIZE; ++i) {
-            if (towers_output1(arena)[i] != expected[3 + i]) {
-                return DC_SELF_TEST_FAILED;
-            }
+        if (differ) {
+            result.stage = DC_STAGE_VECTORS;
+            return result;
         }
     }
-    return DC_OK;
+    result.status = DC_OK;
+    result.stage = DC_STAGE_NONE;
+    result.vector = -1;
+    return result;
+}
+
+dc_status towers_self_test(towers_arena *arena) {
+    return towers_self_test_result(arena).status;
 }
