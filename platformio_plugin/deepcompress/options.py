@@ -101,6 +101,13 @@ class Options:
         "models/lenet5.py:LeNet5",
         names_file=True,
     )
+    state_dict: str | None = option(
+        "text",
+        None,
+        "key of the network in a checkpoint that holds several, such as weights and their moving "
+        "average; keys inside keys are joined by dots",
+        "params_ema",
+    )
     trust_pickle: bool = option(
         "flag",
         False,

@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError, setting
+from deepcompress.frontend.eager_quantization import (
+    BEFORE_CONVERT,
+    CONVERTED,
+    is_converted_class,
+)
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
 from deepcompress.frontend.frontend import FileSignature
-from deepcompress.frontend.state_dict import module_of_weights
+from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.options import Options
@@ -22,8 +27,6 @@ from deepcompress.options import Options
 if TYPE_CHECKING:
     import torch
 
-# The keys under which training loops store the network in a checkpoint.
-_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 # How a pickle begins that torch.save wrote before it wrote zip archives: its protocol, 2 to 5.
 _PICKLE_PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
 
@@ -44,12 +47,8 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
             is not set, it holds no network, its weights do not fit the architecture, or
             torch.export cannot follow the module.
     """
-    import torch
-
-    content = _network_of(_unpickle(path, options))
-    if not isinstance(content, torch.nn.Module):
-        content = module_of_weights(content, path, options.architecture)
-    return export(content.float(), path, options)
+    module = module_of(_unpickle(path, options), path, options)
+    return export(module.float(), path, options)
 
 
 def _unpickle(path: Path, options: Options) -> Any:
@@ -70,6 +69,8 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     """The class that torch's unpickler refused, without its advice for developers."""
     refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
     what = "it is damaged, or a pickle that cannot be opened without running what it holds"
+    if refused and is_converted_class(refused[1]):
+        return UserError(CONVERTED, where(path), BEFORE_CONVERT)
     if refused:
         what = f"it holds {refused[1]}, and unpickling that would run code from the file"
     return UserError(
@@ -106,16 +107,6 @@ def _plain_layers() -> list[Any]:
         *(c for c in layers if issubclass(c, torch.nn.Module)),
         *(c for c in methods if issubclass(c, prune.BasePruningMethod)),
     ]
-
-
-def _network_of(content: Any) -> Any:
-    """The module or state_dict of a file, which a checkpoint holds under one of several keys."""
-    for key in _NETWORK_KEYS:
-        if isinstance(content, dict) and hasattr(content.get(key), "state_dict"):
-            return content[key]
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return content
 
 
 FRONTEND = torch_frontend("pickle", _recognizes, open_program)
