@@ -18,10 +18,11 @@ from deepcompress.data.calibration import Calibration, read_calibration
 from deepcompress.data.calibration_of_graph import calibration_of_graph
 from deepcompress.data.labels import check_labels, index_labels, read_labels
 from deepcompress.data.training_data import Samples, check_samples, read_samples
+from deepcompress.data.user_code import announcement, is_python
 from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
-from deepcompress.frontend.open_graph import open_graph
+from deepcompress.frontend.open_graph import choose_frontend, open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.batch_layout import in_chunks, shape_of
@@ -150,7 +151,7 @@ def open_model(
     timing = Timing(reporter)
     with timing.stage("data"):
         calibration = read_calibration(options)
-        samples = read_samples(options.data, byte_scaling(options)) if options.data else None
+        samples = _samples(path, options, reporter)
         if calibration is None and samples is not None:
             calibration = samples_as_calibration(samples, options)
         if calibration is not None and options.input_shape is None:
@@ -159,6 +160,8 @@ def open_model(
     def import_file(file: Path) -> Graph:
         return open_graph(file, options, name=name, layer=reporter.layer)
 
+    if options.architecture and "architecture" in choose_frontend(path).reads:
+        reporter.progress(announcement("architecture", options.architecture))
     watching = (timing, *instruments)
     importing = Pass(
         "import",
@@ -181,6 +184,16 @@ def open_model(
     if samples is not None and options.data:
         check_samples(samples, graph, options.data)
     return Opened(graph, given, samples)
+
+
+def _samples(model: Path, options: Options, reporter: Reporter) -> Samples | None:
+    """The samples of the option `data`, or None without it."""
+    if not options.data:
+        return None
+    if is_python(options.data):
+        reporter.progress(announcement("data", options.data))
+    scaling, seconds = byte_scaling(options), options.import_seconds
+    return read_samples(options.data, scaling, model=model, import_seconds=seconds)
 
 
 def prune_model(

@@ -300,6 +300,15 @@ class Options:
         "flash for selfTest()",
         "2",
     )
+    import_seconds: int = option(
+        "count",
+        10,
+        "seconds that the Python file of `architecture` or `data` may run until its class or "
+        "function is defined; 0 for no limit. A file that takes longer probably trains, which "
+        'belongs under `if __name__ == "__main__":`',
+        "60",
+        decides_result=False,
+    )
     python: str | None = option(
         "text",
         None,

@@ -24,6 +24,8 @@ from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
 from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
 
 _COMPILER = Path(__file__).parents[1]
+# Options that the build itself reads, and passes in its own way or not at all.
+_OF_THE_BUILD = ("python", "study")
 # Files that the compiler writes in addition to the sources.
 _REPORTS = ("report.json", "report.html")
 
@@ -175,6 +177,12 @@ def _texts(model: Model) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text and BY_NAME[name].decides_result}
 
 
+def _flags(model: Model) -> dict[str, str]:
+    """The options that the compiler gets: also those that only decide whether it succeeds."""
+    texts = {name: text.strip() for name, text in model.texts.items()}
+    return {name: text for name, text in texts.items() if text and name not in _OF_THE_BUILD}
+
+
 def inputs(model: Model, project: Path) -> list[Path]:
     """The files that decide the result: the model, those its options name, and the compiler."""
     texts = _texts(model)
@@ -196,7 +204,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
     command += ["-o", str(folder), "--name", model.name, "--no-runtime"]
     command += ["--spell-options", project.spelling, *project.target]
     command += ["--verbose"] if project.verbose else []
-    command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
+    command += [f"--{name.replace('_', '-')}={text}" for name, text in _flags(model).items()]
     command += _study_flag(model, project)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         with subprocess.Popen(

@@ -6,6 +6,7 @@ the network is far too large, there is no plan; sizes are then estimated from th
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,13 +48,16 @@ class Survey:
 
 
 class _Layers(SilentReporter):
-    """Keeps the layers that an import reports."""
+    """Keeps the layers that an import reports; shows progress apart from the survey."""
 
     def __init__(self) -> None:
         self.layers: list[ImportedLayer] = []
 
     def layer(self, layer: ImportedLayer) -> None:
         self.layers.append(layer)
+
+    def progress(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = ()) -> Survey:

@@ -68,7 +68,9 @@ def networks_in(content: Any, path: Path) -> list[Found]:
         UserError: a module was converted by torch.ao.quantization.
     """
     return [
-        found for found in _search(content) if not found.is_module or not found.key or found.weights
+        found
+        for found in _search(content, path)
+        if not found.is_module or not found.key or found.weights
     ]
 
 

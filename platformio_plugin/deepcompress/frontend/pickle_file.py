@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepcompress.data.user_code import make_importable
 from deepcompress.errors import UserError, setting
 from deepcompress.frontend.eager_quantization import (
     BEFORE_CONVERT,
@@ -18,7 +19,7 @@ from deepcompress.frontend.eager_quantization import (
     is_converted_class,
 )
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
-from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.frontend import OPTIONS_OF_FILES, FileSignature
 from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
 from deepcompress.frontend.torch_frontend import torch_frontend
@@ -83,6 +84,7 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
 def _unpickle_trusted(path: Path) -> Any:
     import torch
 
+    make_importable(path.resolve().parent)
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as error:
@@ -109,4 +111,4 @@ def _plain_layers() -> list[Any]:
     ]
 
 
-FRONTEND = torch_frontend("pickle", _recognizes, open_program)
+FRONTEND = torch_frontend("pickle", _recognizes, open_program, reads=OPTIONS_OF_FILES)

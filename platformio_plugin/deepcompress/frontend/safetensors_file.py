@@ -67,4 +67,6 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         ) from None
 
 
-FRONTEND = torch_frontend("safetensors", _recognizes, open_program)
+FRONTEND = torch_frontend(
+    "safetensors", _recognizes, open_program, reads=("input_shape", "architecture", "state_dict")
+)

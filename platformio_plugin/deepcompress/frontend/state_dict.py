@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import attempt, load_callable
+from deepcompress.data.user_code_guard import guarded
 from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.frontend import file_errors
 from deepcompress.frontend.checkpoint import Found, networks_in
@@ -47,7 +48,7 @@ def module_of(content: Any, path: Path, options: Options) -> torch.nn.Module:
     found = file_errors.attempt(path, lambda: networks_in(content, path))
     found = _chosen(found, path, options.state_dict)
     if options.architecture is not None and found:
-        module = _build(options.architecture)
+        module = _build(options.architecture, path, options.import_seconds)
         _load_weights(module, found, path, options.architecture)
     else:
         module = _only_module(found, content, path)
@@ -127,18 +128,19 @@ def _ambiguous(keys: list[str], what: str, path: Path) -> UserError:
     )
 
 
-def _build(architecture: str) -> torch.nn.Module:
-    """The module that the user's file builds. This runs the user's file."""
+def _build(architecture: str, path: Path, seconds: int) -> torch.nn.Module:
+    """The module that the user's file builds. This runs the user's file, and protects `path`."""
     import torch
 
     option = f"option {setting('architecture', architecture)}"
     name = architecture.rpartition(":")[2]
-    module = attempt(
-        load_callable("architecture", architecture),
-        f"{name}()",
-        option,
-        "It is called without arguments: name a function that builds the network with them",
-    )
+    with guarded("architecture", architecture, files=[path], seconds=seconds):
+        module = attempt(
+            load_callable("architecture", architecture),
+            f"{name}()",
+            option,
+            "It is called without arguments: name a function that builds the network with them",
+        )
     if not isinstance(module, torch.nn.Module):
         raise UserError(f"{name}() gave a {type(module).__name__}", option, "Return an nn.Module")
     return module
