@@ -26,7 +26,8 @@ function(deepcompress_model target)
     message(FATAL_ERROR "deepcompress_model() needs the model's file: MODEL net.pt")
   endif()
   if(NOT arg_NAME)
-    get_filename_component(arg_NAME ${arg_MODEL} NAME_WE)
+    string(REGEX REPLACE "^[\"']|[\"']$" "" file "${arg_MODEL}") # quotes of prj.conf
+    get_filename_component(arg_NAME "${file}" NAME_WE)
     string(MAKE_C_IDENTIFIER ${arg_NAME} arg_NAME)
   endif()
   set(options)
@@ -48,7 +49,7 @@ function(deepcompress_model target)
     OUTPUT ${sources}
     COMMAND ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/generate.py
             --folder ${APPLICATION_SOURCE_DIR} --output ${folder} --store ${store} ${board}
-            ${arg_NAME} ${arg_MODEL} ${options}
+            ${arg_NAME} "${arg_MODEL}" ${options}
     DEPFILE ${folder}.d
     COMMENT "deepcompress: ${arg_NAME}"
     USES_TERMINAL VERBATIM)

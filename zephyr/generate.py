@@ -22,7 +22,7 @@ if complaint:
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import Model
 from deepcompress.build.project import FAILURES, Project, explain, inputs, sources
-from deepcompress.options import parse
+from deepcompress.options import parse, user_path
 from deepcompress.target import CPUS
 
 FUNCTION = "deepcompress_model()"
@@ -32,7 +32,7 @@ def main() -> int:
     """Returns 0, or 1 after printing an error."""
     given = parser().parse_args()
     texts = dict(text.split("=", 1) for text in given.options)
-    model = Model(given.name, given.model, texts)
+    model = Model(given.name, user_path(given.model), texts)
     project = describe_project(given)
     try:
         parse(texts, where=project.where)

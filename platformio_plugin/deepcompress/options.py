@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from deepcompress.errors import Spelling, UserError, did_you_mean, plain, setting
@@ -62,6 +63,11 @@ class Option:
     decides_training: bool = False
     in_header: Header = Header.NEVER
 
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is the path of a file or folder, or `file.py:name`."""
+        return self.kind == "path"
+
 
 def option(kind: str, default: Any, meaning: str, example: str, **facts: Any) -> Any:
     """A field of `Options`; the arguments are the fields of its `Option`."""
@@ -94,14 +100,14 @@ class Options:
         "1,32,32",
     )
     architecture: str | None = option(
-        "text",
+        "path",
         None,
         "class or function that builds the network of a state_dict: file.py:Class. The "
         "compiler runs this file",
         "models/lenet5.py:LeNet5",
         names_file=True,
     )
-    state_dict: str | None = option(
+    checkpoint_key: str | None = option(
         "text",
         None,
         "key of the network in a checkpoint that holds several, such as weights and their moving "
@@ -270,7 +276,7 @@ class Options:
         in_header=Header.IF_RETRAINED,
     )
     study: str | None = option(
-        "text",
+        "path",
         None,
         "folder, or URL of a database, in which the search stores its trials. Machines with "
         "the same study share the work. By default a folder next to the result",
@@ -310,7 +316,7 @@ class Options:
         decides_result=False,
     )
     python: str | None = option(
-        "text",
+        "path",
         None,
         "the Python that has torch; by default the first of $DEEPCOMPRESS_PYTHON, PlatformIO's"
         " own, the active environment, the project's .venv, python3 on the PATH",
@@ -381,13 +387,32 @@ def parse(texts: Mapping[str, str], *, where: str, target: Target | None = None)
 def parse_one(option: Option, text: str, *, where: str) -> Any:
     """The value of one option from its text. Raises UserError."""
     try:
-        return _PARSERS[option.kind](option, text)
+        return _PARSERS[option.kind](option, user_path(text) if option.is_path else text)
     except ValueError as error:
         raise UserError(
             f"{setting(option.name, repr(text))} {error}",
             where,
             f"Write for example {setting(option.name, option.example)}",
         ) from None
+
+
+_QUOTED = re.compile(r"""(["'])(?P<path>.*)\1(?P<name>:\w+)?""")
+
+
+def user_path(text: str) -> str:
+    """A path as users write it: without quotes, and with ~ as the home folder.
+
+    The quotes may be around the path of `path:name` alone.
+    """
+    text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        text = quoted["path"].strip() + (quoted["name"] or "")
+    if not text.startswith("~"):
+        return text  # also a URL, whose slashes Path would change
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # there is no such user
+        return text
 
 
 INI_PREFIX = "custom_deepcompress_"
@@ -499,7 +524,7 @@ def _amount(text: str, kilo: int) -> int:
 def _labels(_: Option, text: str) -> tuple[str, ...] | str:
     """A path stays a text, which `compile` reads; a list becomes a tuple."""
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
-    return tuple(part for part in parts if part) if len(parts) > 1 else text
+    return tuple(part for part in parts if part) if len(parts) > 1 else user_path(text)
 
 
 _PARSERS = {

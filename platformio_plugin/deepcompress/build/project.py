@@ -21,7 +21,7 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
-from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
+from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS, user_path
 
 _COMPILER = Path(__file__).parents[1]
 # Options that the build itself reads, and passes in its own way or not at all.
@@ -188,7 +188,7 @@ def inputs(model: Model, project: Path) -> list[Path]:
     texts = _texts(model)
     files = [project / model.path]
     for option in OPTIONS:
-        text = texts.get(option.name, "") if option.names_file else ""
+        text = user_path(texts.get(option.name, "")) if option.names_file else ""
         file, colon, _ = text.rpartition(":")
         python = bool(colon) and file.endswith(".py")
         path = project / (file if python else text)
@@ -229,13 +229,13 @@ def _study_flag(model: Model, project: Project) -> list[str]:
     if "retrain" not in model.texts:
         return []
     default = project.store.parent / f"deepcompress-{model.name}.study"
-    study = model.texts.get("study", "").strip() or default
+    study = user_path(model.texts.get("study", "")) or default
     return [f"--study={study}"]
 
 
 def _python(model: Model, project: Project) -> str:
-    named = model.texts.get("python", "").strip()
-    in_project = project.folder / Path(named).expanduser()
+    named = user_path(model.texts.get("python", ""))
+    in_project = project.folder / named
     return find_python(
         str(in_project) if in_project.is_file() else named,
         project=project.folder,

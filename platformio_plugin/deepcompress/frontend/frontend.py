@@ -51,7 +51,7 @@ class ImportedLayer:
 
 
 # Options that say how a model file is opened. Most kinds of files need none of them.
-OPTIONS_OF_FILES = ("input_shape", "architecture", "state_dict", "trust_pickle")
+OPTIONS_OF_FILES = ("input_shape", "architecture", "checkpoint_key", "trust_pickle")
 
 LayerCallback = Callable[[ImportedLayer], None]
 

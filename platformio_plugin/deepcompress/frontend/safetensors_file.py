@@ -68,5 +68,5 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 FRONTEND = torch_frontend(
-    "safetensors", _recognizes, open_program, reads=("input_shape", "architecture", "state_dict")
+    "safetensors", _recognizes, open_program, reads=("input_shape", "architecture", "checkpoint_key")
 )

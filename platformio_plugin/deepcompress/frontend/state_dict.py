@@ -39,14 +39,14 @@ def module_of(content: Any, path: Path, options: Options) -> torch.nn.Module:
     Args:
         content: of the file, as torch.load returns it.
         path: of the file, for errors.
-        options: `architecture`, and `state_dict` if the file holds several networks.
+        options: `architecture`, and `checkpoint_key` if the file holds several networks.
 
     Raises:
         UserError: the file holds no network or several, or weights without an architecture; the
             architecture cannot be built, or has other weights.
     """
     found = file_errors.attempt(path, lambda: networks_in(content, path))
-    found = _chosen(found, path, options.state_dict)
+    found = _chosen(found, path, options.checkpoint_key)
     if options.architecture is not None and found:
         module = _build(options.architecture, path, options.import_seconds)
         _load_weights(module, found, path, options.architecture)
@@ -57,7 +57,7 @@ def module_of(content: Any, path: Path, options: Options) -> torch.nn.Module:
 
 
 def _chosen(found: list[Found], path: Path, key: str | None) -> list[Found]:
-    """The networks that the option `state_dict` leaves: the one of that key, or all."""
+    """The networks that the option `checkpoint_key` leaves: the one of that key, or all."""
     if key is None:
         return found
     chosen = [network for network in found if network.key == key]
@@ -69,7 +69,7 @@ def _chosen(found: list[Found], path: Path, key: str | None) -> list[Found]:
         where(path),
         f"It holds tensors under the keys {', '.join(keys)}"
         if keys
-        else f"Leave {setting('state_dict')} out: the file holds no keys with networks",
+        else f"Leave {setting("checkpoint_key")} out: the file holds no keys with networks",
     )
 
 
@@ -124,7 +124,7 @@ def _ambiguous(keys: list[str], what: str, path: Path) -> UserError:
     return UserError(
         f"it holds {len(keys)} {what} that differ: {', '.join(named)}",
         where(path),
-        f"Choose one: {setting('state_dict', choice)}",
+        f"Choose one: {setting("checkpoint_key", choice)}",
     )
 
 
