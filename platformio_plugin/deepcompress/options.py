@@ -48,6 +48,9 @@ class Option:
         names_file: it is the path of a file whose content decides the result. The content is part
             of the build cache's key; `file.py:name` counts as the file and the .py next to it.
         decides_result: whether another value may give another result.
+        needs: names of conditions without which the option has no effect, which is a warning. They
+            are defined in report/unused_options.py.
+        permits: it allows what is refused otherwise, and has no effect where nothing needs it.
         decides_training: whether outcomes of earlier trials are invalid after it has changed. Goals
             are compared separately.
     """
@@ -61,6 +64,8 @@ class Option:
     names_file: bool = False
     decides_result: bool = True
     decides_training: bool = False
+    needs: tuple[str, ...] = ()
+    permits: bool = False
     in_header: Header = Header.NEVER
 
     @property
@@ -120,6 +125,7 @@ class Options:
         "open a pickled module that contains more than plain torch.nn layers. Unpickling runs "
         "code from the file: set this only for files that you made",
         "yes",
+        permits=True,
     )
     calibration: str | None = option(
         "path",
@@ -162,6 +168,7 @@ class Options:
         "global",
         choices=("layer", "global"),
         in_header=Header.IF_ONE_SPARSITY,
+        needs=("one sparsity",),
     )
     encoding: str = option(
         "choice",
@@ -192,6 +199,7 @@ class Options:
         "build resumes",
         "yes",
         in_header=Header.IF_SET,
+        needs=("training command",),
     )
     data: str | None = option(
         "path",
@@ -202,34 +210,40 @@ class Options:
         " file",
         "data/train.npz or train.py:batches",
         names_file=True,
+        needs=("data are read",),
     )
     max_accuracy_drop: float | None = option(
         "points",
         None,
-        "goal of retraining: percentage points of accuracy that the int8 network may lose "
-        "compared with the float network, on the validation samples",
+        "percentage points of accuracy that the int8 network may lose compared with the float "
+        "network: a goal of retraining, on the validation samples. Without retraining, the build "
+        "fails if the network loses more on the calibration samples",
         "0.5",
         in_header=Header.IF_RETRAINED,
+        needs=("training command",),
     )
     parameter_budget: int | None = option(
         "bytes",
         None,
-        "goal of retraining: bytes of flash for weights, indices, biases, scales and tables",
+        "bytes of flash for weights, indices, biases, scales and tables: a goal of retraining. "
+        "Without retraining, the build fails if the network needs more",
         "3291 or 4K",
         in_header=Header.IF_RETRAINED,
     )
     flash_budget: int | None = option(
         "bytes",
         None,
-        "goal of retraining: bytes of flash for parameters and the code of the model's kernels",
+        "bytes of flash for parameters and the code of the model's kernels: a goal of "
+        "retraining. Without retraining, the build fails if the network needs more",
         "8K",
         in_header=Header.IF_RETRAINED,
     )
     cycle_budget: int | None = option(
         "cycles",
         None,
-        "goal of retraining: estimated cycles of an inference on the target CPU, as in the "
-        "report; K and M are thousands and millions. Works best with optimize = speed",
+        "estimated cycles of an inference on the target CPU, as in the report: a goal of "
+        "retraining. Without retraining, the build fails if the network needs more. K and M are "
+        "thousands and millions. Works best with optimize = speed",
         "150000 or 150K",
         in_header=Header.IF_RETRAINED,
     )
@@ -243,6 +257,7 @@ class Options:
         choices=("gradual", "level"),
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     epochs: int = option(
         "count",
@@ -251,6 +266,7 @@ class Options:
         "60",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     trials: int | None = option(
         "count",
@@ -258,6 +274,7 @@ class Options:
         "number of trainings that the search may run; by default 6 if max_accuracy_drop is a "
         "goal, 3 if flash_budget is, otherwise 1",
         "20",
+        needs=("retraining", "a search"),
     )
     early_stop: str = option(
         "choice",
@@ -266,6 +283,7 @@ class Options:
         "median or hyperband, as Optuna defines them; none trains all to the end",
         "median",
         choices=("none", "median", "hyperband"),
+        needs=("retraining", "several trials"),
     )
     seed: int = option(
         "count",
@@ -274,6 +292,7 @@ class Options:
         "1",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     study: str | None = option(
         "path",
@@ -282,6 +301,7 @@ class Options:
         "the same study share the work. By default a folder next to the result",
         "lenet5.study",
         decides_result=False,
+        needs=("retraining",),
     )
     labels: tuple[str, ...] | str | None = option(
         "labels",
@@ -289,6 +309,7 @@ class Options:
         "names of the classes: a text file with one name per line, or a comma-separated list",
         "data/labels.txt",
         names_file=True,
+        needs=("compiling",),
     )
     stateful: bool = option(
         "flag",
@@ -305,6 +326,7 @@ class Options:
         "number of golden vectors (calibration samples and their expected outputs) to store in "
         "flash for selfTest()",
         "2",
+        needs=("compiling",),
     )
     import_seconds: int = option(
         "count",
@@ -314,6 +336,8 @@ class Options:
         'belongs under `if __name__ == "__main__":`',
         "60",
         decides_result=False,
+        permits=True,
+        needs=("a Python file",),
     )
     python: str | None = option(
         "path",
@@ -322,6 +346,7 @@ class Options:
         " own, the active environment, the project's .venv, python3 on the PATH",
         "/home/me/torch/bin/python",
         decides_result=False,
+        needs=("a build",),
     )
     target: Target = field(default_factory=Target)
 

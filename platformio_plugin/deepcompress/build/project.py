@@ -21,7 +21,7 @@ from deepcompress.build.cache import fetch, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
-from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS, user_path
+from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS, parse, user_path
 
 _COMPILER = Path(__file__).parents[1]
 # Options that the build itself reads, and passes in its own way or not at all.
@@ -226,11 +226,10 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
 
 def _study_flag(model: Model, project: Project) -> list[str]:
     """The folder of retraining's trials: outside the cache, which deletes unfinished results."""
-    if "retrain" not in model.texts:
-        return []
-    default = project.store.parent / f"deepcompress-{model.name}.study"
-    study = user_path(model.texts.get("study", "")) or default
-    return [f"--study={study}"]
+    study = user_path(model.texts.get("study", ""))
+    if not study and parse(model.texts, where=project.where).retrain:
+        study = str(project.store.parent / f"deepcompress-{model.name}.study")
+    return [f"--study={study}"] if study else []
 
 
 def _python(model: Model, project: Project) -> str:

@@ -67,6 +67,5 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         ) from None
 
 
-FRONTEND = torch_frontend(
-    "safetensors", _recognizes, open_program, reads=("input_shape", "architecture", "checkpoint_key")
-)
+_READS = ("input_shape", "architecture", "checkpoint_key")
+FRONTEND = torch_frontend("safetensors", _recognizes, open_program, reads=_READS)

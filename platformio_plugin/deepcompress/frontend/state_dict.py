@@ -69,7 +69,7 @@ def _chosen(found: list[Found], path: Path, key: str | None) -> list[Found]:
         where(path),
         f"It holds tensors under the keys {', '.join(keys)}"
         if keys
-        else f"Leave {setting("checkpoint_key")} out: the file holds no keys with networks",
+        else f"Leave {setting('checkpoint_key')} out: the file holds no keys with networks",
     )
 
 
@@ -124,7 +124,7 @@ def _ambiguous(keys: list[str], what: str, path: Path) -> UserError:
     return UserError(
         f"it holds {len(keys)} {what} that differ: {', '.join(named)}",
         where(path),
-        f"Choose one: {setting("checkpoint_key", choice)}",
+        f"Choose one: {setting('checkpoint_key', choice)}",
     )
 
 
