@@ -143,7 +143,7 @@ def test_check_says_which_file_it_runs_and_keeps_standard_output_clean(
     flags = ["--architecture", "train.py:Net", "--input-shape", "4"]
     assert main(["check", "net.pt", *flags]) == 0
     out, err = capfd.readouterr()
-    assert "running train.py for its Net (option architecture)" in err
+    assert out.startswith("running train.py for its Net (option architecture)\n")
     assert "hello from the file" in err
     assert "hello from the file" not in out
 

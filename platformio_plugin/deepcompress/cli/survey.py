@@ -6,7 +6,6 @@ the network is far too large, there is no plan; sizes are then estimated from th
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Survey:
 
 
 class _Layers(SilentReporter):
-    """Keeps the layers that an import reports; shows progress apart from the survey."""
+    """Keeps the layers that an import reports; shows progress before the survey."""
 
     def __init__(self) -> None:
         self.layers: list[ImportedLayer] = []
@@ -58,7 +57,7 @@ class _Layers(SilentReporter):
         self.layers.append(layer)
 
     def progress(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(line, flush=True)
 
 
 def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = ()) -> Survey:
