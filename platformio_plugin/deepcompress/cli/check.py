@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.versions import description
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -41,4 +42,5 @@ def run(parsed: argparse.Namespace) -> int:
     found = survey(parsed.model, options=options, instruments=instruments(parsed))
     notes = unused_options(options, use_of(parsed.model, "check"))
     print(draw_survey(found, options.target, notes), flush=True)
+    print(f"versions  {description()}", flush=True)
     return 1 if found.problems else 0

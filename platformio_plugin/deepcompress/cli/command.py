@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepcompress.errors import draw_warnings
 from deepcompress.options import OPTIONS, SPELLINGS, Option, Options, Target, parse, user_path
+from deepcompress.versions import check_versions, untested_torch
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -57,8 +59,20 @@ def add_model_command(
     )
     _add_board(command)
     _add_options(command)
-    command.set_defaults(run=run)
+    command.set_defaults(run=_with_checked_versions(run))
     return command
+
+
+def _with_checked_versions(run: Run) -> Run:
+    """The command after a look at the versions: torch fails strangely if it is too old."""
+
+    def checked(parsed: argparse.Namespace) -> int:
+        check_versions()
+        if untested := untested_torch():
+            print("\n".join(draw_warnings([untested])), flush=True)
+        return run(parsed)
+
+    return checked
 
 
 def path(text: str) -> Path:
