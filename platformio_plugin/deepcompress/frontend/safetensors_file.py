@@ -7,6 +7,7 @@ optional dependency.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             "reading it needs the package safetensors, which this Python does not have",
             where(path),
-            "Install it: python -m pip install safetensors. Or save the weights as a state_dict: "
+            f"Install it: {sys.executable} -m pip install safetensors. Or save the weights by "
             "torch.save(model.state_dict(), 'model.pt')",
         ) from None
     try:
