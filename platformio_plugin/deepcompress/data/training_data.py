@@ -15,7 +15,7 @@ import numpy as np
 from deepcompress.data.byte_scaling import ByteScaling, real_inputs
 from deepcompress.data.npz import Arrays, open_arrays, read_arrays
 from deepcompress.data.user_code import attempt, is_python, load_callable
-from deepcompress.data.user_code_guard import guarded
+from deepcompress.data.user_code_guard import guarded_lookup
 from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from deepcompress.ir.graph import Graph
@@ -70,7 +70,7 @@ def read_samples(
     """
     if is_python(data):
         files = [model] if model else []
-        with guarded("data", data, files=files, seconds=import_seconds):
+        with guarded_lookup("data", data, files=files, seconds=import_seconds):
             function = load_callable("data", data)
         return _FromFunction(data, function)
     return _from_arrays(Path(data), scaling)

@@ -41,6 +41,7 @@ _WRITERS = {
     "torch.export": {"save": 1},
     "safetensors.torch": {"save_file": 1, "save_model": 1},
 }
+_WAITING = 10  # seconds of the clock per second of processor time that is allowed
 _MAIN = 'Move what trains or writes under `if __name__ == "__main__":`'
 
 # A file's modification time in ns, size and inode.
@@ -76,26 +77,50 @@ _hooked = False
 
 
 @contextmanager
-def guarded(option: str, text: str, *, files: Iterable[Path], seconds: int) -> Iterator[None]:
-    """Runs code of the user's file that an option names, without letting it train.
-
-    What the code prints goes to standard error.
+def guarded_lookup(
+    option: str, text: str, *, files: Iterable[Path], seconds: int
+) -> Iterator[None]:
+    """Runs the user's file that an option names, `guarded`.
 
     Args:
         option: the option's name, and
         text: its value, "file.py:name", for errors.
-        files: that are protected, besides those in the folder of the user's file and in the current
-            folder.
-        seconds: that may pass; 0 for any number. The limit holds in the main thread of POSIX
-            systems only.
+        files: that are protected, besides those in the folder of the user's file.
+        seconds: as for `guarded`.
+    """
+    file, _, name = text.rpartition(":")
+    with guarded(
+        f"{Path(file).name} was run to look up {name}",
+        f"option {setting(option, text)}",
+        f"{_MAIN}, or put {name} into a file of its own",
+        files=[*files, Path(file).parent],
+        seconds=seconds,
+    ):
+        yield
+
+
+@contextmanager
+def guarded(
+    what: str, where: str, do: str = _MAIN, *, files: Iterable[Path], seconds: int
+) -> Iterator[None]:
+    """Runs code of the user's without letting it train.
+
+    What the code prints goes to standard error.
+
+    Args:
+        what: was run and why, as the beginning of an error.
+        where: the option or file that names the code, for errors.
+        do: what to do if it is stopped.
+        files: and folders that are protected, besides the current folder.
+        seconds: of processor time that may pass, and ten times as many of the clock; 0 for any
+            number. The limit holds in the main thread of POSIX systems only.
 
     Raises:
         UserError: the code was about to change a file, has changed one, or took too long. Such an
             error replaces one that the block raises.
     """
-    file, _, name = text.rpartition(":")
     named = [_absolute(path) for path in files]
-    guard = _Guard(_states([*named, str(Path(file).parent), str(Path.cwd())]))
+    guard = _Guard(_states([*named, str(Path.cwd())]))
     try:
         with _watching(guard, seconds), redirect_stdout(sys.stderr):
             yield
@@ -110,12 +135,8 @@ def guarded(option: str, text: str, *, files: Iterable[Path], seconds: int) -> I
     if guard.reason is None and changed:
         guard.reason = f"it has changed {_shown(changed[0])}"
     if guard.reason is not None:
-        raise UserError(
-            f"{Path(file).name} was run to look up {name}, and {guard.reason}",
-            f"option {setting(option, text)}",
-            f"{_MAIN}, or put {name} into a file of its own"
-            + (f". To allow more time: {setting('import_seconds', 60)}" if seconds else ""),
-        ) from None
+        more = f". To allow more time: {setting('import_seconds', 60)}" if seconds else ""
+        raise UserError(f"{what}, and {guard.reason}", where, f"{do}{more}") from None
 
 
 @contextmanager
@@ -166,7 +187,11 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _time_limit(guard: _Guard, seconds: int) -> Iterator[None]:
-    """Stops the user's code after so many seconds, and each second again if it goes on."""
+    """Stops the user's code after so many seconds, and each second again if it goes on.
+
+    They are seconds of processor time, because imports take long on a busy machine. The clock is a
+    second limit, for code that waits.
+    """
     in_main = threading.current_thread() is threading.main_thread()
     if not seconds or not in_main or not hasattr(signal, "setitimer"):
         yield
@@ -175,13 +200,24 @@ def _time_limit(guard: _Guard, seconds: int) -> Iterator[None]:
     def expired(*_: object) -> None:
         guard.stop(f"it was still running after {seconds} s: it appears to train")
 
-    before = signal.signal(signal.SIGALRM, expired)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    with (
+        _timer(signal.ITIMER_PROF, signal.SIGPROF, seconds, expired),
+        _timer(signal.ITIMER_REAL, signal.SIGALRM, _WAITING * seconds, expired),
+    ):
+        yield
+
+
+@contextmanager
+def _timer(
+    kind: int, number: signal.Signals, seconds: float, expired: Callable[..., None]
+) -> Iterator[None]:
+    before = signal.signal(number, expired)
+    left, interval = signal.setitimer(kind, seconds, 1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, left, interval)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(kind, left, interval)
+        signal.signal(number, before)
 
 
 def _states(places: Iterable[str]) -> dict[str, _State]:
@@ -211,7 +247,7 @@ def _project_files(folder: str) -> list[str]:
     if any(entry.name == _ENVIRONMENT for entry in found):
         return []
     return [
-        entry.path
+        os.path.realpath(entry.path) if entry.is_symlink() else entry.path
         for entry in found
         if not (entry.is_dir() and (entry.name.startswith(".") or entry.name in _CACHES))
     ]

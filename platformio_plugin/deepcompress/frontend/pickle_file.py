@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import make_importable
+from deepcompress.data.user_code_guard import guarded
 from deepcompress.errors import UserError, setting
 from deepcompress.frontend.eager_quantization import (
     BEFORE_CONVERT,
@@ -63,7 +64,7 @@ def _unpickle(path: Path, options: Options) -> Any:
             raise _untrusted(path, error) from None
     except Exception as error:  # torch.load raises nearly every type for a damaged file
         raise cannot_open(path, error) from None
-    return _unpickle_trusted(path)
+    return _unpickle_trusted(path, options.import_seconds)
 
 
 def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
@@ -81,12 +82,17 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     )
 
 
-def _unpickle_trusted(path: Path) -> Any:
+def _unpickle_trusted(path: Path, seconds: int) -> Any:
+    """What the file holds. This imports the modules of its classes, which runs them."""
     import torch
 
     make_importable(path.resolve().parent)
+    what = "opening it has run the Python file of its class"
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with guarded(what, where(path), files=[path, path.parent], seconds=seconds):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except UserError:
+        raise
     except (ImportError, AttributeError) as error:
         raise UserError(
             f"the class it was saved from is not to be found ({first_line(error)})",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import attempt, load_callable
-from deepcompress.data.user_code_guard import guarded
+from deepcompress.data.user_code_guard import guarded_lookup
 from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.frontend import file_errors
 from deepcompress.frontend.checkpoint import Found, networks_in
@@ -134,7 +134,7 @@ def _build(architecture: str, path: Path, seconds: int) -> torch.nn.Module:
 
     option = f"option {setting('architecture', architecture)}"
     name = architecture.rpartition(":")[2]
-    with guarded("architecture", architecture, files=[path], seconds=seconds):
+    with guarded_lookup("architecture", architecture, files=[path], seconds=seconds):
         module = attempt(
             load_callable("architecture", architecture),
             f"{name}()",

@@ -78,6 +78,7 @@ _CONDITIONS: dict[str, _Condition] = {
     "a Python file": _Condition(
         lambda options, use: (
             ("architecture" in use.reads and options.architecture is not None)
+            or ("trust_pickle" in use.reads and options.trust_pickle)
             or (options.data is not None and is_python(options.data))
         ),
         "no Python file is run. Leave it out",
