@@ -317,22 +317,23 @@ def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: O
 def needs_at(
     sparsity: float, graph: Graph, calibration: Calibration, options: Options
 ) -> dict[str, int]:
-    """What the model needs if pruned to this sparsity, by the name of the budget.
+    """What the model needs if pruned to this sparsity, by the name of each budget that is set.
 
     It is optimized for speed for the budget of cycles, and for size for the others.
     """
     pruned = replace(options, sparsity=sparsity, encoding="auto", retrain=False)
+
+    def planned(optimize: str) -> Plan:
+        return graph_to_plan(graph, calibration, replace(pruned, optimize=optimize))[1]
+
+    needed = {}
     if options.cycle_budget is not None:
-        fast = graph_to_plan(graph, calibration, replace(pruned, optimize="speed"))[1]
-        cycles = sum(step.cycles for step in fast.steps)
-    else:
-        cycles = 0
-    small = graph_to_plan(graph, calibration, replace(pruned, optimize="size"))[1]
-    return {
-        "parameter_budget": weights_bytes(small),
-        "flash_budget": flash_bytes(small),
-        "cycle_budget": cycles,
-    }
+        needed["cycle_budget"] = sum(step.cycles for step in planned("speed").steps)
+    if options.parameter_budget is not None or options.flash_budget is not None:
+        small = planned("size")
+        needed["parameter_budget"] = weights_bytes(small)
+        needed["flash_budget"] = flash_bytes(small)
+    return needed
 
 
 def use_of(path: Path, command: str) -> Use:

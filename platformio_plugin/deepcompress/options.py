@@ -331,9 +331,10 @@ class Options:
     import_seconds: int = option(
         "count",
         10,
-        "seconds of processor time that the Python file of `architecture` or `data`, or of a class "
-        "in a trusted pickle, may take to define its class or function; 0 for no limit. A file that "
-        'takes longer probably trains, which belongs under `if __name__ == "__main__":`',
+        "seconds of processor time that the Python file of `architecture` or `data`, or of a "
+        "class in a trusted pickle, may take to define its class or function; 0 for no limit. A "
+        "file that takes longer probably trains, which belongs under "
+        '`if __name__ == "__main__":`',
         "60",
         decides_result=False,
         permits=True,

@@ -180,14 +180,14 @@ def test_check_says_which_file_it_runs_and_keeps_standard_output_clean(
     assert "hello from the file" not in out
 
 
-def test_the_command_finds_modules_of_the_current_folder(folder: Path) -> None:
+def test_the_command_finds_modules_of_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The console command has its own folder on the path, not the current one."""
     (folder / "mine.py").write_text(NET)
-    program = (
-        "import sys, torch; sys.path.insert(0, '.'); import mine; "
-        "torch.save(mine.Net().eval(), 'whole.pt')"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(folder)
+        torch.save(importlib.import_module("mine").Net().eval(), "whole.pt")
     command = (
         "import sys; sys.path.remove(''); from deepcompress.__main__ import main; sys.exit(main())"
     )
