@@ -58,6 +58,7 @@ class _Guard:
     def __init__(self, files: dict[str, _State]) -> None:
         self.files = files
         self.reason: str | None = None
+        self.late = False  # whether the time limit is the reason
 
     def stop(self, reason: str) -> None:
         """Raises in the user's code; the first reason is the one that is reported."""
@@ -135,7 +136,7 @@ def guarded(
     if guard.reason is None and changed:
         guard.reason = f"it has changed {_shown(changed[0])}"
     if guard.reason is not None:
-        more = f". To allow more time: {setting('import_seconds', 60)}" if seconds else ""
+        more = f". To allow more time: {setting('import_seconds', 60)}" if guard.late else ""
         raise UserError(f"{what}, and {guard.reason}", where, f"{do}{more}") from None
 
 
@@ -198,6 +199,7 @@ def _time_limit(guard: _Guard, seconds: int) -> Iterator[None]:
         return
 
     def expired(*_: object) -> None:
+        guard.late = True
         guard.stop(f"it was still running after {seconds} s: it appears to train")
 
     with (
