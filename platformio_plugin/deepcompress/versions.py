@@ -9,6 +9,7 @@ import platform
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from deepcompress import __version__
 from deepcompress.errors import UserError
@@ -33,6 +34,11 @@ def installed(name: str) -> str | None:
         return None
 
 
+def is_there(name: str) -> bool:
+    """Whether Python finds a package, also one that was built without stating its version."""
+    return find_spec(name) is not None
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """The first two numbers of a version."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
@@ -43,9 +49,9 @@ def check_versions() -> None:
     wrong = []
     for name, oldest in NEEDED.items():
         found = installed(name)
-        if found is None:
+        if found is None and not is_there(name):
             wrong.append((name, f"{name} is not installed"))
-        elif numbers(found) < oldest:
+        elif found is not None and numbers(found) < oldest:
             wrong.append((name, f"{name} {found} is older than {_text(oldest)}"))
     if wrong:
         packages = " ".join(f"'{requirement(name)}'" for name, _ in wrong)
@@ -71,7 +77,8 @@ def untested_torch() -> str | None:
 def description() -> str:
     """All versions in one line, for bug reports."""
     parts = [f"deepcompress {__version__}", f"Python {platform.python_version()}"]
-    parts += [f"{name} {installed(name) or 'is not installed'}" for name in NEEDED]
+    unknown = {True: "of an unknown version", False: "is not installed"}
+    parts += [f"{name} {installed(name) or unknown[is_there(name)]}" for name in NEEDED]
     parts += [f"{name} {found}" for name in OPTIONAL if (found := installed(name))]
     return ", ".join(parts)
 

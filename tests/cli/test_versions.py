@@ -26,6 +26,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     """What the versions module finds; a test may change it."""
     found: dict[str, str | None] = {"torch": "2.13.0+cpu", "numpy": "2.0.1", "jinja2": "3.1.6"}
     monkeypatch.setattr(versions, "installed", found.get)
+    monkeypatch.setattr(versions, "is_there", lambda name: name in found)
     return found
 
 
@@ -64,9 +65,18 @@ def test_the_command_line_shows_all_versions(capsys: pytest.CaptureFixture) -> N
 def test_an_old_or_missing_package_is_one_paragraph(
     name: str, version: str | None, complaint: str, installed: dict[str, str | None]
 ) -> None:
-    installed[name] = version
+    if version is None:
+        del installed[name]
+    else:
+        installed[name] = version
     with pytest.raises(UserError, match=complaint):
         versions.check_versions()
+
+
+def test_a_package_that_states_no_version_is_accepted(installed: dict[str, str | None]) -> None:
+    installed["torch"] = None
+    versions.check_versions()
+    assert "torch of an unknown version" in versions.description()
 
 
 def test_commands_check_the_versions_first(
