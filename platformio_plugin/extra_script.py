@@ -14,9 +14,14 @@ LIBRARY = Path(pio_lib_builder.path)
 sys.path.insert(0, str(LIBRARY / "platformio_plugin"))
 sys.dont_write_bytecode, remembered = True, sys.dont_write_bytecode
 
-from deepcompress.build import complaint_about_python
+from deepcompress.build import complaint_about_platformio, complaint_about_python
 
+try:
+    from platformio import __version__ as platformio_version
+except ImportError:  # another tool that runs SCons
+    platformio_version = ""
 complaint = complaint_about_python(sys.version_info[:2])
+complaint = complaint or complaint_about_platformio(platformio_version)
 if complaint:
     if any(key.startswith("custom_deepcompress_") for key in dict(env.GetProjectOptions())):
         sys.stderr.write("\n" + complaint + "\n\n")

@@ -26,7 +26,8 @@ function(deepcompress_model target)
     message(FATAL_ERROR "deepcompress_model() needs the model's file: MODEL net.pt")
   endif()
   if("${arg_NAME}" STREQUAL "")
-    deepcompress_name("${arg_MODEL}" arg_NAME)
+    string(REGEX REPLACE "^[\"']|[\"']$" "" file "${arg_MODEL}") # quotes of prj.conf
+    deepcompress_name("${file}" arg_NAME)
   endif()
   if(NOT "${arg_NAME}" MATCHES "^[A-Za-z][A-Za-z0-9_]*$")
     message(FATAL_ERROR "deepcompress_model(): '${arg_NAME}' cannot be a name in C and C++. Give the "
@@ -51,7 +52,7 @@ function(deepcompress_model target)
     OUTPUT ${sources}
     COMMAND ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/generate.py
             --folder ${APPLICATION_SOURCE_DIR} --output ${folder} --store ${store} ${board}
-            ${arg_NAME} ${arg_MODEL} ${options}
+            ${arg_NAME} "${arg_MODEL}" ${options}
     DEPFILE ${folder}.d
     COMMENT "deepcompress: ${arg_NAME}"
     USES_TERMINAL VERBATIM)

@@ -24,7 +24,7 @@ from deepcompress.build.project import FAILURES, Project, explain, inputs, sourc
 from deepcompress.errors import UserError
 from deepcompress.escape import make_path, show
 from deepcompress.model_name import check_name
-from deepcompress.options import parse
+from deepcompress.options import parse, user_path
 from deepcompress.target import CPUS
 
 FUNCTION = "deepcompress_model()"
@@ -34,7 +34,7 @@ def main() -> int:
     """Returns 0, or 1 after printing an error."""
     given = parser().parse_args()
     texts = dict(text.split("=", 1) for text in given.options)
-    model = Model(given.name, given.model, texts)
+    model = Model(given.name, user_path(given.model), texts)
     project = describe_project(given)
     try:
         check_name(given.name)

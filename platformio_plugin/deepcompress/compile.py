@@ -16,11 +16,12 @@ from deepcompress.data.calibration import Calibration, read_calibration
 from deepcompress.data.calibration_of_graph import calibration_of_graph
 from deepcompress.data.labels import check_labels, index_labels, read_labels
 from deepcompress.data.training_data import Samples, check_samples, read_samples
-from deepcompress.errors import UserError, setting
+from deepcompress.data.user_code import announcement, is_python
+from deepcompress.errors import UserError, draw_warnings, setting
 from deepcompress.escape import json_text
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
-from deepcompress.frontend.open_graph import open_graph
+from deepcompress.frontend.open_graph import choose_frontend, open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.batch_layout import in_chunks, shape_of
@@ -36,8 +37,10 @@ from deepcompress.pipeline.reporter import Reporter, SilentReporter
 from deepcompress.pipeline.runner import Instrument, Pass, Timing
 from deepcompress.pipeline.runner import run as run_passes
 from deepcompress.report.board_fit import check_fits, check_possible
+from deepcompress.report.budgets import check_goals
 from deepcompress.report.html import html
-from deepcompress.report.summary import flash_bytes, measure_accuracy, summarize
+from deepcompress.report.summary import flash_bytes, measure_accuracy, summarize, weights_bytes
+from deepcompress.report.unused_options import Use, unused_options
 from deepcompress.report.warnings import warnings_of
 from deepcompress.training.compress_with_data import (
     CompressionResult,
@@ -110,9 +113,15 @@ def compile_model(
             target=options.target,
             accuracy=None if calibration.synthetic else accuracy,
             golden_bytes=_golden_bytes(plan, golden, options),
-            warnings=warnings_of(pruned, calibration, accuracy, options),
+            warnings=[
+                *unused_options(options, use_of(path, "compile")),
+                *warnings_of(pruned, calibration, accuracy, options),
+            ],
         )
         check_fits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
+        check_goals(
+            facts, options, lambda sparsity: needs_at(sparsity, graph, calibration, options)
+        )
     with timing.stage("emit"):
         texts = emit_c(
             plan,
@@ -148,10 +157,10 @@ def open_model(
     Args:
         reporter: receives each layer as well, also if one is not supported.
     """
-    timing = Timing(reporter)
+    timing, given_shape = Timing(reporter), options.input_shape
     with timing.stage("data"):
         calibration = read_calibration(options)
-        samples = read_samples(options.data, byte_scaling(options)) if options.data else None
+        samples = _samples(path, options, reporter)
         if calibration is None and samples is not None:
             calibration = samples_as_calibration(samples, options)
         if calibration is not None and options.input_shape is None:
@@ -160,6 +169,8 @@ def open_model(
     def import_file(file: Path) -> Graph:
         return open_graph(file, options, name=name, layer=reporter.layer)
 
+    if options.architecture and "architecture" in choose_frontend(path).reads:
+        reporter.progress(announcement("architecture", options.architecture))
     watching = (timing, *instruments)
     importing = Pass(
         "import",
@@ -169,6 +180,8 @@ def open_model(
         ensures=lambda _, graph: verify.shapes_follow(graph),
     )
     imported: Graph = run_passes([importing], path, watching)
+    if given_shape is not None:
+        _check_input_shape(imported, given_shape, path)
     with timing.stage("inputs"):
         given = calibration_of_graph(imported, calibration, options)
     fusing = Pass(
@@ -182,6 +195,28 @@ def open_model(
     if samples is not None and options.data:
         check_samples(samples, graph, options.data)
     return Opened(graph, given, samples)
+
+
+def _check_input_shape(graph: Graph, given: tuple[int, ...], path: Path) -> None:
+    """Raises UserError if a file that states its input's shape states another one."""
+    shapes = [graph.tensors[name].shape for name in graph.inputs]
+    if len(shapes) == 1 and shapes[0] != given:
+        raise UserError(
+            f"its input is {'x'.join(map(str, shapes[0]))}, and the option says "
+            f"{'x'.join(map(str, given))}",
+            f"model file {path}",
+            f"Leave {setting('input_shape')} out, or export the network for that shape",
+        )
+
+
+def _samples(model: Path, options: Options, reporter: Reporter) -> Samples | None:
+    """The samples of the option `data`, or None without it."""
+    if not options.data:
+        return None
+    if is_python(options.data):
+        reporter.progress(announcement("data", options.data))
+    scaling, seconds = byte_scaling(options), options.import_seconds
+    return read_samples(options.data, scaling, model=model, import_seconds=seconds)
 
 
 def prune_model(
@@ -200,6 +235,8 @@ def prune_model(
     curve = output.with_suffix(".png")
     require_matplotlib(curve)
     check_writable(output)
+    for line in draw_warnings(unused_options(options, use_of(path, "prune"))):
+        reporter.progress(line)
     opened = open_model(
         path, name="model", options=options, reporter=reporter, instruments=instruments
     )
@@ -276,6 +313,34 @@ def flash_at(sparsity: float, graph: Graph, calibration: Calibration, options: O
     """Bytes of flash that the model needs if pruned to this sparsity and optimized for size."""
     smaller = replace(options, sparsity=sparsity, encoding="auto", optimize="size", retrain=False)
     return flash_bytes(graph_to_plan(graph, calibration, smaller)[1])
+
+
+def needs_at(
+    sparsity: float, graph: Graph, calibration: Calibration, options: Options
+) -> dict[str, int]:
+    """What the model needs if pruned to this sparsity, by the name of each budget that is set.
+
+    It is optimized for speed for the budget of cycles, and for size for the others.
+    """
+    pruned = replace(options, sparsity=sparsity, encoding="auto", retrain=False)
+
+    def planned(optimize: str) -> Plan:
+        return graph_to_plan(graph, calibration, replace(pruned, optimize=optimize))[1]
+
+    needed = {}
+    if options.cycle_budget is not None:
+        needed["cycle_budget"] = sum(step.cycles for step in planned("speed").steps)
+    if options.parameter_budget is not None or options.flash_budget is not None:
+        small = planned("size")
+        needed["parameter_budget"] = weights_bytes(small)
+        needed["flash_budget"] = flash_bytes(small)
+    return needed
+
+
+def use_of(path: Path, command: str) -> Use:
+    """What the options of a command on a model file are used for."""
+    frontend = choose_frontend(path)
+    return Use(command, frontend.name, frontend.reads)
 
 
 def integer_inputs(integer: IntegerGraph, calibration: Calibration) -> Int8Array:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from deepcompress.errors import Spelling, UserError, did_you_mean, plain, setting
@@ -47,6 +48,9 @@ class Option:
         names_file: it is the path of a file whose content decides the result. The content is part
             of the build cache's key; `file.py:name` counts as the file and the .py next to it.
         decides_result: whether another value may give another result.
+        needs: names of conditions without which the option has no effect, which is a warning. They
+            are defined in report/unused_options.py.
+        permits: it allows what is refused otherwise, and has no effect where nothing needs it.
         decides_training: whether outcomes of earlier trials are invalid after it has changed. Goals
             are compared separately.
     """
@@ -60,7 +64,14 @@ class Option:
     names_file: bool = False
     decides_result: bool = True
     decides_training: bool = False
+    needs: tuple[str, ...] = ()
+    permits: bool = False
     in_header: Header = Header.NEVER
+
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is the path of a file or folder, or `file.py:name`."""
+        return self.kind == "path"
 
 
 def option(kind: str, default: Any, meaning: str, example: str, **facts: Any) -> Any:
@@ -94,12 +105,19 @@ class Options:
         "1,32,32",
     )
     architecture: str | None = option(
-        "text",
+        "path",
         None,
         "class or function that builds the network of a state_dict: file.py:Class. The "
         "compiler runs this file",
         "models/lenet5.py:LeNet5",
         names_file=True,
+    )
+    checkpoint_key: str | None = option(
+        "text",
+        None,
+        "key of the network in a checkpoint that holds several, such as weights and their moving "
+        "average; keys inside keys are joined by dots",
+        "params_ema",
     )
     trust_pickle: bool = option(
         "flag",
@@ -107,6 +125,7 @@ class Options:
         "open a pickled module that contains more than plain torch.nn layers. Unpickling runs "
         "code from the file: set this only for files that you made",
         "yes",
+        permits=True,
     )
     calibration: str | None = option(
         "path",
@@ -149,6 +168,7 @@ class Options:
         "global",
         choices=("layer", "global"),
         in_header=Header.IF_ONE_SPARSITY,
+        needs=("one sparsity",),
     )
     encoding: str = option(
         "choice",
@@ -179,6 +199,7 @@ class Options:
         "build resumes",
         "yes",
         in_header=Header.IF_SET,
+        needs=("training command",),
     )
     data: str | None = option(
         "path",
@@ -189,34 +210,40 @@ class Options:
         " file",
         "data/train.npz or train.py:batches",
         names_file=True,
+        needs=("data are read",),
     )
     max_accuracy_drop: float | None = option(
         "points",
         None,
-        "goal of retraining: percentage points of accuracy that the int8 network may lose "
-        "compared with the float network, on the validation samples",
+        "percentage points of accuracy that the int8 network may lose compared with the float "
+        "network: a goal of retraining, on the validation samples. Without retraining, the build "
+        "fails if the network loses more on the calibration samples",
         "0.5",
         in_header=Header.IF_RETRAINED,
+        needs=("training command",),
     )
     parameter_budget: int | None = option(
         "bytes",
         None,
-        "goal of retraining: bytes of flash for weights, indices, biases, scales and tables",
+        "bytes of flash for weights, indices, biases, scales and tables: a goal of retraining. "
+        "Without retraining, the build fails if the network needs more",
         "3291 or 4K",
         in_header=Header.IF_RETRAINED,
     )
     flash_budget: int | None = option(
         "bytes",
         None,
-        "goal of retraining: bytes of flash for parameters and the code of the model's kernels",
+        "bytes of flash for parameters and the code of the model's kernels: a goal of "
+        "retraining. Without retraining, the build fails if the network needs more",
         "8K",
         in_header=Header.IF_RETRAINED,
     )
     cycle_budget: int | None = option(
         "cycles",
         None,
-        "goal of retraining: estimated cycles of an inference on the target CPU, as in the "
-        "report; K and M are thousands and millions. Works best with optimize = speed",
+        "estimated cycles of an inference on the target CPU, as in the report: a goal of "
+        "retraining. Without retraining, the build fails if the network needs more. K and M are "
+        "thousands and millions. Works best with optimize = speed",
         "150000 or 150K",
         in_header=Header.IF_RETRAINED,
     )
@@ -230,6 +257,7 @@ class Options:
         choices=("gradual", "level"),
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     epochs: int = option(
         "count",
@@ -238,6 +266,7 @@ class Options:
         "60",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     trials: int | None = option(
         "count",
@@ -245,6 +274,7 @@ class Options:
         "number of trainings that the search may run; by default 6 if max_accuracy_drop is a "
         "goal, 3 if flash_budget is, otherwise 1",
         "20",
+        needs=("retraining", "a search"),
     )
     early_stop: str = option(
         "choice",
@@ -253,6 +283,7 @@ class Options:
         "median or hyperband, as Optuna defines them; none trains all to the end",
         "median",
         choices=("none", "median", "hyperband"),
+        needs=("retraining", "several trials"),
     )
     seed: int = option(
         "count",
@@ -261,14 +292,16 @@ class Options:
         "1",
         decides_training=True,
         in_header=Header.IF_RETRAINED,
+        needs=("retraining",),
     )
     study: str | None = option(
-        "text",
+        "path",
         None,
         "folder, or URL of a database, in which the search stores its trials. Machines with "
         "the same study share the work. By default a folder next to the result",
         "lenet5.study",
         decides_result=False,
+        needs=("retraining",),
     )
     labels: tuple[str, ...] | str | None = option(
         "labels",
@@ -276,6 +309,7 @@ class Options:
         "names of the classes: a text file with one name per line, or a comma-separated list",
         "data/labels.txt",
         names_file=True,
+        needs=("compiling",),
     )
     stateful: bool = option(
         "flag",
@@ -292,6 +326,19 @@ class Options:
         "number of golden vectors (calibration samples and their expected outputs) to store in "
         "flash for selfTest(), which first compares a CRC-32 of all constants",
         "2",
+        needs=("compiling",),
+    )
+    import_seconds: int = option(
+        "count",
+        10,
+        "seconds of processor time that the Python file of `architecture` or `data`, or of a "
+        "class in a trusted pickle, may take to define its class or function; 0 for no limit. A "
+        "file that takes longer probably trains, which belongs under "
+        '`if __name__ == "__main__":`',
+        "60",
+        decides_result=False,
+        permits=True,
+        needs=("a Python file",),
     )
     self_test_layers: bool = option(
         "flag",
@@ -301,12 +348,13 @@ class Options:
         "yes",
     )
     python: str | None = option(
-        "text",
+        "path",
         None,
         "the Python that has torch; by default the first of $DEEPCOMPRESS_PYTHON, PlatformIO's"
         " own, the active environment, the project's .venv, python3 on the PATH",
         "/home/me/torch/bin/python",
         decides_result=False,
+        needs=("a build",),
     )
     target: Target = field(default_factory=Target)
 
@@ -372,13 +420,32 @@ def parse(texts: Mapping[str, str], *, where: str, target: Target | None = None)
 def parse_one(option: Option, text: str, *, where: str) -> Any:
     """The value of one option from its text. Raises UserError."""
     try:
-        return _PARSERS[option.kind](option, text)
+        return _PARSERS[option.kind](option, user_path(text) if option.is_path else text)
     except ValueError as error:
         raise UserError(
             f"{setting(option.name, repr(text))} {error}",
             where,
             f"Write for example {setting(option.name, option.example)}",
         ) from None
+
+
+_QUOTED = re.compile(r"""(["'])(?P<path>.*)\1(?P<name>:\w+)?""")
+
+
+def user_path(text: str) -> str:
+    """A path as users write it: without quotes, and with ~ as the home folder.
+
+    The quotes may be around the path of `path:name` alone.
+    """
+    text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):
+        text = quoted["path"].strip() + (quoted["name"] or "")
+    if not text.startswith("~"):
+        return text  # also a URL, whose slashes Path would change
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # there is no such user
+        return text
 
 
 INI_PREFIX = "custom_deepcompress_"
@@ -490,7 +557,7 @@ def _amount(text: str, kilo: int) -> int:
 def _labels(_: Option, text: str) -> tuple[str, ...] | str:
     """A path stays a text, which `compile` reads; a list becomes a tuple."""
     parts = [part.strip() for part in re.split(r"[,\n]", text)]
-    return tuple(part for part in parts if part) if len(parts) > 1 else text
+    return tuple(part for part in parts if part) if len(parts) > 1 else user_path(text)
 
 
 _PARSERS = {

@@ -46,7 +46,7 @@ def test_a_mistaken_option_is_reported_also_if_the_model_is_in_the_cache(project
 def test_a_named_python_without_torch_is_reported_with_what_to_install(project):
     project.write("fake/python", "#!/bin/sh\necho \"['torch']\"\n")
     said = project.fail()
-    assert "fake/python has no torch. Install it: " in said
+    assert "fake/python has no torch>=2.6. Install it: " in said
     assert said.count("deepcompress: error:") == 1
 
 

@@ -32,6 +32,18 @@ def test_an_option_applies_to_all_models_or_to_those_that_its_lines_name():
     ]
 
 
+def test_a_path_may_be_quoted_and_begin_with_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    assert read(model='"my nets/a.pt"') == [Model("a", "my nets/a.pt", {})]
+    assert read(model="'a=b.pt'") == [Model("a_b", "a=b.pt", {})]
+    assert read(model="~/a.pt") == [Model("a", "/home/me/a.pt", {})]
+    assert [m.path for m in read(model="a = '~/x y.pt'\nb = ~/z.pt")] == [
+        "/home/me/x y.pt",
+        "/home/me/z.pt",
+    ]
+
+
 def test_there_are_no_models_if_none_is_named():
     assert read() == []
     assert read(sparsity="0.5") == []

@@ -22,6 +22,7 @@ ALLOWED = (
     "file_lock.py",
     "model_name.py",
     "options.py",
+    "versions.py",
     "build",
     "target",
 )

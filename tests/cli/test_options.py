@@ -59,6 +59,40 @@ def test_texts_become_values(name: str, text: str, expected: object) -> None:
     assert value(name, text) == expected
 
 
+PATHS = {
+    "plain": ("data/a.npz", "data/a.npz"),
+    "quoted": ('"my data/a.npz"', "my data/a.npz"),
+    "in single quotes": ("'my data/a.npz'", "my data/a.npz"),
+    "home": ("~/a.npz", "/home/me/a.npz"),
+    "home in quotes": ('"~/my data/a.npz"', "/home/me/my data/a.npz"),
+    "nobody's home": ("~no.such.user/a.npz", "~no.such.user/a.npz"),
+    "one quote": ("it's.npz", "it's.npz"),
+    "a function": ("~/train.py:batches", "/home/me/train.py:batches"),
+    "a quoted file": ('"my nets/net.py":Net', "my nets/net.py:Net"),
+    "a URL": ("sqlite:///trials.db", "sqlite:///trials.db"),
+}
+
+
+@pytest.mark.parametrize("case", PATHS)
+@pytest.mark.parametrize("name", [o.name for o in OPTIONS if o.is_path or o.names_file])
+def test_a_path_may_be_quoted_and_begin_with_the_home_folder(
+    name: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    text, expected = PATHS[case]
+    assert value(name, text) == expected
+
+
+def test_every_option_that_names_a_file_is_parsed_as_a_path() -> None:
+    files = {option.name for option in OPTIONS if option.names_file}
+    assert files <= {option.name for option in OPTIONS if option.is_path} | {"labels"}
+
+
+def test_quotes_in_a_list_of_labels_stay() -> None:
+    assert value("labels", "'cat', 'dog'") == ("'cat'", "'dog'")
+
+
 def test_an_empty_text_leaves_the_default() -> None:
     assert parse({"sparsity": "  "}, where="here") == Options()
 

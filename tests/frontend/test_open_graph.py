@@ -166,7 +166,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a truncated old pickle": (lambda path: path.write_bytes(b"\x80\x02}q"), "cannot open it"),
     "a folder": (Path.mkdir, "it is a folder"),
     "a zip of something else": (write_zip, "not one of PyTorch's"),
-    "safetensors": (lambda p: p.write_bytes(b"\x40" + b"\0" * 7 + b'{"a":1}'), "like safetensors"),
+    "safetensors": (lambda p: p.write_bytes(b"\x40" + b"\0" * 7 + b'{"a":1}'), "holds weights"),
     "byte 128 before no protocol": (lambda p: p.write_bytes(b"\x80" * 99), "not a PyTorch file"),
     "an .npz": (
         lambda path: np.savez(path.open("wb"), weight=np.zeros(9)),
@@ -215,7 +215,7 @@ ADVICE = {
     "ONNX": r"torch\.export.*onnx2torch\.convert",
     "TensorFlow Lite": r"Build the same network in PyTorch.*torch\.export",
     "Keras": r"Build the same network in PyTorch.*torch\.export",
-    "safetensors": r"torch\.save\(safetensors\.torch\.load_file.*architecture = file\.py:Class",
+    "safetensors": r"architecture = file\.py:Class",
 }
 
 

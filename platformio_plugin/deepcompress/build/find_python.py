@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from deepcompress.errors import UserError, setting
+from deepcompress.versions import NEEDED, OLDEST_PYTHON, requirement
 
-NEEDED = ("torch", "numpy", "jinja2")
-_PROBE = (
-    "import importlib.util as u, sys; sys.version_info >= (3, 10) or sys.exit(1); "
-    "print([m for m in sys.argv[1:] if not u.find_spec(m)])"
-)
+# Run by the interpreter that is examined. Prints the requirements that it does not meet.
+_PROBE = """
+import sys
+sys.version_info >= OLDEST or sys.exit(1)
+import importlib.metadata, importlib.util, re
+
+def numbers(version):
+    return [int(number) for number in re.findall("[0-9]+", version)[:2]]
+
+def lacks(requirement):
+    name, _, oldest = requirement.partition(">=")
+    if not importlib.util.find_spec(name):
+        return True
+    try:
+        return numbers(importlib.metadata.version(name)) < numbers(oldest)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+print([requirement for requirement in sys.argv[1:] if lacks(requirement)])
+""".replace("OLDEST", str(OLDEST_PYTHON))
+_PYTHON = f"a Python of version {'.'.join(map(str, OLDEST_PYTHON))} or newer"
 # These make an interpreter look for modules in the folders of another one.
 _LEAKS = ("PYTHONPATH", "PYTHONHOME", "PYTHONEXEPATH", "__PYVENV_LAUNCHER__")
 
@@ -40,10 +58,12 @@ def find_python(
         return _checked(named, f"option {setting('python')}")
     if environment.get("DEEPCOMPRESS_PYTHON"):
         return _checked(environment["DEEPCOMPRESS_PYTHON"], "variable DEEPCOMPRESS_PYTHON")
-    tried = _candidates(project, own, environment)
-    for candidate in tried:
-        if missing(candidate) == []:
+    tried = []
+    for candidate in _candidates(project, own, environment):
+        lacking = missing(candidate)
+        if lacking == []:
             return candidate
+        tried.append(f"{candidate} (lacks {', '.join(lacking or [_PYTHON])})")
     raise UserError(
         f"no Python with torch was found; tried {', '.join(tried)}",
         "the model's compiler",
@@ -67,7 +87,7 @@ def _checked(python: str, where: str) -> str:
     lacking = missing(python)
     if lacking is None:
         raise UserError(
-            f"{python} does not start as a Python of version 3.10 or newer",
+            f"{python} does not start as {_PYTHON}",
             where,
             "Name the executable of one that has torch",
         )
@@ -75,14 +95,15 @@ def _checked(python: str, where: str) -> str:
         raise UserError(
             f"{python} has no {', '.join(lacking)}",
             where,
-            f"Install it: {python} -m pip install {' '.join(lacking)}",
+            f"Install it: {python} -m pip install --upgrade {' '.join(map(repr, lacking))}",
         )
     return python
 
 
 def missing(python: str) -> list[str] | None:
-    """The packages an interpreter lacks; None if it does not start."""
-    command = [python, "-c", _PROBE, *NEEDED]
+    """What an interpreter lacks, such as "torch>=2.6"; None if it does not start or is too old."""
+    requirements = {name: requirement(name) for name in NEEDED}
+    command = [python, "-c", _PROBE, *requirements.values()]
     try:
         done = subprocess.run(
             command,
@@ -97,4 +118,4 @@ def missing(python: str) -> list[str] | None:
         return None
     if done.returncode:
         return None
-    return [name for name in NEEDED if f"'{name}'" in done.stdout]
+    return [text for name, text in requirements.items() if re.search(rf"'{name}\b", done.stdout)]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.model_name import check_name, name_of_file
-from deepcompress.options import BY_NAME, INI_PREFIX, parse
+from deepcompress.options import BY_NAME, INI_PREFIX, parse, user_path
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ def _check_keys(ours: Mapping[str, str], where: str) -> None:
 
 def _model_files(text: str, where: str) -> dict[str, str]:
     """Model name -> path, of one path or of lines `name = path`."""
-    if len(text.splitlines()) == 1 and "=" not in text:
-        return {name_of_file(Path(text).stem): text}
+    quoted = text[0] == text[-1] and text[0] in "\"'"
+    if len(text.splitlines()) == 1 and ("=" not in text or quoted):
+        path = user_path(text)
+        return {name_of_file(Path(path).stem): path}
     lines = [line.partition("=") for line in text.splitlines() if line.strip()]
     for name, equals, _ in lines:
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name.strip()):
@@ -99,7 +101,7 @@ def _model_files(text: str, where: str) -> dict[str, str]:
     for name, _, _ in lines:
         check_name(name.strip())
     _check_distinct([name.strip() for name, _, _ in lines], where)
-    return {name.strip(): path.strip() for name, _, path in lines}
+    return {name.strip(): user_path(path) for name, _, path in lines}
 
 
 def _check_distinct(names: list[str], where: str) -> None:

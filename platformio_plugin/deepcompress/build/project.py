@@ -22,9 +22,11 @@ from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
 from deepcompress.escape import screen
-from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS
+from deepcompress.options import BY_NAME, OPTIONS, SPELLINGS, parse, user_path
 
 _COMPILER = Path(__file__).parents[1]
+# Options that the build itself reads, and passes in its own way or not at all.
+_OF_THE_BUILD = ("python", "study")
 # Files that the compiler writes in addition to the sources.
 _REPORTS = ("report.json", "report.html")
 
@@ -176,12 +178,18 @@ def _texts(model: Model) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text and BY_NAME[name].decides_result}
 
 
+def _flags(model: Model) -> dict[str, str]:
+    """The options that the compiler gets: also those that only decide whether it succeeds."""
+    texts = {name: text.strip() for name, text in model.texts.items()}
+    return {name: text for name, text in texts.items() if text and name not in _OF_THE_BUILD}
+
+
 def inputs(model: Model, project: Path) -> list[Path]:
     """The files that decide the result: the model, those its options name, and the compiler."""
     texts = _texts(model)
     files = [project / model.path]
     for option in OPTIONS:
-        text = texts.get(option.name, "") if option.names_file else ""
+        text = user_path(texts.get(option.name, "")) if option.names_file else ""
         file, colon, _ = text.rpartition(":")
         python = bool(colon) and file.endswith(".py")
         path = project / (file if python else text)
@@ -197,7 +205,7 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
     command += ["-o", str(folder), "--name", model.name, "--no-runtime"]
     command += ["--spell-options", project.spelling, *project.target]
     command += ["--verbose"] if project.verbose else []
-    command += [f"--{name.replace('_', '-')}={text}" for name, text in _texts(model).items()]
+    command += [f"--{name.replace('_', '-')}={text}" for name, text in _flags(model).items()]
     command += _study_flag(model, project)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         with subprocess.Popen(
@@ -219,16 +227,15 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
 
 def _study_flag(model: Model, project: Project) -> list[str]:
     """The folder of retraining's trials: outside the cache, which deletes unfinished results."""
-    if "retrain" not in model.texts:
-        return []
-    default = project.store.parent / f"deepcompress-{model.name}.study"
-    study = model.texts.get("study", "").strip() or default
-    return [f"--study={study}"]
+    study = user_path(model.texts.get("study", ""))
+    if not study and parse(model.texts, where=project.where).retrain:
+        study = str(project.store.parent / f"deepcompress-{model.name}.study")
+    return [f"--study={study}"] if study else []
 
 
 def _python(model: Model, project: Project) -> str:
-    named = model.texts.get("python", "").strip()
-    in_project = project.folder / Path(named).expanduser()
+    named = user_path(model.texts.get("python", ""))
+    in_project = project.folder / named
     return find_python(
         str(in_project) if in_project.is_file() else named,
         project=project.folder,

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.versions import description
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -34,8 +35,12 @@ def add(commands: Commands) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """0; 1 if a layer is not supported or the board is too small."""
     from deepcompress.cli.survey import draw_survey, survey
+    from deepcompress.compile import use_of
+    from deepcompress.report.unused_options import unused_options
 
     options = parse_options(parsed)
     found = survey(parsed.model, options=options, instruments=instruments(parsed))
-    print(draw_survey(found, options.target), flush=True)
+    notes = unused_options(options, use_of(parsed.model, "check"))
+    print(draw_survey(found, options.target, notes), flush=True)
+    print(f"versions  {description()}", flush=True)
     return 1 if found.problems else 0

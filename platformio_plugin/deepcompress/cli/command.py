@@ -8,7 +8,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.options import OPTIONS, SPELLINGS, Option, Options, Target, parse
+from deepcompress.errors import draw_warnings
+from deepcompress.options import OPTIONS, SPELLINGS, Option, Options, Target, parse, user_path
+from deepcompress.versions import check_versions, untested_torch
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -40,14 +42,14 @@ def add_model_command(
         description=description,
         epilog=epilog,
     )
-    command.add_argument("model", type=Path, help="the .pt file")
+    command.add_argument("model", type=path, help="the .pt file")
     command.add_argument("-v", "--verbose", action="store_true", help=verbose)
     command.add_argument(
         "--verify", action="store_true", help="check the network after each pass of the compiler"
     )
     command.add_argument(
         "--dump-ir",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="write the network after each pass to DIR, as text",
     )
@@ -57,8 +59,25 @@ def add_model_command(
     )
     _add_board(command)
     _add_options(command)
-    command.set_defaults(run=run)
+    command.set_defaults(run=_with_checked_versions(run))
     return command
+
+
+def _with_checked_versions(run: Run) -> Run:
+    """The command after a look at the versions: torch fails strangely if it is too old."""
+
+    def checked(parsed: argparse.Namespace) -> int:
+        check_versions()
+        if untested := untested_torch():
+            print("\n".join(draw_warnings([untested])), flush=True)
+        return run(parsed)
+
+    return checked
+
+
+def path(text: str) -> Path:
+    """A path on the command line; the shell leaves a ~ after `=` or in quotes as it is."""
+    return Path(user_path(text))
 
 
 def _add_board(command: argparse.ArgumentParser) -> None:

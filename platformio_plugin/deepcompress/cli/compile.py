@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress import escape
-from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.cli.command import add_model_command, instruments, parse_options, path
 from deepcompress.model_name import check_name, class_name, name_of_file
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def add(commands: Commands) -> None:
         description="Compresses a PyTorch network and writes it as C sources.",
         epilog=EPILOG,
     )
-    command.add_argument("-o", "--output", type=Path, required=True, help="folder for the C files")
+    command.add_argument("-o", "--output", type=path, required=True, help="folder for the C files")
     command.add_argument("--name", help="the model's name in C; by default the name of its file")
     command.add_argument(
         "--no-runtime",

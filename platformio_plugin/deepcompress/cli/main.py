@@ -19,6 +19,7 @@ from deepcompress.cli import check, compile, docs, profile, prune
 from deepcompress.errors import UserError, did_you_mean, draw
 from deepcompress.escape import Terminal, paragraph
 from deepcompress.options import SPELLINGS
+from deepcompress.versions import description, untested_torch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,10 +62,19 @@ def _defect(error: Exception, *, verbose: bool) -> int:
         f"deepcompress: internal error: {type(error).__name__}: {paragraph(str(error))} "
         f"({Path(where.filename).name}:{where.lineno}). This is a defect of DeepCompress "
         f"{__version__}, not of your model: please report it with the output of --verbose "
-        "(pio run -v) and, if you may, the .pt file. Nothing was written.",
+        "(pio run -v) and, if you may, the .pt file. Nothing was written. Versions: "
+        f"{description()}." + (f" {untested}." if (untested := untested_torch()) else ""),
         file=sys.stderr,
     )
     return 2
+
+
+class _ShowVersions(argparse.Action):
+    """Looks the versions up only if they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(description())
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,7 +98,12 @@ def parser() -> argparse.ArgumentParser:
         prog="deepcompress",
         description="Compiles PyTorch networks to pruned int8 C for microcontrollers.",
     )
-    top.add_argument("--version", action="version", version=f"deepcompress {__version__}")
+    top.add_argument(
+        "--version",
+        action=_ShowVersions,
+        nargs=0,
+        help="show the versions of DeepCompress, Python and the packages, and exit",
+    )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (compile, check, prune, profile, docs):
         command.add(commands)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepcompress.cli.command import path
 from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def add(commands: Commands) -> None:
         help="count the modelled cycles of a firmware, layer by layer",
         description="Runs a firmware ELF instruction by instruction and counts modelled cycles.",
     )
-    command.add_argument("elf", type=Path, help="the firmware.elf; for a real board, add --alone")
+    command.add_argument("elf", type=path, help="the firmware.elf; for a real board, add --alone")
     command.add_argument("--cpu", help="such as cortex-m4; by default the one that the ELF states")
     command.add_argument(
         "--function",
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
         "reset to exit. For a real board, because its peripherals are not simulated",
     )
     command.add_argument(
-        "--report", type=Path, help="the model's report.json, to print cycles per MAC"
+        "--report", type=path, help="the model's report.json, to print cycles per MAC"
     )
     command.add_argument("--clock-hz", type=int, metavar="HZ", help="the CPU's clock, to print ms")
     command.add_argument(
@@ -56,12 +57,12 @@ def add(commands: Commands) -> None:
         help="count the extra cycles of unaligned words, on Cortex-M3 and M4; slower",
     )
     command.add_argument(
-        "--directory", type=Path, help="folder of the firmware's files (default: the current one)"
+        "--directory", type=path, help="folder of the firmware's files (default: the current one)"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(
         "--html",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="write the model's HTML report with the measured values; needs --report",
     )

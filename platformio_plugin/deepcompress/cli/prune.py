@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.cli.command import add_model_command, instruments, parse_options, path
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -39,7 +38,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path,
         required=True,
         help="the .pt file to write; the plot has the same name with .png",
     )

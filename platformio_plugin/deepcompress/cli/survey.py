@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcompress.compile import as_stream, flash_at, open_model
+from deepcompress.compile import as_stream, flash_at, needs_at, open_model
 from deepcompress.errors import UserError
 from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.options import SPELLINGS, Options, Target
@@ -20,6 +20,7 @@ from deepcompress.pipeline.graph_to_plan import graph_to_plan
 from deepcompress.pipeline.reporter import SilentReporter
 from deepcompress.pipeline.runner import Instrument
 from deepcompress.report.board_fit import check_possible, misfits
+from deepcompress.report.budgets import over_budget
 from deepcompress.report.html import duration, share
 from deepcompress.report.summary import summarize
 from deepcompress.report.text_table import columns
@@ -47,13 +48,16 @@ class Survey:
 
 
 class _Layers(SilentReporter):
-    """Keeps the layers that an import reports."""
+    """Keeps the layers that an import reports; shows progress before the survey."""
 
     def __init__(self) -> None:
         self.layers: list[ImportedLayer] = []
 
     def layer(self, layer: ImportedLayer) -> None:
         self.layers.append(layer)
+
+    def progress(self, line: str) -> None:
+        print(line, flush=True)
 
 
 def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = ()) -> Survey:
@@ -78,10 +82,15 @@ def survey(path: Path, *, options: Options, instruments: Sequence[Instrument] = 
             raise
         return Survey(tuple(layers), None, _unsupported(layers) or (problem,))
     facts = summarize(planned, source=path.name, target=options.target, accuracy=None)
-    problems = misfits(
-        facts, lambda sparsity: flash_at(sparsity, graph, opened.calibration, options)
+    calibration = opened.calibration
+    problems = list(
+        misfits(facts, lambda sparsity: flash_at(sparsity, graph, calibration, options))
     )
-    return Survey(tuple(layers), facts, tuple(problems), opened.calibration.synthetic)
+    if not options.retrain:  # which may reach the budgets
+        problems += over_budget(
+            facts, options, lambda sparsity: needs_at(sparsity, graph, calibration, options)
+        )
+    return Survey(tuple(layers), facts, tuple(problems), calibration.synthetic)
 
 
 def _unsupported(layers: list[ImportedLayer]) -> tuple[UserError, ...]:
@@ -99,8 +108,8 @@ def _reason(problem: UserError) -> tuple[str, str]:
     return problem.what, problem.do
 
 
-def draw_survey(found: Survey, target: Target) -> str:
-    """The survey as text."""
+def draw_survey(found: Survey, target: Target, notes: Sequence[str] = ()) -> str:
+    """The survey as text; each of the notes is a paragraph of its own."""
     numbers = {_reason(problem): i for i, problem in enumerate(found.problems, start=1)}
     sizes = {layer["name"]: layer["flash_bytes"] for layer in (found.facts or {}).get("layers", ())}
     rows = [
@@ -117,6 +126,7 @@ def draw_survey(found: Survey, target: Target) -> str:
     heads = ["layer", "operator", "output", "parameters", "flash B", "supported"]
     lines = [*columns([heads, *rows], right=(3, 4)), ""]
     lines += _estimates(found, target)
+    lines += [_wrapped("note      ", note) for note in notes]
     for i, problem in enumerate(found.problems, start=1):
         lines.append(_wrapped(f"{f'({i})':<10}", problem.paragraph(SPELLINGS["flags"])))
     return "\n".join(lines)

@@ -14,7 +14,8 @@ import numpy as np
 
 from deepcompress.data.byte_scaling import ByteScaling, real_inputs
 from deepcompress.data.npz import Arrays, open_arrays, read_arrays
-from deepcompress.data.user_code import attempt, load_callable
+from deepcompress.data.user_code import attempt, is_python, load_callable
+from deepcompress.data.user_code_guard import guarded_lookup
 from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import AnyArray, BoolArray, Float32Array, Int64Array
 from deepcompress.ir.graph import Graph
@@ -54,17 +55,24 @@ class Samples(Protocol):
         """Batches of one epoch: inputs and labels. The same index and seed give the same ones."""
 
 
-def read_samples(data: str, scaling: ByteScaling | None) -> Samples:
+def read_samples(
+    data: str, scaling: ByteScaling | None, *, model: Path | None = None, import_seconds: int = 0
+) -> Samples:
     """The samples of the option `data`: an .npz, or file.py:function, which is run.
 
     Args:
         scaling: how uint8 inputs become the network's.
+        model: file that the Python file must not write while it is run.
+        import_seconds: that the Python file may run until it has defined the function.
 
     Raises:
         UserError: they cannot be read, or are not what training needs.
     """
-    if data.endswith(".py") or data.rpartition(":")[0].endswith(".py"):
-        return _FromFunction(data)
+    if is_python(data):
+        files = [model] if model else []
+        with guarded_lookup("data", data, files=files, seconds=import_seconds):
+            function = load_callable("data", data)
+        return _FromFunction(data, function)
     return _from_arrays(Path(data), scaling)
 
 
@@ -149,10 +157,10 @@ class _FromArrays:
 class _FromFunction:
     """Batches that the user's function yields; its random numbers depend only on the seed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, function: Callable[..., Any]) -> None:
         self.where = f"option {setting('data', text)}"
         self.name = text.rpartition(":")[2]
-        self.function = load_callable("data", text)
+        self.function = function
         self.shape: tuple[int, ...] | None = None  # of the first sample; all must have it
         inputs, labels = zip(*self._batches("validation", 0, 0), strict=True)
         self.validation: Pair = (np.concatenate(inputs), np.concatenate(labels))

@@ -54,6 +54,17 @@ def load_callable(option: str, text: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", namespace[name])
 
 
+def announcement(option: str, text: str) -> str:
+    """A line of progress that says which file of the user's is run, and why."""
+    file, _, name = text.rpartition(":")
+    return f"running {file} for its {name} (option {option})"
+
+
+def is_python(text: str) -> bool:
+    """Whether an option's value names a function or class of a Python file."""
+    return text.rpartition(":")[0].endswith(".py") or text.endswith(".py")
+
+
 def attempt(call: Callable[[], Any], what: str, where: str, do: str) -> Any:
     """The result of the user's code.
 
@@ -93,7 +104,17 @@ def _run_file(path: Path) -> dict[str, Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Not removed afterwards: functions of the file may import from its folder when they run.
-    sys.path.insert(0, str(path.resolve().parent))
+    make_importable(path.resolve().parent)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return vars(module)
+
+
+def make_importable(folder: Path) -> None:
+    """Lets Python find the modules of a folder, and those of the current one after it.
+
+    `python -m` searches the current folder and a console command does not.
+    """
+    for place in (str(Path.cwd()), str(folder)):
+        if place not in sys.path:
+            sys.path.insert(0, place)

@@ -214,4 +214,4 @@ def _weights_only() -> Iterator[None]:
             os.environ[switch] = before
 
 
-FRONTEND = torch_frontend("exported program", _recognizes, open_program)
+FRONTEND = torch_frontend("exported program", _recognizes, open_program, reads=("input_shape",))

@@ -50,6 +50,9 @@ class ImportedLayer:
     problem: UserError | None = None
 
 
+# Options that say how a model file is opened. Most kinds of files need none of them.
+OPTIONS_OF_FILES = ("input_shape", "architecture", "checkpoint_key", "trust_pickle")
+
 LayerCallback = Callable[[ImportedLayer], None]
 
 
@@ -79,8 +82,10 @@ class Frontend:
         name: of the kind of file, as users call it.
         recognizes: whether a file is of this kind.
         open: makes a Graph of such a file.
+        reads: names of the options in `OPTIONS_OF_FILES` that may change what is opened.
     """
 
     name: str
     recognizes: Callable[[FileSignature], bool]
     open: OpenFile
+    reads: frozenset[str] = frozenset()

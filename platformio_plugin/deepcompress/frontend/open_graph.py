@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from deepcompress.errors import UserError, did_you_mean
-from deepcompress.frontend import exported_program, pickle_file, torchscript
+from deepcompress.frontend import exported_program, pickle_file, safetensors_file, torchscript
 from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
 from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
@@ -22,6 +22,7 @@ from deepcompress.options import Options
 FRONTENDS: tuple[Frontend, ...] = (
     exported_program.FRONTEND,
     torchscript.FRONTEND,
+    safetensors_file.FRONTEND,
     *UNSUPPORTED_FORMATS,
     pickle_file.FRONTEND,
 )

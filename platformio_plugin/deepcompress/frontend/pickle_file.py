@@ -11,10 +11,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepcompress.data.user_code import make_importable
+from deepcompress.data.user_code_guard import guarded
 from deepcompress.errors import UserError, setting
+from deepcompress.frontend.eager_quantization import (
+    BEFORE_CONVERT,
+    CONVERTED,
+    is_converted_class,
+)
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
-from deepcompress.frontend.frontend import FileSignature
-from deepcompress.frontend.state_dict import module_of_weights
+from deepcompress.frontend.frontend import OPTIONS_OF_FILES, FileSignature
+from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.options import Options
@@ -22,8 +29,6 @@ from deepcompress.options import Options
 if TYPE_CHECKING:
     import torch
 
-# The keys under which training loops store the network in a checkpoint.
-_NETWORK_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 # How a pickle begins that torch.save wrote before it wrote zip archives: its protocol, 2 to 5.
 _PICKLE_PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
 
@@ -44,12 +49,8 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
             is not set, it holds no network, its weights do not fit the architecture, or
             torch.export cannot follow the module.
     """
-    import torch
-
-    content = _network_of(_unpickle(path, options))
-    if not isinstance(content, torch.nn.Module):
-        content = module_of_weights(content, path, options.architecture)
-    return export(content.float(), path, options)
+    module = module_of(_unpickle(path, options), path, options)
+    return export(module.float(), path, options)
 
 
 def _unpickle(path: Path, options: Options) -> Any:
@@ -63,13 +64,15 @@ def _unpickle(path: Path, options: Options) -> Any:
             raise _untrusted(path, error) from None
     except Exception as error:  # torch.load raises nearly every type for a damaged file
         raise cannot_open(path, error) from None
-    return _unpickle_trusted(path)
+    return _unpickle_trusted(path, options.import_seconds)
 
 
 def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     """The class that torch's unpickler refused, without its advice for developers."""
     refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
     what = "it is damaged, or a pickle that cannot be opened without running what it holds"
+    if refused and is_converted_class(refused[1]):
+        return UserError(CONVERTED, where(path), BEFORE_CONVERT)
     if refused:
         what = f"it holds {refused[1]}, and unpickling that would run code from the file"
     return UserError(
@@ -79,11 +82,17 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     )
 
 
-def _unpickle_trusted(path: Path) -> Any:
+def _unpickle_trusted(path: Path, seconds: int) -> Any:
+    """What the file holds. This imports the modules of its classes, which runs them."""
     import torch
 
+    make_importable(path.resolve().parent)
+    what = "opening it has run the Python file of its class"
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with guarded(what, where(path), files=[path, path.parent], seconds=seconds):
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except UserError:
+        raise
     except (ImportError, AttributeError) as error:
         raise UserError(
             f"the class it was saved from is not to be found ({first_line(error)})",
@@ -108,14 +117,4 @@ def _plain_layers() -> list[Any]:
     ]
 
 
-def _network_of(content: Any) -> Any:
-    """The module or state_dict of a file, which a checkpoint holds under one of several keys."""
-    for key in _NETWORK_KEYS:
-        if isinstance(content, dict) and hasattr(content.get(key), "state_dict"):
-            return content[key]
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return content
-
-
-FRONTEND = torch_frontend("pickle", _recognizes, open_program)
+FRONTEND = torch_frontend("pickle", _recognizes, open_program, reads=OPTIONS_OF_FILES)

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def torch_frontend(
-    name: str, recognizes: Callable[[FileSignature], bool], open_program: OpenProgram
+    name: str,
+    recognizes: Callable[[FileSignature], bool],
+    open_program: OpenProgram,
+    *,
+    reads: tuple[str, ...],
 ) -> Frontend:
     """A front end that opens a file as an ExportedProgram, and imports that.
 
@@ -38,6 +42,8 @@ def torch_frontend(
                 from traced TorchScript             convolution instead of conv2d
                 from a program that was decomposed  convolution, addmm of a permuted weight,
                 before it was saved                 max_pool2d_with_indices and getitem, view
+
+        reads: the options that may change what is opened.
     """
 
     def open_file(path: Path, options: Options, *, name: str, layer: LayerCallback) -> Graph:
@@ -46,7 +52,7 @@ def torch_frontend(
         _check_finite(program, path)
         return import_graph(program, name=name, layer=layer)
 
-    return Frontend(name, recognizes, open_file)
+    return Frontend(name, recognizes, open_file, frozenset(reads))
 
 
 def _check_finite(program: torch.export.ExportedProgram, path: Path) -> None:

@@ -129,4 +129,4 @@ def _refused(what: str, path: Path) -> UserError:
     )
 
 
-FRONTEND = torch_frontend("TorchScript", _recognizes, open_program)
+FRONTEND = torch_frontend("TorchScript", _recognizes, open_program, reads=("input_shape",))

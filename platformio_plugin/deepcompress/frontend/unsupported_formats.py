@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from deepcompress.errors import UserError, setting
+from deepcompress.errors import UserError
 from deepcompress.frontend.file_errors import EXPORT_HINT, where
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
 from deepcompress.options import Options
@@ -36,13 +36,6 @@ _REBUILD = f"Build the same network in PyTorch, copy its weights, and {EXPORT_HI
 UNSUPPORTED_FORMATS = (
     _refuses("Keras", rb"\x89HDF", _REBUILD),
     _refuses("TensorFlow Lite", rb".{4}TFL3", _REBUILD),
-    _refuses(
-        "safetensors",
-        rb".{4}\0{4}\{",  # the size of the header, at most 100 MB, in 8 bytes; the header in JSON
-        f"{_FROM_THE_MODEL}. Or save the weights as a state_dict, torch.save("
-        "safetensors.torch.load_file('model.safetensors'), 'model.pt'), and set "
-        f"{setting('architecture', 'file.py:Class')}",
-    ),
     _refuses(
         "ONNX",
         rb"\x08[\x01-\x20]",

@@ -44,7 +44,9 @@ _ADVICE = {
     "Compute both ways and add them up, weighted, or decide in the firmware": "cond",
     "Write the steps one after the other: their number must be fixed": "while_loop",
     "Make the noise an input of the network": "randn_like rand_like",
-    "Convert the model (convert_pt2e) before it is exported": "fused_moving_avg_obs_fake_quant",
+    "Convert the model (convert_pt2e) before it is exported. For a network of prepare_qat(), save "
+    "its state_dict, and name a function that returns the prepared network: "
+    f"{setting('architecture', 'file.py:function')}": "fused_moving_avg_obs_fake_quant",
 }
 
 # Advice for classes of torch.nn with several unsupported calls.
