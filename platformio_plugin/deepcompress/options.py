@@ -328,6 +328,14 @@ class Options:
         "2",
         needs=("compiling",),
     )
+    self_test_layers: bool = option(
+        "flag",
+        False,
+        "selfTest() also compares the output of each layer of the golden vectors, and "
+        "selfTestResult() names the first layer that differs; needs self_test",
+        "yes",
+        needs=("compiling",),
+    )
     import_seconds: int = option(
         "count",
         10,
@@ -339,13 +347,6 @@ class Options:
         decides_result=False,
         permits=True,
         needs=("a Python file",),
-    )
-    self_test_layers: bool = option(
-        "flag",
-        False,
-        "selfTest() also compares the output of each layer of the golden vectors, and "
-        "selfTestResult() names the first layer that differs; needs self_test",
-        "yes",
     )
     python: str | None = option(
         "path",
