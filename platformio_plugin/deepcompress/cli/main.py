@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deepcompress import __version__
 from deepcompress.cli import check, compile, docs, profile, prune
-from deepcompress.errors import UserError, did_you_mean, draw
+from deepcompress.errors import UserError, did_you_mean, draw, reason
 from deepcompress.options import SPELLINGS
 
 
@@ -38,19 +38,19 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader, such as `head`, has closed the pipe; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:
+    except BaseException as error:
         return _defect(error, verbose=getattr(parsed, "verbose", False))
 
 
-def _defect(error: Exception, *, verbose: bool) -> int:
+def _defect(error: BaseException, *, verbose: bool) -> int:
     """Prints an error that is not the user's mistake, with its traceback if verbose; returns 2."""
     if verbose:
         traceback.print_exc()
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     print(
-        f"deepcompress: internal error: {type(error).__name__}: {error} "
-        f"({Path(where.filename).name}:{where.lineno}). This is a defect of DeepCompress "
-        f"{__version__}, not of your model: please report it with the output of --verbose "
+        f"deepcompress: internal error: {type(error).__name__}: {reason(error)}{where}. This is "
+        f"a defect of DeepCompress {__version__}, not of your model: please report it with the output of --verbose "
         "(pio run -v) and, if you may, the .pt file. Nothing was written.",
         file=sys.stderr,
     )

@@ -37,7 +37,7 @@ IDENTITIES = {
     "_to_copy",
 }
 # The only calls that are computed during import. Other operators that a file names are never run.
-_FOLDABLE = {
+FOLDABLE = {
     *("_weight_norm", "argmax", "dot", "embedding", "mv", "norm", "numpy_T", "t", "vdot"),
     *IDENTITIES,
     *ON_CONSTANTS,
@@ -70,7 +70,7 @@ class Constants:
         tensors = tensor_arguments(fx)
         if not tensors or any(tensor not in self for tensor in tensors):
             return False
-        return is_item(fx) or (is_pure(fx) and aten in _FOLDABLE)
+        return is_item(fx) or (is_pure(fx) and aten in FOLDABLE)
 
     def fold(self, fx: torch.fx.Node, aten: str) -> None:
         """Computes a call, such as the transpose of a weight; its result becomes a constant."""

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.errors import UserError, setting
-from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
+from deepcompress.errors import UserError, reason, setting
+from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.state_dict import module_of_weights
 from deepcompress.frontend.torch_export import export
@@ -49,7 +49,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     content = _network_of(_unpickle(path, options))
     if not isinstance(content, torch.nn.Module):
         content = module_of_weights(content, path, options.architecture)
-    return export(content.float(), path, options)
+    return export(content, path, options)
 
 
 def _unpickle(path: Path, options: Options) -> Any:
@@ -86,7 +86,7 @@ def _unpickle_trusted(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"the class it was saved from is not to be found ({first_line(error)})",
+            f"the class it was saved from is not to be found ({reason(error)})",
             where(path),
             f"Put its module into the project's folder; or save a state_dict; or {EXPORT_HINT}",
         ) from None

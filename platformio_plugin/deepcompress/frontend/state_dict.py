@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.data.user_code import attempt, load_callable
 from deepcompress.errors import UserError, setting
+from deepcompress.frontend.check_module import check_module
+from deepcompress.frontend.check_tensor import check_tensor
 from deepcompress.frontend.file_errors import EXPORT_HINT, where
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ def _weights(content: Any, path: Path) -> dict[str, torch.Tensor]:
     """
     import torch
 
-    are_tensors = isinstance(content, dict) and all(torch.is_tensor(v) for v in content.values())
+    are_tensors = isinstance(content, dict) and all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in content.items()
+    )
     if not are_tensors or not content:
         held = f"a {type(content).__name__}"
         if isinstance(content, dict):
@@ -61,11 +65,23 @@ def _weights(content: Any, path: Path) -> dict[str, torch.Tensor]:
             f"it holds {held}, not a network", where(path), f"To save one, {EXPORT_HINT}"
         )
     weights = dict(content)
+    for name, tensor in weights.items():
+        check_tensor(name, tensor, path)
     for name in content:
         pruned = name.removesuffix("_orig")
         if pruned != name and f"{pruned}_mask" in weights:
-            weights[pruned] = weights.pop(name) * weights.pop(f"{pruned}_mask")
+            weights[pruned] = _masked(weights.pop(name), weights.pop(f"{pruned}_mask"), name, path)
     return weights
+
+
+def _masked(weight: torch.Tensor, mask: torch.Tensor, name: str, path: Path) -> torch.Tensor:
+    if weight.shape != mask.shape:
+        raise UserError(
+            f"{name} is {list(weight.shape)}, its mask {list(mask.shape)}",
+            where(path),
+            "Save the pruned network again",
+        )
+    return weight * mask
 
 
 def _build(architecture: str) -> torch.nn.Module:
@@ -80,22 +96,29 @@ def _build(architecture: str) -> torch.nn.Module:
         option,
         "It is called without arguments: name a function that builds the network with them",
     )
-    if not isinstance(module, torch.nn.Module):
+    if not issubclass(type(module), torch.nn.Module):  # __class__ may say anything
         raise UserError(f"{name}() gave a {type(module).__name__}", option, "Return an nn.Module")
-    return module
+    return cast("torch.nn.Module", module)
 
 
 def _load_weights(
     module: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path, architecture: str
 ) -> None:
-    expected = module.state_dict()
+    check_module(module, path)
+    option = f"option {setting('architecture', architecture)}"
+    expected = attempt(
+        lambda: _shapes(module.state_dict()),
+        "state_dict()",
+        option,
+        "Return what nn.Module.state_dict() returns: a dict of tensors",
+    )
     weights = _without_prefix(weights, expected)
     problems = [f"{name} is missing" for name in expected if name not in weights]
     problems += [f"{name} is not in the network" for name in weights if name not in expected]
     problems += [
-        f"{name} is {list(weights[name].shape)}, the network has {list(expected[name].shape)}"
-        for name in expected
-        if name in weights and weights[name].shape != expected[name].shape
+        f"{name} is {list(weights[name].shape)}, the network has {shape}"
+        for name, shape in expected.items()
+        if name in weights and list(weights[name].shape) != shape
     ]
     if problems:
         rest = len(problems) - _MOST_PROBLEMS
@@ -106,7 +129,16 @@ def _load_weights(
             where(path),
             "Name the class that the weights were saved from",
         )
-    module.load_state_dict(weights)
+    attempt(
+        lambda: module.load_state_dict(weights),
+        "load_state_dict()",
+        option,
+        "Name a class that loads the weights as nn.Module does",
+    )
+
+
+def _shapes(weights: dict[str, torch.Tensor]) -> dict[str, list[int]]:
+    return {name: list(tensor.shape) for name, tensor in weights.items()}
 
 
 def _without_prefix(
