@@ -50,8 +50,8 @@ def _defect(error: BaseException, *, verbose: bool) -> int:
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     print(
         f"deepcompress: internal error: {type(error).__name__}: {reason(error)}{where}. This is "
-        f"a defect of DeepCompress {__version__}, not of your model: please report it with the output of --verbose "
-        "(pio run -v) and, if you may, the .pt file. Nothing was written.",
+        f"a defect of DeepCompress {__version__}, not of your model: please report it with the "
+        "output of --verbose (pio run -v) and, if you may, the .pt file. Nothing was written.",
         file=sys.stderr,
     )
     return 2

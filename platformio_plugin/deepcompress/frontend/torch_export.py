@@ -22,8 +22,8 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
     """The program of a module from this file as float32, for one input of `input_shape`.
 
     Raises:
-        UserError: no `input_shape`, the module is damaged or does not accept it, or torch.export cannot follow
-            the module.
+        UserError: no `input_shape`, the module is damaged or does not accept it, or torch.export
+            cannot follow the module.
     """
     import torch
 

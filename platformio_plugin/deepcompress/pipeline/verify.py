@@ -19,7 +19,6 @@ from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, WeightedNode
 from deepcompress.ops import OPERATORS
 
-
 # The part of the range of a network's results by which fusion may change them: rounding.
 _ROUNDING = 1e-4
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hostile import HostileFile
 from torch import nn
+
+from hostile import HostileFile
 
 SHAPE = (1, 8, 8)
 STEPS = (5, 3)  # of the network of sequences: time steps, features
@@ -226,7 +227,7 @@ def _graph(program: Json) -> Json:
     return graph
 
 
-def _deep(depth: int) -> Any:
+def deep(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
         value = [value]
@@ -345,7 +346,7 @@ _PROGRAMS: Mapping[str, Callable[[Json], object]] = {
     "an input of the name of a keyword": lambda p: _rename(p, "input", "class"),
     "an input without a name": lambda p: _rename(p, "input", ""),
     "an input whose name is a lone surrogate": lambda p: _rename(p, "input", "\udc80"),
-    "JSON 900 deep": lambda p: p.update(more=_deep(900)),
+    "JSON 900 deep": lambda p: p.update(more=deep(900)),
     "JSON 100,000 deep": lambda p: p["graph_module"].update(metadata={"a": "b"}),
     "no graph_module": lambda p: p.pop("graph_module"),
     "graph_module is a list": lambda p: p.update(graph_module=[1]),
@@ -653,7 +654,7 @@ _STATES: Mapping[str, Callable[[dict[Any, Any]], object]] = {
     "it is empty": lambda state: state.clear(),
 }
 
-_BUILDS = """
+BUILDS = """
 from torch import nn
 
 def Net():
@@ -719,22 +720,22 @@ _USER_FILES: Mapping[str, str] = {
         "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        pass\n"
     ),
     "state_dict raises": (
-        _BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
+        BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
         "    def __init__(self):\n        super().__init__(*Base())\n"
         "    def state_dict(self, *a, **k):\n        raise RuntimeError('no weights')\n"
     ),
     "state_dict gives a list": (
-        _BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
+        BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
         "    def __init__(self):\n        super().__init__(*Base())\n"
         "    def state_dict(self, *a, **k):\n        return [1]\n"
     ),
     "load_state_dict raises": (
-        _BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
+        BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
         "    def __init__(self):\n        super().__init__(*Base())\n"
         "    def load_state_dict(self, *a, **k):\n        raise KeyError('mine')\n"
     ),
     "train raises SystemExit": (
-        _BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
+        BUILDS.replace("def Net", "def Base") + "class Net(nn.Sequential):\n"
         "    def __init__(self):\n        super().__init__(*Base())\n"
         "    def train(self, *a, **k):\n        raise SystemExit\n"
     ),
@@ -790,7 +791,7 @@ _USER_FILES: Mapping[str, str] = {
 def _states() -> Iterator[HostileFile]:
     given = {"input_shape": SHAPE, "architecture": "net.py:Net"}
     for name, change in _STATES.items():
-        write = functools.partial(_write_state, change, _BUILDS)
+        write = functools.partial(_write_state, change, BUILDS)
         yield HostileFile("state_dicts", name, write, given, opens=None)
     for name, text in _USER_FILES.items():
         write = functools.partial(_write_state, lambda state: None, text)
