@@ -1,12 +1,12 @@
-"""Fuzzing of files: compiles damaged model, data and label files; each must give C or one paragraph.
+"""Fuzzing of files: compiles damaged model, data and label files; each gives C or a paragraph.
 
     make fuzz WHAT=files                # ten minutes
     make fuzz WHAT=files SEED=7         # from another seed on
 
-Valid files are changed at random: bytes, headers of zip archives, members, opcodes of pickles, values
-of JSON. Anything but a success or a UserError is a find, and so is a file that code in one of them
-wrote, or too much time. The changed file is kept in build/fuzz, under the number of its seed. A
-crash inside torch is counted on its own.
+Valid files are changed at random: bytes, headers of zip archives, members, opcodes of pickles,
+values of JSON. Anything but a success or a UserError is a find, and so is a file that code in one
+of them wrote, or too much time. The changed file is kept in build/fuzz, under the number of its
+seed. A crash inside torch is counted on its own.
 """
 
 from __future__ import annotations

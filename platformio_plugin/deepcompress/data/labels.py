@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from math import prod
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from deepcompress.options import Options
 
 # Up to so many classes are named by their index. A name takes about six bytes of flash.
 _LARGEST_INDEX_NAMES = 100
+# Categories of Unicode: control characters, and halves of characters (surrogates).
+_NO_TEXT = ("Cc", "Cs")
 
 
 def read_labels(options: Options) -> tuple[str, ...]:
@@ -20,7 +23,7 @@ def read_labels(options: Options) -> tuple[str, ...]:
         UserError: the file cannot be read.
     """
     if options.labels is None or isinstance(options.labels, tuple):
-        return options.labels or ()
+        return _displayable(options.labels or (), f"option {setting('labels')}")
     path = Path(options.labels)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -31,7 +34,21 @@ def read_labels(options: Options) -> tuple[str, ...]:
             "Name a text file with one label per line, or list them: "
             + setting("labels", "cat, dog"),
         ) from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return _displayable(
+        tuple(line.strip() for line in lines if line.strip()), f"labels file {path}"
+    )
+
+
+def _displayable(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The labels. Raises UserError if one holds control characters or is no Unicode text."""
+    for number, label in enumerate(labels, start=1):
+        if any(unicodedata.category(character) in _NO_TEXT for character in label):
+            raise UserError(
+                f"label {number} ({ascii(label)[:40]}) holds a character that cannot be displayed",
+                where,
+                "Write each label in letters, digits and punctuation, as UTF-8",
+            )
+    return labels
 
 
 def check_labels(labels: tuple[str, ...], graph: Graph) -> None:
