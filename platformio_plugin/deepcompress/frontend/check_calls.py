@@ -80,16 +80,20 @@ def _check_call(fx: torch.fx.Node, path: Path) -> None:
 
 
 def _computed(fx: torch.fx.Node, args: Any, kwargs: Any) -> Any:
-    """The placeholders of a call's results; None where they depend on values."""
+    """The placeholders of a call's results; None where torch cannot tell without values."""
     import torch
+    from torch._dispatch.python import enable_python_dispatcher
     from torch._subclasses.fake_tensor import DataDependentOutputException as DependsOnValues
     from torch._subclasses.fake_tensor import DynamicOutputShapeException as SizesDepend
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch._subclasses.fake_tensor import UnsupportedOperatorException as HasNoShapes
 
     mode = torch._guards.detect_fake_mode([*torch.utils._pytree.tree_leaves((args, kwargs))])
     try:
-        with mode or torch._subclasses.FakeTensorMode(), torch.no_grad():
+        # As in torch.export: kernels in C++ do not take symbolic sizes, those in Python do.
+        with enable_python_dispatcher(), mode or FakeTensorMode(), torch.no_grad():
             return fx.target(*args, **kwargs)  # type: ignore[operator]  # an OpOverload
-    except (DependsOnValues, SizesDepend, NotImplementedError):
+    except (DependsOnValues, SizesDepend, HasNoShapes, NotImplementedError):
         return None
 
 

@@ -33,7 +33,7 @@ def check_tensor(name: str, tensor: Any, path: Path) -> None:
             where(path),
             "The training diverged: use an earlier checkpoint",
         )
-    largest = float(tensor.double().abs().max()) if tensor.numel() else 0.0
+    largest = float(tensor.detach().double().abs().max()) if tensor.numel() else 0.0
     if largest > LARGEST_VALUE:
         raise UserError(
             f"the weights {name} hold a value of magnitude {largest:.3g}; at most "

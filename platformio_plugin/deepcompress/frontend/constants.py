@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepcompress.errors import UserError, guard, reason
 from deepcompress.frontend.fx_node import (
+    aten_name,
     constant_names,
     constants_of,
     created_constant,
@@ -14,9 +16,11 @@ from deepcompress.frontend.fx_node import (
     is_item,
     is_pure,
     item_index,
+    source_line,
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
+from deepcompress.ir.aten_call import call_name
 from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
@@ -91,4 +95,11 @@ class Constants:
 
         args, kwargs = map_arg((fx.args, fx.kwargs), lambda node: self._values.get(node.name, 1))
         with torch.no_grad():
-            return evaluate(fx, args, kwargs)
+            return guard(
+                lambda: evaluate(fx, args, kwargs),
+                lambda error: UserError(
+                    f"it cannot be computed from the stored weights ({reason(error)})",
+                    call_name(fx.name, aten_name(fx), source_line(fx)),
+                    "Check its arguments and the shapes of the weights",
+                ),
+            )
