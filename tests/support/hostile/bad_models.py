@@ -471,7 +471,7 @@ _MODULES: Mapping[str, Callable[[nn.Sequential], object]] = {
     "stride is a text": _at(CONV, "stride", "2"),
     "stride is None": _at(CONV, "stride", None),
     "stride is 0": _at(CONV, "stride", (0, 0)),
-    "padding is huge": _at(CONV, "padding", (10**4, 10**4)),
+    "padding is huge": _at(CONV, "padding", (2**31, 2**31)),
     "padding is larger than int64": _at(CONV, "padding", (2**70, 2**70)),
     "dilation is 0": _at(CONV, "dilation", (0, 0)),
     "groups do not divide": _at(CONV, "groups", 3),
