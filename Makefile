@@ -34,8 +34,16 @@ coverage-floor: ## lets coverage not fall below what the last `make test` measur
 
 SECONDS := 600
 SEED := 0
-fuzz: setup ## compare the C of random networks with the reference, for SECONDS=600
-	@$(PYTHON) tests/fuzz.py --seconds $(SECONDS) --seed $(SEED)
+WHAT := networks files
+fuzz: setup ## compare the C of random networks with the reference, and damage files; SECONDS=600 in all
+	@for what in $(WHAT); do $(MAKE) --no-print-directory .fuzz-$$what \
+		EACH=$$(($(SECONDS) / $(words $(WHAT)))) || exit 1; done
+
+.PHONY: .fuzz-networks .fuzz-files
+.fuzz-networks:
+	@$(PYTHON) tests/fuzz.py --seconds $(EACH) --seed $(SEED)
+.fuzz-files:
+	@$(PYTHON) -W ignore tests/fuzz_files.py --seconds $(EACH) --seed $(SEED)
 
 security: setup ## open every hostile file of tests/support/hostile; what held, memory and time by kind
 	@$(PYTHON) benchmarks/security.py

@@ -31,6 +31,7 @@ from deepcompress.model_name import check_name
 from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.make_stateful import make_stateful
+from deepcompress.passes.quantize import observe_ranges
 from deepcompress.pipeline import verify
 from deepcompress.pipeline.graph_to_plan import graph_to_plan
 from deepcompress.pipeline.reporter import Reporter, SilentReporter
@@ -50,6 +51,8 @@ from deepcompress.training.compress_with_data import (
 from deepcompress.training.pareto_plot import draw_curve, require_matplotlib
 
 _SILENT = SilentReporter()
+# Samples on which the float network is run before and after fusion.
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -184,12 +187,13 @@ def open_model(
         _check_input_shape(imported, given_shape, path)
     with timing.stage("inputs"):
         given = calibration_of_graph(imported, calibration, options)
+        observe_ranges(imported, given.inputs[:_COMPARED])
     fusing = Pass(
         "fuse",
         fuse,
         Stage.FLOAT,
         Stage.FLOAT,
-        ensures=lambda before, after: verify.same_function(before, after, given.inputs[:8]),
+        ensures=lambda before, after: verify.same_function(before, after, given.inputs[:_COMPARED]),
     )
     graph: Graph = run_passes([fusing], imported, watching)
     if samples is not None and options.data:

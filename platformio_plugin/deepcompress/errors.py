@@ -3,6 +3,9 @@
 PlatformIO, the command line and CMake show a `UserError` as one paragraph and exit with 1. Each of
 them writes options differently, so an error's text marks them by `setting`, and whoever shows the
 text chooses a `Spelling`. Any other exception is a defect of DeepCompress.
+
+Code of others (torch, the user's Python files) may raise anything while it reads a bad file. It is
+called by `guard`, which makes a `UserError` of whatever it raises.
 """
 
 from __future__ import annotations
@@ -11,14 +14,18 @@ import difflib
 import re
 import textwrap
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from deepcompress.escape import paragraph, shortened
+
+Result = TypeVar("Result")
 
 # (an option's name, its value or None) -> how the user writes it
 Spelling = Callable[[str, "str | None"], str]
 
 _LONGEST = 1200  # characters of a part of an error: names in files may have any length
 _OPEN, _CLOSE = "\x02", "\x03"
+_LONGEST_REASON = 160
 _MARK = re.compile(f"{_OPEN}(\\w+)(?:=([^{_CLOSE}]*))?{_CLOSE}")
 
 
@@ -53,6 +60,46 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return self.paragraph()
+
+
+def guard(action: Callable[[], Result], problem: Callable[[BaseException], UserError]) -> Result:
+    """The result of code that is not ours.
+
+    Args:
+        problem: makes the error of an exception that the code raised: of any class, also SystemExit
+            and others that are not of class Exception.
+
+    Raises:
+        UserError: what `problem` returns, or what the code itself raised of this class.
+        KeyboardInterrupt: the user has interrupted it.
+    """
+    try:
+        return action()
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise problem(error) from None
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an exception's text without its full stop, or its class if it has none.
+
+    At most 160 characters, without the marks of `setting`. The text of an exception of others may
+    be empty or too long, and computing it may fail.
+    """
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply, or contains itself"
+    try:
+        text = str(error)
+        if "INTERNAL ASSERT FAILED" in text:  # with advice to report a defect of PyTorch
+            text = "an internal check of torch failed"
+    except BaseException as failure:
+        if isinstance(failure, KeyboardInterrupt):
+            raise
+        text = ""
+    lines = [line.strip() for line in re.sub(f"[{_OPEN}{_CLOSE}]", "", text).splitlines()]
+    first = next(filter(None, lines), type(error).__name__)
+    return first[:_LONGEST_REASON].rstrip(". ")
 
 
 def draw(error: UserError, width: int = 90, *, spelling: Spelling = plain) -> str:

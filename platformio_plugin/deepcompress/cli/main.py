@@ -16,7 +16,7 @@ from typing import Any
 
 from deepcompress import __version__
 from deepcompress.cli import check, compile, docs, profile, prune
-from deepcompress.errors import UserError, did_you_mean, draw
+from deepcompress.errors import UserError, did_you_mean, draw, reason
 from deepcompress.escape import Terminal, paragraph
 from deepcompress.options import SPELLINGS
 from deepcompress.versions import description, untested_torch
@@ -49,21 +49,21 @@ def _run(arguments: list[str] | None) -> int:
         # The reader, such as `head`, has closed the pipe; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:
+    except BaseException as error:
         return _defect(error, verbose=getattr(parsed, "verbose", False))
 
 
-def _defect(error: Exception, *, verbose: bool) -> int:
+def _defect(error: BaseException, *, verbose: bool) -> int:
     """Prints an error that is not the user's mistake, with its traceback if verbose; returns 2."""
     if verbose:
         traceback.print_exc()
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     print(
-        f"deepcompress: internal error: {type(error).__name__}: {paragraph(str(error))} "
-        f"({Path(where.filename).name}:{where.lineno}). This is a defect of DeepCompress "
-        f"{__version__}, not of your model: please report it with the output of --verbose "
-        "(pio run -v) and, if you may, the .pt file. Nothing was written. Versions: "
-        f"{description()}." + (f" {untested}." if (untested := untested_torch()) else ""),
+        f"deepcompress: internal error: {type(error).__name__}: {paragraph(reason(error))}{where}. "
+        f"This is a defect of DeepCompress {__version__}, not of your model: please report it with "
+        "the output of --verbose (pio run -v) and, if you may, the .pt file. Nothing was written. "
+        f"Versions: {description()}." + (f" {untested}." if (untested := untested_torch()) else ""),
         file=sys.stderr,
     )
     return 2

@@ -39,7 +39,18 @@ def calibration_of_graph(
     if options.stateful:
         calibration = split_streams(calibration, shape)
     check_shape(calibration, shape, options.calibration)
+    _check_classes(calibration, graph, options)
     return calibration
+
+
+def _check_classes(calibration: Calibration, graph: Graph, options: Options) -> None:
+    outputs = sum(graph.tensors[name].size for name in graph.outputs)
+    if calibration.labels is not None and calibration.labels.max() >= outputs:
+        raise UserError(
+            f"it has labels up to {calibration.labels.max()}, the model has {outputs} outputs",
+            f"calibration file {options.calibration}" if options.calibration else "the data",
+            "A label is the index of an output, the first is 0",
+        )
 
 
 def _check_byte_inputs(graph: Graph, options: Options) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from deepcompress.errors import UserError, did_you_mean, setting
+from deepcompress.errors import UserError, did_you_mean, guard, reason, setting
 from deepcompress.ir.arrays import AnyArray
+from deepcompress.ir.graph import LARGEST_VALUE
 
 Arrays = dict[str, AnyArray]
+
+LARGEST_LABEL = 2**31 - 1
 
 
 def open_arrays(path: Path, option: str) -> Arrays:
@@ -30,17 +32,30 @@ def open_arrays(path: Path, option: str) -> Arrays:
             f"Set {setting(option)} to the path of an .npz; it is relative to the project's folder "
             "or, on the command line, to the current folder",
         )
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"inputs": loaded}
-        return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"it cannot be read as an .npz of plain arrays ({str(error).splitlines()[0]})",
+    return guard(
+        lambda: _loaded(path),
+        lambda error: UserError(
+            f"it cannot be read as an .npz of plain arrays ({reason(error)})",
             f"{option} file {path}",
             "Save it with numpy.savez(path, inputs=..., labels=...)",
-        ) from None
+        ),
+    )
+
+
+def _loaded(path: Path) -> Arrays:
+    """The arrays of a file; members of other kinds, such as a text, are left out.
+
+    Raises:
+        ValueError: two members have one name.
+    """
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"inputs": loaded}
+    with loaded:
+        if len(set(loaded.files)) < len(loaded.files):
+            raise ValueError("it holds two arrays of one name")
+        arrays = {name: loaded[name] for name in loaded.files}
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def read_arrays(
@@ -85,8 +100,8 @@ def array_named(name: str, arrays: Arrays, where: str, example: str) -> AnyArray
 
 
 def check_inputs(inputs: AnyArray, where: str, name: str = "inputs") -> None:
-    """Raises UserError unless an array is [samples, ...] of finite floats or of uint8."""
-    if inputs.ndim < 2 or len(inputs) == 0:
+    """Raises UserError unless an array is [samples, ...] of uint8 or of floats within limits."""
+    if inputs.ndim < 2 or inputs.size == 0:
         raise UserError(
             f"`{name}` has the shape {list(inputs.shape)}, which holds no samples",
             where,
@@ -105,6 +120,14 @@ def check_inputs(inputs: AnyArray, where: str, name: str = "inputs") -> None:
             where,
             "Remove these samples: the ranges of the int8 network are measured on this data",
         )
+    if inputs.dtype.kind == "f" and not np.abs(inputs).max() <= LARGEST_VALUE:
+        largest = np.unravel_index(np.abs(inputs).argmax(), inputs.shape)
+        raise UserError(
+            f"`{name}` holds {inputs[largest]:.3g} in sample {largest[0]}; at most "
+            f"{LARGEST_VALUE:.0e} is possible",
+            where,
+            "Remove these samples: the ranges of the int8 network are measured on this data",
+        )
 
 
 def check_labels(labels: AnyArray | None, samples: int, where: str) -> None:
@@ -120,6 +143,12 @@ def check_labels(labels: AnyArray | None, samples: int, where: str) -> None:
     if labels.min() < 0:
         raise UserError(
             f"`labels` holds {labels.min()}, first in sample {np.argmax(labels < 0)}",
+            where,
+            "A label is the index of an output, the first is 0",
+        )
+    if labels.max() > LARGEST_LABEL:
+        raise UserError(
+            f"`labels` holds {labels.max()}, first in sample {np.argmax(labels > LARGEST_LABEL)}",
             where,
             "A label is the index of an output, the first is 0",
         )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from deepcompress.data.byte_scaling import ByteScaling, real_inputs
-from deepcompress.data.npz import Arrays, open_arrays, read_arrays
+from deepcompress.data.npz import LARGEST_LABEL, Arrays, open_arrays, read_arrays
 from deepcompress.data.user_code import attempt, is_python, load_callable
 from deepcompress.data.user_code_guard import guarded_lookup
 from deepcompress.errors import UserError, setting
 from deepcompress.ir.arrays import AnyArray, BoolArray, Float32Array, Int64Array
-from deepcompress.ir.graph import Graph
+from deepcompress.ir.graph import LARGEST_VALUE, Graph
 
 if TYPE_CHECKING:
     import torch
@@ -216,10 +216,16 @@ class _FromFunction:
                 f"{call} yielded labels of {labels.dtype} {list(labels.shape)} for "
                 f"{len(inputs)} inputs, not one whole number each"
             )
-        if labels.min() < 0:
-            raise self._wrong(f"{call} yielded the label {labels.min()}; the first class is 0")
+        if labels.min() < 0 or labels.max() > LARGEST_LABEL:
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise self._wrong(f"{call} yielded the label {wrong}; the first class is 0")
         if not np.isfinite(inputs).all():
             raise self._wrong(f"{call} yielded inputs with NaN or infinity")
+        if not (largest := np.abs(inputs).max()) <= LARGEST_VALUE:
+            raise self._wrong(
+                f"{call} yielded inputs up to {largest:.3g}; at most {LARGEST_VALUE:.0e} is "
+                "possible"
+            )
         return inputs.astype(np.float32), labels.astype(np.int64)
 
     def _wrong(self, what: str) -> UserError:

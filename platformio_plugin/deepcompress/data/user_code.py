@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from deepcompress.errors import UserError, did_you_mean, setting
+from deepcompress.errors import UserError, did_you_mean, guard, reason, setting
 
 # How the file names of stack frames begin that are not the user's: this package, the standard
 # library, and generated code such as "<string>".
@@ -76,14 +76,13 @@ def attempt(call: Callable[[], Any], what: str, where: str, do: str) -> Any:
     Raises:
         UserError: the code raised an exception; the text names its type and line.
     """
-    try:
-        return call()
-    except (Exception, SystemExit) as error:  # the user's code may raise any type of exception
-        reason, line = (str(error).splitlines() or [""])[0], user_line(error)
+
+    def failed(error: BaseException) -> UserError:
+        line = user_line(error)
         at = f", {line}" if line else ""
-        raise UserError(
-            f"{what} failed ({type(error).__name__}: {reason}{at})", where, do
-        ) from None
+        return UserError(f"{what} failed ({type(error).__name__}: {reason(error)}{at})", where, do)
+
+    return guard(call, failed)
 
 
 def user_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from deepcompress.ops.clamp import limit
 if TYPE_CHECKING:
     import torch
 
-    from deepcompress.ir.arrays import Float32Array
+    from deepcompress.ir.arrays import Float32Array, FloatArray
 
 Parameters = Mapping[str, Mapping[str, "torch.Tensor"]]
 
@@ -54,22 +54,31 @@ def forward(
     return join(graph, graph.outputs, values, torch.cat)
 
 
-def to_torch(graph: Graph) -> Parameters:
-    """The graph's parameters as torch tensors: node name -> parameter name -> tensor."""
+def to_torch(graph: Graph, dtype: torch.dtype | None = None) -> Parameters:
+    """The graph's parameters as torch tensors: node name -> parameter name -> tensor.
+
+    Args:
+        dtype: of the tensors; float32 if it is None.
+    """
     import torch
 
     return {
-        node.name: {name: torch.tensor(array) for name, array in node.parameters.items()}
+        node.name: {
+            name: torch.tensor(array, dtype=dtype) for name, array in node.parameters.items()
+        }
         for node in graph.nodes
     }
 
 
-def forward_numpy(graph: Graph, inputs: Float32Array) -> Float32Array:
-    """`forward` on arrays of any length, in parts: float32 [samples, *output shape]."""
+def forward_numpy(graph: Graph, inputs: FloatArray) -> Float32Array:
+    """`forward` on arrays of any length, in parts: [samples, *output shape].
+
+    The arithmetic and the result are float32, or float64 if the inputs are.
+    """
     import numpy as np
     import torch
 
-    parameters = to_torch(graph)
+    parameters = to_torch(graph, torch.from_numpy(inputs[:0]).dtype)
     with torch.no_grad():
         outputs = [
             forward(graph, torch.from_numpy(part), parameters=parameters).numpy()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepcompress.frontend.check_module import check_module
 from deepcompress.frontend.eager_quantization import check_module_not_converted
 
 _DEEPEST = 4  # keys from the file's content to a network
@@ -85,6 +86,7 @@ def _search(content: Any, path: Path) -> Iterator[Found]:
             continue
         seen.add(id(value))
         if isinstance(value, torch.nn.Module):
+            check_module(value, path)
             check_module_not_converted(value, path)
             yield _found(key, value, value.state_dict())
             continue

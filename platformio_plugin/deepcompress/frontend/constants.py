@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepcompress.errors import UserError, guard, reason
 from deepcompress.frontend.fx_node import (
+    aten_name,
     constant_names,
     constants_of,
     created_constant,
@@ -14,9 +16,11 @@ from deepcompress.frontend.fx_node import (
     is_item,
     is_pure,
     item_index,
+    source_line,
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
+from deepcompress.ir.aten_call import call_name
 from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ IDENTITIES = {
     "_to_copy",
 }
 # The only calls that are computed during import. Other operators that a file names are never run.
-_FOLDABLE = {
+FOLDABLE = {
     *("_weight_norm", "argmax", "dot", "embedding", "mv", "norm", "numpy_T", "t", "vdot"),
     *IDENTITIES,
     *ON_CONSTANTS,
@@ -70,7 +74,7 @@ class Constants:
         tensors = tensor_arguments(fx)
         if not tensors or any(tensor not in self for tensor in tensors):
             return False
-        return is_item(fx) or (is_pure(fx) and aten in _FOLDABLE)
+        return is_item(fx) or (is_pure(fx) and aten in FOLDABLE)
 
     def fold(self, fx: torch.fx.Node, aten: str) -> None:
         """Computes a call, such as the transpose of a weight; its result becomes a constant."""
@@ -91,4 +95,11 @@ class Constants:
 
         args, kwargs = map_arg((fx.args, fx.kwargs), lambda node: self._values.get(node.name, 1))
         with torch.no_grad():
-            return evaluate(fx, args, kwargs)
+            return guard(
+                lambda: evaluate(fx, args, kwargs),
+                lambda error: UserError(
+                    f"it cannot be computed from the stored weights ({reason(error)})",
+                    call_name(fx.name, aten_name(fx), source_line(fx)),
+                    "Check its arguments and the shapes of the weights",
+                ),
+            )

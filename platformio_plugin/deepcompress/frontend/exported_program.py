@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompress.errors import UserError, setting
-from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, first_line, where
+from deepcompress.errors import UserError, guard, reason, setting
+from deepcompress.frontend.check_calls import check_calls
+from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.torch_export import example_input, shape_text
 from deepcompress.frontend.torch_frontend import torch_frontend
@@ -76,6 +77,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     archive = packed(contents)
     with _weights_only():
         program = attempt(path, lambda: torch.export.load(archive))
+    check_calls(program, path)
     _check_batch(program, path)
     return _with_fixed_sizes(program, path, options)
 
@@ -90,14 +92,14 @@ def _with_fixed_sizes(
     if options.input_shape is None or all(isinstance(size, int) for size in sizes):
         return program
     inputs = example_input(path, options)
-    try:
-        return torch.export.export(program.module(), (inputs,), strict=False)
-    except Exception as error:  # a program raises whatever its operators raise on other shapes
-        raise UserError(
-            f"it does not take an input of {shape_text(options)} ({first_line(error)})",
+    return guard(
+        lambda: torch.export.export(program.module(), (inputs,), strict=False),
+        lambda error: UserError(
+            f"it does not take an input of {shape_text(options)} ({reason(error)})",
             where(path),
             f"Set {setting('input_shape')} to a shape for which it was exported",
-        ) from None
+        ),
+    )
 
 
 def _checked_members(path: Path) -> dict[str, bytes]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from deepcompress.errors import UserError
-
-Result = TypeVar("Result")
+from deepcompress.errors import Result, UserError, guard, reason
 
 EXPORT_HINT = (
     "save it with torch.export: program = torch.export.export(model.eval(), (example,)); "
@@ -20,8 +17,6 @@ QUANTIZE_HINT = (
     "convert_pt2e, whose scales are kept"
 )
 
-_LONGEST_REASON = 160
-
 
 def where(path: Path) -> str:
     return f"model file {path}"
@@ -29,23 +24,12 @@ def where(path: Path) -> str:
 
 def attempt(path: Path, action: Callable[[], Result]) -> Result:
     """The action's result. Raises UserError instead of any exception of the file's reader."""
-    try:
-        return action()
-    except UserError:
-        raise
-    except Exception as error:  # readers of damaged files raise nearly every type of exception
-        raise cannot_open(path, error) from None
+    return guard(action, lambda error: cannot_open(path, error))
 
 
-def cannot_open(path: Path, error: Exception) -> UserError:
+def cannot_open(path: Path, error: BaseException) -> UserError:
     return UserError(
-        f"torch cannot open it ({first_line(error)})",
+        f"torch cannot open it ({reason(error)})",
         where(path),
         "It may be truncated, or saved by a newer torch: copy or save it again",
     )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, without its full stop, at most 160 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON].rstrip(". ")

@@ -28,7 +28,7 @@ from deepcompress.frontend.fx_node import (
     value_of,
 )
 from deepcompress.frontend.import_state import ImportState
-from deepcompress.frontend.lower_call import LoweredLayer, lower_call
+from deepcompress.frontend.lower_call import LoweredLayer, check_parameters, lower_call
 from deepcompress.frontend.qdq import DYNAMIC_QPARAMS, QUANTIZERS, propagate_ranges, read_qdq
 from deepcompress.frontend.read_call import mark_result, read_call
 from deepcompress.frontend.unsupported_ops import advice_for_module
@@ -93,6 +93,10 @@ def _import_nodes(fx_nodes: Iterable[torch.fx.Node], state: ImportState) -> Grap
         elif fx.op == "output":
             results = cast("tuple[object, ...]", fx.args[0])
             outputs = tuple(state.tensor_of(result) for result in results if result is not None)
+    if not outputs:
+        raise UserError(
+            "it has no output", f"the model {state.model}", "Return a tensor from forward()"
+        )
     outputs = tuple(_copy_of_input(state, name) for name in outputs)
     ranges = propagate_ranges(state.ranges, state.nodes)
     return Graph(state.model, state.tensors, tuple(state.nodes), state.inputs, outputs, ranges)
@@ -276,8 +280,15 @@ def _operand(state: ImportState, fx: torch.fx.Node, argument: torch.fx.Node) -> 
         return state.tensor_of(argument)
     other = next(a for a in state.data_arguments(fx) if a not in state.constants)
     value, name = read_only(state.constants.value(argument)), f"{fx.name}.{argument.name}"
+    call = read_call(state, fx, aten_name(fx))
+    if value.ndim == 0 or value.size == 0:
+        raise call.unsupported(
+            f"a constant that it joins has the shape {list(value.shape)}",
+            "Give it a batch of 1, and at least one value",
+        )
+    check_parameters(call, {"value": value})
     if (value != value[:1]).any():
-        raise read_call(state, fx, aten_name(fx)).unsupported(
+        raise call.unsupported(
             "a constant that it joins differs from sample to sample", "Give it a batch of 1"
         )
     shape = value.shape[1:]

@@ -108,7 +108,11 @@ def value_of(fx: torch.fx.Node) -> torch.Tensor:
 
 
 def shape_of(fx: torch.fx.Node, batch_axis: int = 0) -> tuple[int, ...]:
-    """Shape of a node's result without the batch axis. Raises UserError if it is dynamic."""
+    """Shape of a node's result without the batch axis.
+
+    Raises:
+        UserError: it is dynamic, or a size is 0.
+    """
     value = value_of(fx)
     sizes = [size for axis, size in enumerate(value.shape) if axis != batch_axis]
     if not all(str(size).isdigit() for size in sizes):
@@ -116,6 +120,12 @@ def shape_of(fx: torch.fx.Node, batch_axis: int = 0) -> tuple[int, ...]:
             f"its shape {tuple(value.shape)} is dynamic beyond the batch",
             f"tensor {fx.name}",
             f"Fix these sizes with {setting('input_shape')}, or export the model with fixed ones",
+        )
+    if any(int(size) == 0 for size in sizes):
+        raise UserError(
+            f"its shape {tuple(value.shape)} holds no values",
+            f"tensor {fx.name}",
+            "Give every axis a size of at least 1",
         )
     return tuple(int(size) for size in sizes)
 

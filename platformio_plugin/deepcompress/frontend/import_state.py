@@ -42,7 +42,11 @@ class ImportState:
 
     def __init__(self, program: torch.export.ExportedProgram, model: str) -> None:
         self.model = model
-        self.inputs = tuple(program.graph_signature.user_inputs)
+        self.inputs = _tensor_inputs(program)
+        if not self.inputs:
+            raise UserError(
+                "it has no input", f"the model {model}", "Give forward() a tensor to compute from"
+            )
         self.constants = Constants(program)
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
@@ -117,3 +121,10 @@ class ImportState:
         while name in self.aliases:
             name = self.aliases[name]
         return name
+
+
+def _tensor_inputs(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """Names of the inputs that are tensors; numbers and texts are fixed in the program."""
+    names = set(program.graph_signature.user_inputs)
+    nodes = (fx for fx in program.graph.nodes if fx.op == "placeholder" and fx.name in names)
+    return tuple(fx.name for fx in nodes if hasattr(fx.meta.get("val"), "shape"))

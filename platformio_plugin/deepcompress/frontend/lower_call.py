@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from deepcompress.frontend.conv1d_as_2d import as_image, is_one_dimensional
 from deepcompress.frontend.unsupported_ops import advice_for
+from deepcompress.ir.graph import LARGEST_VALUE
 from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
 from deepcompress.ops.adaptive_pool2d import as_fixed_pooling
 from deepcompress.ops.flatten import Flatten
@@ -45,10 +48,25 @@ def lower_call(call: AtenCall) -> list[LoweredLayer]:
         return lower_call(_expand(call)) + lower_call(expanded)
     if op == "linear" and call.input_rank > 1:
         op = "linear_rows"
-    attributes, parameters = OPERATORS[op].read(named)
+    with np.errstate(all="ignore"):  # what overflows, or is not defined, is refused next
+        attributes, parameters = OPERATORS[op].read(named)
+    check_parameters(call, parameters)
     if OPERATORS[op].changes_nothing(attributes, parameters):
         return [_reshape(call.layer, call.output_shape)]
     return [LoweredLayer(call.layer, op, attributes, parameters)]
+
+
+def check_parameters(call: AtenCall, parameters: Parameters) -> None:
+    """Raises UserError unless a layer's parameters are finite, and not too large for float32."""
+    for name, values in parameters.items():
+        largest = float(np.abs(values).max()) if values.size else 0.0
+        if not largest <= LARGEST_VALUE:  # NaN is not
+            raise call.unsupported(
+                f"its {name} is {largest:.3g}, computed from the weights and numbers of the file; "
+                f"at most {LARGEST_VALUE:.0e} is possible",
+                "Check its weights, a variance below 0 and its numbers; the training may have "
+                "diverged: use an earlier checkpoint",
+            )
 
 
 def _lower_as_image(call: AtenCall) -> list[LoweredLayer]:

@@ -65,7 +65,7 @@ def _signature(path: Path) -> FileSignature:
     head = _head(path)
     if not head:
         raise UserError("it is empty", where(path), "Save the model again")
-    if not zipfile.is_zipfile(path):
+    if not attempt(path, lambda: zipfile.is_zipfile(path)):
         return FileSignature(path, head, None)
     names = attempt(path, lambda: zipfile.ZipFile(path).namelist())
     return FileSignature(path, head, tuple(name.partition("/")[2] for name in names))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import make_importable
 from deepcompress.data.user_code_guard import guarded
-from deepcompress.errors import UserError, setting
+from deepcompress.errors import UserError, reason, setting
 from deepcompress.frontend.eager_quantization import (
     BEFORE_CONVERT,
     CONVERTED,
     is_converted_class,
 )
-from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, first_line, where
+from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, where
 from deepcompress.frontend.frontend import OPTIONS_OF_FILES, FileSignature
 from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
@@ -50,7 +50,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
             torch.export cannot follow the module.
     """
     module = module_of(_unpickle(path, options), path, options)
-    return export(module.float(), path, options)
+    return export(module, path, options)
 
 
 def _unpickle(path: Path, options: Options) -> Any:
@@ -95,7 +95,7 @@ def _unpickle_trusted(path: Path, seconds: int) -> Any:
         raise
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"the class it was saved from is not to be found ({first_line(error)})",
+            f"the class it was saved from is not to be found ({reason(error)})",
             where(path),
             f"Put its module into the project's folder; or save a state_dict; or {EXPORT_HINT}",
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
@@ -18,6 +19,8 @@ from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.time_major import LayoutCall
 from deepcompress.frontend.unsupported_ops import advice_for
 from deepcompress.ir.aten_call import AtenCall, call_name
+from deepcompress.ir.graph import LARGEST_VALUE
+from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +53,7 @@ def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> AtenCall:
         input_shapes=tuple(state.shape_of(argument) for argument in data),
         output_shape=state.shape_of(fx),
     )
+    _check_numbers(call)
     layouts = {argument.name in state.time_major for argument in data}
     is_unknown = any(argument.name in state.unknown for argument in data)
     if (layout is None or len(layouts) > 1) and not is_unknown:
@@ -59,6 +63,20 @@ def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> AtenCall:
             "on the second",
         )
     return call
+
+
+def _check_numbers(call: AtenCall) -> None:
+    """Raises UserError for a number that is NaN, or too large other than as a limit of values."""
+    is_limit = BY_ATEN.get(call.aten) == "clamp"
+    for name, value in call.arguments.items():
+        if not isinstance(value, float) or abs(value) <= LARGEST_VALUE:
+            continue
+        if isnan(value) or not is_limit:
+            raise call.unsupported(
+                f"its {name} is {value:g}, which is "
+                + ("not a number" if isnan(value) else f"more than {LARGEST_VALUE:.0e}"),
+                "Change this number in the model",
+            )
 
 
 def mark_result(state: ImportState, fx: torch.fx.Node, aten: str) -> None:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.errors import UserError, setting
-from deepcompress.frontend.file_errors import EXPORT_HINT, first_line, where
+from deepcompress.errors import UserError, reason, setting
+from deepcompress.frontend.file_errors import EXPORT_HINT, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
@@ -62,7 +62,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path, device="cpu")
     except Exception as error:  # the package maps its own errors and those of the file system
         raise UserError(
-            f"the package safetensors cannot open it ({first_line(error)})",
+            f"the package safetensors cannot open it ({reason(error)})",
             where(path),
             "It may be truncated or damaged: copy or save it again",
         ) from None

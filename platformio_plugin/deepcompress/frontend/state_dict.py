@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.data.user_code import attempt, load_callable
 from deepcompress.data.user_code_guard import guarded_lookup
-from deepcompress.errors import UserError, did_you_mean, setting
+from deepcompress.errors import UserError, did_you_mean, reason, setting
 from deepcompress.frontend import file_errors
+from deepcompress.frontend.check_module import check_module
+from deepcompress.frontend.check_tensor import check_tensor
 from deepcompress.frontend.checkpoint import Found, networks_in
 from deepcompress.frontend.eager_quantization import (
     check_not_converted,
     is_prepared,
     with_fixed_scales,
 )
-from deepcompress.frontend.file_errors import EXPORT_HINT, first_line, where
+from deepcompress.frontend.file_errors import EXPORT_HINT, where
 from deepcompress.options import Options
 
 if TYPE_CHECKING:
@@ -141,16 +143,22 @@ def _build(architecture: str, path: Path, seconds: int) -> torch.nn.Module:
             option,
             "It is called without arguments: name a function that builds the network with them",
         )
-    if not isinstance(module, torch.nn.Module):
+    if not issubclass(type(module), torch.nn.Module):  # __class__ may say anything
         raise UserError(f"{name}() gave a {type(module).__name__}", option, "Return an nn.Module")
-    return module
+    return cast("torch.nn.Module", module)
 
 
 def _load_weights(
     module: torch.nn.Module, found: list[Found], path: Path, architecture: str
 ) -> None:
     """Loads the weights of the one network in the file whose names are the module's."""
-    expected: dict[str, Any] = module.state_dict()
+    check_module(module, path)
+    expected: dict[str, Any] = attempt(
+        lambda: dict(module.state_dict()),
+        "state_dict()",
+        f"option {setting('architecture', architecture)}",
+        "Return what nn.Module.state_dict() returns: a dict of tensors",
+    )
     fitting: dict[str, dict[str, Any]] = {}
     problems: dict[str, list[str]] = {}
     for network in found:
@@ -166,7 +174,10 @@ def _load_weights(
     first = next(iter(fitting.values()))
     if not all(_equal(first, other) for other in fitting.values()):
         raise _ambiguous(list(fitting), "sets of weights", path)
-    module.load_state_dict(_dense(first, expected))
+    dense = _dense(first, expected)
+    for name, tensor in dense.items():
+        check_tensor(name, tensor, path)
+    module.load_state_dict(dense)
 
 
 def _wrong_weights(
@@ -207,8 +218,10 @@ def _problems(
         return kinds
     try:
         module.load_state_dict(_dense(weights, expected))
-    except Exception as error:  # of load_state_dict, or of a hook in the user's module
-        return _differences(weights, expected) or [first_line(error)]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of load_state_dict, or of any type in the user's module
+        return _differences(weights, expected) or [reason(error)]
     return []
 
 
@@ -279,7 +292,8 @@ def _pruned(weights: Mapping[str, Any]) -> dict[str, Any]:
     applied = dict(weights)
     for name in weights:
         pruned = name.removesuffix("_orig")
-        if pruned != name and f"{pruned}_mask" in applied:
+        mask = applied.get(f"{pruned}_mask")
+        if pruned != name and mask is not None and mask.shape == weights[name].shape:
             applied[pruned] = applied.pop(name) * applied.pop(f"{pruned}_mask")
     return applied
 

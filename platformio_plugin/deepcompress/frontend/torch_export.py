@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.data.user_code import user_line
-from deepcompress.errors import UserError, setting
-from deepcompress.frontend.file_errors import first_line, where
+from deepcompress.errors import UserError, guard, reason, setting
+from deepcompress.frontend.check_module import check_module
+from deepcompress.frontend.file_errors import EXPORT_HINT, where
 from deepcompress.options import Options
 
 if TYPE_CHECKING:
@@ -18,23 +19,24 @@ if TYPE_CHECKING:
 
 
 def export(module: torch.nn.Module, path: Path, options: Options) -> torch.export.ExportedProgram:
-    """The program of a module from this file, for one input of the option `input_shape`.
+    """The program of a module from this file as float32, for one input of `input_shape`.
 
     Raises:
-        UserError: no `input_shape`, the module does not accept it, or torch.export cannot follow
-            the module.
+        UserError: no `input_shape`, the module is damaged or does not accept it, or torch.export
+            cannot follow the module.
     """
     import torch
 
     inputs = example_input(path, options)
-    module = module.eval()
+    check_module(module, path)
+    module = guard(lambda: module.float().eval(), lambda error: _not_usable(error, path))
     _check_shape(module, inputs, path, options)
     # torch.export prints the graph it has traced so far before it raises.
-    with _running_layers(module) as running, redirect_stderr(io.StringIO()):
-        try:
-            return torch.export.export(module, (inputs,), strict=False)
-        except Exception as error:  # the user's forward may raise any type of exception
-            raise _not_followed(error, running, path) from None
+    with _running_layers(module, path) as running, redirect_stderr(io.StringIO()):
+        return guard(
+            lambda: torch.export.export(module, (inputs,), strict=False),
+            lambda error: _not_followed(error, running, path),
+        )
 
 
 def example_input(path: Path, options: Options) -> torch.Tensor:
@@ -62,27 +64,28 @@ def _check_shape(
     """Runs the module once: its own error message is clearer than torch.export's."""
     import torch
 
-    with _running_layers(module) as running:
-        try:
-            with torch.no_grad():
-                module(inputs)
-        except Exception as error:  # the user's forward may raise any type of exception
-            layer = f"layer {running[-1]}: " if running and running[-1] else ""
-            raise UserError(
-                f"the network does not take an input of {shape_text(options)} "
-                f"({layer}{first_line(error)})",
-                where(path),
-                f"Set {setting('input_shape')} to the shape of one input, channels first",
-            ) from None
+    def refused(error: BaseException) -> UserError:
+        layer = f"layer {running[-1]}: " if running and running[-1] else ""
+        return UserError(
+            f"the network does not take an input of {shape_text(options)} ({layer}{reason(error)})",
+            where(path),
+            f"Set {setting('input_shape')} to the shape of one input, channels first",
+        )
+
+    with _running_layers(module, path) as running, torch.no_grad():
+        guard(lambda: module(inputs), refused)
 
 
 @contextmanager
-def _running_layers(module: torch.nn.Module) -> Iterator[list[str]]:
+def _running_layers(module: torch.nn.Module, path: Path) -> Iterator[list[str]]:
     """Names of the layers that are running, innermost last; the raising layer after an error."""
     from torch.nn.modules.module import register_module_forward_hook as after_each
     from torch.nn.modules.module import register_module_forward_pre_hook as before_each
 
-    names = {layer: name for name, layer in module.named_modules()}
+    names = guard(
+        lambda: {layer: name for name, layer in module.named_modules()},
+        lambda error: _not_usable(error, path),
+    )
     running: list[str] = []
 
     def enter(layer: torch.nn.Module, _: object) -> None:
@@ -95,12 +98,20 @@ def _running_layers(module: torch.nn.Module) -> Iterator[list[str]]:
         yield running
 
 
-def _not_followed(error: Exception, running: list[str], path: Path) -> UserError:
+def _not_usable(error: BaseException, path: Path) -> UserError:
+    return UserError(
+        f"torch cannot use its modules ({reason(error)})",
+        where(path),
+        f"Save the network again. To save one, {EXPORT_HINT}",
+    )
+
+
+def _not_followed(error: BaseException, running: list[str], path: Path) -> UserError:
     """An error of torch.export: the layer and line in the user's code, and what to write there."""
     layer, line = running[-1] if running else "", user_line(error)
     at = ", ".join(filter(None, (f"layer {layer}" if layer else "", line)))
-    data_dependent = "data-dependent" in str(error)
-    why = "its path depends on the values of a tensor" if data_dependent else first_line(error)
+    data_dependent = "data-dependent" in reason(error)
+    why = "its path depends on the values of a tensor" if data_dependent else reason(error)
     return UserError(
         f"torch.export cannot follow it{f' at {at}' if at else ''} ({why})",
         where(path),

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.errors import UserError
-from deepcompress.frontend.file_errors import where
+from deepcompress.frontend.check_tensor import check_tensor
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
 from deepcompress.frontend.fx_importer import import_graph
 from deepcompress.ir.graph import Graph
@@ -49,24 +48,11 @@ def torch_frontend(
     def open_file(path: Path, options: Options, *, name: str, layer: LayerCallback) -> Graph:
         with _quiet():
             program = open_program(path, options)
-        _check_finite(program, path)
+        for tensor, value in {**program.state_dict, **program.constants}.items():
+            check_tensor(tensor, value, path)
         return import_graph(program, name=name, layer=layer)
 
     return Frontend(name, recognizes, open_file, frozenset(reads))
-
-
-def _check_finite(program: torch.export.ExportedProgram, path: Path) -> None:
-    import torch
-
-    for name, tensor in {**program.state_dict, **program.constants}.items():
-        if not torch.is_tensor(tensor) or not tensor.is_floating_point():
-            continue
-        if not tensor.isfinite().all():
-            raise UserError(
-                f"the weights {name} hold NaN or infinity",
-                where(path),
-                "The training diverged: use an earlier checkpoint",
-            )
 
 
 @contextmanager

@@ -11,12 +11,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompress.errors import UserError, setting
+from deepcompress.errors import UserError, guard, reason, setting
 from deepcompress.frontend.file_errors import (
     EXPORT_HINT,
     QUANTIZE_HINT,
     attempt,
-    first_line,
     where,
 )
 from deepcompress.frontend.frontend import FileSignature
@@ -57,20 +56,24 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     # torch.jit.load has no type annotations.
     module: torch.jit.ScriptModule = attempt(
         path,
-        lambda: torch.jit.load(archive, map_location="cpu"),  # type: ignore[no-untyped-call]
-    ).eval()
+        lambda: torch.jit.load(archive, map_location="cpu").eval(),  # type: ignore[no-untyped-call]
+    )
     inputs = example_input(path, options)
-    try:
+
+    def convert() -> torch.export.ExportedProgram:
         converted = TS2EPConverter(module.float(), (inputs,)).convert().module()
         # The converter makes every size a symbol; exporting again makes them numbers.
         return torch.export.export(converted, (inputs,), strict=False)
-    except Exception as error:  # the converter raises whatever the code's operators raise
-        raise UserError(
-            f"torch cannot convert this TorchScript ({first_line(error)})",
+
+    return guard(
+        convert,
+        lambda error: UserError(
+            f"torch cannot convert this TorchScript ({reason(error)})",
             where(path),
             f"Is {setting('input_shape', shape_text(options))} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
-        ) from None
+        ),
+    )
 
 
 def _checked_members(path: Path) -> dict[str, bytes]:
@@ -102,7 +105,7 @@ def _check_code(code: bytes, path: Path) -> None:
         for value in _evaluated_on_opening(node):
             try:
                 ast.literal_eval(value)
-            except ValueError:
+            except (ValueError, TypeError, RecursionError, MemoryError, SyntaxError):
                 expression = ast.unparse(value)[:_LONGEST_EXPRESSION]
                 raise _refused(f"evaluates {expression}", path) from None
 

@@ -19,6 +19,9 @@ import numpy as np
 from deepcompress.ir.arrays import AnyArray, Float32Array, Int8Array, Int32Array, IntArray, frozen
 from deepcompress.ir.attributes import A
 
+# The largest magnitude of a parameter and of an activation: its square is finite in float32.
+LARGEST_VALUE = 1e18
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -83,6 +83,8 @@ class AvgPool2dOperator(Operator[AvgPool2d, RequantizedNode[AvgPool2d]]):
             count_padding=bool(count_padding),
             divisor=call.get("divisor_override", None) or 0,
         )
+        if attributes.divisor < 0:
+            raise call.unsupported("its divisor is below 0", "Divide by a number above 0")
         return attributes, {}
 
     def output_shape(self, attributes: AvgPool2d, inputs: Sequence[Shape]) -> Shape:

@@ -163,7 +163,7 @@ def _by_channel(call: AtenCall, constant: AnyArray) -> Float64Array:
     full = np.broadcast_to(constant, shape)[0].astype(np.float64)
     for axes in range(len(call.input_shape) + 1):
         rows = full.reshape(prod(call.input_shape[:axes]), -1)
-        if (rows == rows[:, :1]).all():
+        if np.array_equal(rows, np.broadcast_to(rows[:, :1], rows.shape), equal_nan=True):
             channels: Float64Array = rows[:, 0]
             return channels
     raise AssertionError("the constant has more axes than the tensor")

@@ -60,7 +60,12 @@ class SoftmaxOperator(Operator[Softmax, IntegerNode[Softmax]]):
     in_place = True
 
     def read(self, call: AtenCall) -> tuple[Softmax, Parameters]:
-        axis = call["dim"] % (len(call.output_shape) + 1) - 1
+        rank = len(call.output_shape) + 1
+        if not -rank <= call["dim"] < rank:
+            raise call.unsupported(
+                f"its input has {rank} axes, not one of number {call['dim']}", "Use dim=1 or dim=-1"
+            )
+        axis = call["dim"] % rank - 1
         if axis < 0:
             raise call.unsupported("Softmax over the batch is not supported", "Use dim=1 or dim=-1")
         if call.output_shape[axis] > _LONGEST:

@@ -14,6 +14,7 @@ file states keeps that range.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,10 +31,12 @@ from deepcompress.arith.qparams import (
 from deepcompress.arith.requantize import choose_multipliers, round_up_factors
 from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.calibration import Calibration
+from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward
 from deepcompress.ir.arrays import Float32Array, Float64Array, frozen
 from deepcompress.ir.batch_layout import parts
 from deepcompress.ir.graph import (
+    LARGEST_VALUE,
     ByteInput,
     Graph,
     IntegerGraph,
@@ -47,11 +50,16 @@ from deepcompress.ir.graph import (
 from deepcompress.ops import OPERATORS, keeps_scale, scale_shift
 from deepcompress.ops.operator import WeightedOperator
 
+if TYPE_CHECKING:
+    import torch
+
 # A channel whose bias would be larger gets coarser weights, so that the accumulator fits int32.
 _BIAS_LIMIT = 2**29
 _BYTE_SHIFT = 16
 # The most that the last bit of a stored bias is worth, in output steps.
 _BIAS_STEP = 0.25
+# A factor below it makes 0 of every accumulator, which is below 2**31.
+_FINEST_FACTOR = 2.0**-32
 
 
 @dataclass(frozen=True)
@@ -162,12 +170,24 @@ class _Quantizer:
 
 
 def observe_ranges(graph: Graph, inputs: Float32Array) -> dict[str, Range]:
-    """Least and greatest value of every tensor over the inputs, by tensor name."""
+    """Least and greatest value of every tensor over the inputs, by tensor name.
+
+    Results of a function of one value, such as log(0), may be infinite or not defined; then they
+    count as 0.
+
+    Raises:
+        UserError: a layer's results are not finite, or too large for float32 arithmetic.
+    """
     import torch
 
     ranges: dict[str, Range] = {}
 
     def observe(name: str, value: torch.Tensor) -> None:
+        node = graph.producer(name)
+        if node is not None and node.op == "lookup":
+            value = value.nan_to_num(0.0, torch.inf, -torch.inf)
+        elif not float(value.abs().max()) <= LARGEST_VALUE:  # NaN is not
+            raise _out_of_range(name, node, value)
         low, high = ranges.get(name, (0.0, 0.0))
         ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
 
@@ -175,6 +195,17 @@ def observe_ranges(graph: Graph, inputs: Float32Array) -> dict[str, Range]:
         for part in parts(graph, inputs):
             forward(graph, torch.from_numpy(part), observe=observe)
     return ranges
+
+
+def _out_of_range(name: str, node: Node | None, value: torch.Tensor) -> UserError:
+    finite = bool(value.isfinite().all())
+    largest = f"up to {float(value.abs().max()):.3g}" if finite else "NaN or infinity"
+    return UserError(
+        f"its values are {largest} for the calibration data",
+        f"layer {node.name}" if node else f"input {name}",
+        "Check these data, which are random numbers if none are named, and the weights; or clamp "
+        "the values in the model, also before log, sqrt and a division",
+    )
 
 
 def share_ranges(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
@@ -332,5 +363,5 @@ def _find_grids(
 
 def _bias_unit(factor: Float64Array) -> int:
     """The largest power of two of accumulator units within `_BIAS_STEP` in every channel."""
-    exponent = int(np.floor(np.log2(_BIAS_STEP / factor.max())))
+    exponent = int(np.floor(np.log2(_BIAS_STEP / max(float(factor.max()), _FINEST_FACTOR))))
     return 1 << max(0, exponent)

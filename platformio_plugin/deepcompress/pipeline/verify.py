@@ -19,6 +19,9 @@ from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, WeightedNode
 from deepcompress.ops import OPERATORS
 
+# The part of the range of a network's results by which fusion may change them: rounding.
+_ROUNDING = 1e-4
+
 
 def shapes_follow(graph: Graph) -> None:
     """Every node's output has the shape that its operator computes from its inputs."""
@@ -32,14 +35,54 @@ def shapes_follow(graph: Graph) -> None:
 def same_function(before: Graph, after: Graph, inputs: np.ndarray) -> None:
     """Two float graphs compute the same function, up to the order of float additions.
 
+    Infinite results, such as log(0), are not compared.
+
     Args:
         inputs: float32 [samples, *input shape] on which their outputs are compared.
+
+    Raises:
+        UserError: the network's results depend on the order of additions, or the product of two
+            layers' weights is too large for float32.
     """
+    _check_parameters(after)
     expected, actual = forward_numpy(before, inputs), forward_numpy(after, inputs)
-    scale = max(1e-6, float(np.abs(expected).max()))
-    worst = float(np.abs(expected.ravel() - actual.ravel()).max()) / scale
-    if worst > 1e-4:
-        raise AssertionError(f"fusion changed the function by {worst:g} of its range")
+    worst = _difference(expected, actual)
+    if worst <= _ROUNDING:
+        return
+    exact = forward_numpy(before, inputs.astype(np.float64))
+    if _difference(exact, expected) > _ROUNDING / 10:
+        raise UserError(
+            f"rounding to float32 changes its results by {_difference(exact, expected):.1g} of "
+            "their range, as when large numbers cancel each other",
+            f"model {before.name}",
+            "Check its weights and biases; the training may have diverged: use an earlier "
+            "checkpoint",
+        )
+    raise AssertionError(f"fusion changed the function by {worst:g} of its range")
+
+
+def _difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The largest difference of finite results, as a part of their range; infinite if NaN."""
+    expected, actual = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
+    finite = np.isfinite(expected)
+    if not finite.any():
+        return 0.0
+    scale = max(1e-6, float(np.abs(expected[finite]).max()))
+    worst = float(np.abs(expected[finite] - actual[finite]).max()) / scale
+    return worst if worst >= 0 else float("inf")
+
+
+def _check_parameters(graph: Graph) -> None:
+    """Raises UserError if fusion has multiplied weights to more than float32 holds."""
+    for node in graph.nodes:
+        for name, values in node.parameters.items():
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"its {name}, multiplied by the numbers of the layer next to it, is too large",
+                    f"layer {node.name}",
+                    "Check the weights of both; the training may have diverged: use an earlier "
+                    "checkpoint",
+                )
 
 
 def accumulators_fit(graph: IntegerGraph) -> None:

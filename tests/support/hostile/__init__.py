@@ -18,7 +18,8 @@ class HostileFile:
         kind: the group in which it is counted, such as "nested pickles".
         name: what is special about it, unique within its kind.
         write: writes the file in an empty folder and returns its path.
-        options: those that the compiler is called with, by their names in `Options`.
+        options: those that the compiler is called with, by their names in `Options`. Paths in them
+            are relative to the folder of the file, which has to be the current one.
         opens: whether it is a valid model that has to compile; None if both are right.
     """
 
