@@ -21,24 +21,26 @@ def write(path, text):
 
 def test_the_key_depends_on_contents_names_and_facts_but_not_on_paths_order_or_times(tmp_path):
     a, b = write(tmp_path / "x" / "a", "1"), write(tmp_path / "x" / "b", "2")
-    moved = [write(tmp_path / "y" / "b", "2"), write(tmp_path / "z" / "a", "1")]
-    key = key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.8"})
+    moved = {"b": write(tmp_path / "y" / "b", "2"), "a": write(tmp_path / "z" / "a", "1")}
+    files = {"a": a, "b": b}
+    key = key_of(files, {"cpu": "cortex-m4", "sparsity": "0.8"})
     assert len(key) == 32
     assert key == key_of(moved, {"sparsity": "0.8", "cpu": "cortex-m4"})
-    assert key != key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.9"})
-    assert key != key_of([a], {"cpu": "cortex-m4", "sparsity": "0.8"})
+    assert key != key_of(files, {"cpu": "cortex-m4", "sparsity": "0.9"})
+    assert key != key_of({"a": a}, {"cpu": "cortex-m4", "sparsity": "0.8"})
     os.utime(a, (0, 0))
-    assert key == key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.8"})
+    assert key == key_of(files, {"cpu": "cortex-m4", "sparsity": "0.8"})
     write(a, "3")
-    assert key != key_of([a, b], {"cpu": "cortex-m4", "sparsity": "0.8"})
+    assert key != key_of(files, {"cpu": "cortex-m4", "sparsity": "0.8"})
 
 
 def test_swapped_contents_change_the_key(tmp_path):
     a, b = write(tmp_path / "a", "1"), write(tmp_path / "b", "2")
-    key = key_of([a, b], [])
+    files = {"a": a, "b": b}
+    key = key_of(files, [])
     write(a, "2")
     write(b, "1")
-    assert key != key_of([a, b], [])
+    assert key != key_of(files, [])
 
 
 def test_a_result_is_made_once(tmp_path):
@@ -49,8 +51,8 @@ def test_a_result_is_made_once(tmp_path):
         write(folder / "net.c", "code")
 
     first, second = fetch(tmp_path, "k", make), fetch(tmp_path, "k", make)
-    assert first == second == tmp_path / "k"
-    assert (first / "net.c").read_text() == "code"
+    assert first == second == {"net.c": b"code"}
+    assert (tmp_path / "k" / "net.c").read_text() == "code"
     assert len(made) == 1
 
 

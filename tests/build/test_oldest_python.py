@@ -15,7 +15,15 @@ from user_project import ROOT, Project, copy_library
 
 PLUGIN = ROOT / "platformio_plugin"
 VERSION = ".".join(map(str, OLDEST_PYTHON))
-ALLOWED = ("__init__.py", "errors.py", "file_lock.py", "options.py", "build", "target")
+ALLOWED = (
+    "__init__.py",
+    "errors.py",
+    "file_lock.py",
+    "file_write.py",
+    "options.py",
+    "build",
+    "target",
+)
 
 
 def build_files() -> list[Path]:

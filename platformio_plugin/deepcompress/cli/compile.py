@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,7 @@ def run(parsed: argparse.Namespace) -> int:
         instruments=instruments(parsed),
     )
     atomic_write(compiled.texts | ({} if parsed.no_runtime else runtime_sources()), parsed.output)
+    _record_inputs()
     show(table(compiled.report))
     cpp = f"DeepCompress::{class_name(name)}"
     show(
@@ -75,3 +77,20 @@ def run(parsed: argparse.Namespace) -> int:
         else f"wrote     {parsed.output}/: {name}.h for C, {name}.hpp for C++ ({cpp}), report.html"
     )
     return 0
+
+
+def _record_inputs() -> None:
+    """Writes what user's code read, for the cache of the build tool that started this, if any."""
+    from deepcompress.build import observed_inputs
+    from deepcompress.build.cache import digest_of
+    from deepcompress.data.observed_files import files_read
+
+    file = os.environ.get(observed_inputs.VARIABLE)
+    if not file:
+        return
+    digests = {True: digest_of, False: lambda _: observed_inputs.CHANGED}
+    files = {
+        name: observed_inputs.ABSENT if same is None else digests[same](Path(name))
+        for name, same in files_read(Path.cwd()).items()
+    }
+    observed_inputs.write(Path(file), files)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepcompress import __version__
+from deepcompress.build.parent_process import end_with_parent
 from deepcompress.cli import check, compile, docs, profile, prune
 from deepcompress.errors import UserError, did_you_mean, draw
 from deepcompress.options import SPELLINGS
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 0; 1 for a mistake of the user, shown as one paragraph on stderr; 2 for a defect of
     DeepCompress.
     """
+    end_with_parent()
     parsed = parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from deepcompress.data.observed_files import observed
 from deepcompress.errors import UserError, did_you_mean, setting
 
 # How the file names of stack frames begin that are not the user's: this package, the standard
@@ -66,7 +67,8 @@ def attempt(call: Callable[[], Any], what: str, where: str, do: str) -> Any:
         UserError: the code raised an exception; the text names its type and line.
     """
     try:
-        return call()
+        with observed():
+            return call()
     except (Exception, SystemExit) as error:  # the user's code may raise any type of exception
         reason, line = (str(error).splitlines() or [""])[0], user_line(error)
         at = f", {line}" if line else ""

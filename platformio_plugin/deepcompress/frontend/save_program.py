@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
+from deepcompress.file_write import replace_file
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -24,11 +25,7 @@ def save_graph(graph: Graph, path: Path) -> None:
     """
     content = _packed(graph)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            written = Path(folder) / path.name
-            written.write_bytes(content)
-            written.replace(path)
+        replace_file(path, content)
     except OSError as error:
         raise _unwritable(path, error) from None
 
