@@ -46,7 +46,8 @@ def key_of(files: Mapping[str, Path], facts: Any) -> str:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file's content, or of the names in a folder; hexadecimal."""
     if path.is_dir():
-        return _hash("\n".join(sorted(os.listdir(str(path)))).encode(errors="surrogateescape"))
+        names = sorted(os.fsencode(each.name) for each in path.iterdir())
+        return _hash(b"\0".join(names))
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

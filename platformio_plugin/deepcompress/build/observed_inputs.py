@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def _sites_of(python: Path | None) -> list[Path]:
 def _versions(site: Path) -> dict[str, str]:
     """Package -> version, by the names of the folders in which installers record them."""
     try:
-        names = os.listdir(str(site))
+        names = [path.name for path in site.iterdir()]
     except OSError:  # the interpreter no longer exists: nothing newer is known
         return {}
     found = {}

@@ -121,7 +121,8 @@ def _compiled(model: Model, project: Project) -> dict[str, bytes]:
     """File name -> content of a model's sources, reports and observed inputs."""
     _check_model_file(model, project)
     for _ in range(_ATTEMPTS):
-        key = _key(model, project)
+        with timed(f"{model.name}: hash", project):
+            key = _key(model, project)
         contents, compiled = _fetched(model, project, key)
         if not compiled:
             facts = json.loads(contents["report.json"].decode("utf-8"))
@@ -139,9 +140,8 @@ def _compiled(model: Model, project: Project) -> dict[str, bytes]:
 
 
 def _key(model: Model, project: Project) -> str:
-    with timed(f"{model.name}: hash", project):
-        facts = [__version__, model.name, _texts(model), project.target]
-        return key_of(inputs(model, project.folder), facts)
+    facts = [__version__, model.name, _texts(model), project.target]
+    return key_of(inputs(model, project.folder), facts)
 
 
 def _fetched(model: Model, project: Project, key: str) -> tuple[dict[str, bytes], bool]:

@@ -35,7 +35,7 @@ _CODE = _beginnings(
     ]
 )
 _SYSTEM = _beginnings(
-    ["/proc", "/sys", "/dev", "/etc", "/run", "/usr", os.environ.get("SystemRoot", "/usr")]
+    ["/proc", "/sys", "/dev", "/etc", "/run", "/usr", os.environ.get("SYSTEMROOT", "/usr")]
 )
 
 
