@@ -255,9 +255,10 @@ def _sweep(folder: Path) -> None:
 
 def _next_to(folder: Path) -> list[Path]:
     prefix = _prefix_next_to(folder)
-    names = os.listdir(str(folder.parent))
-    # mkdtemp adds eight characters: the rest is not of a folder such as "out-2".
-    return [folder.parent / n for n in names if n.startswith(prefix) and len(n) == len(prefix) + 8]
+    # mkdtemp adds eight characters: one with more is of a folder such as "out-2".
+    length = len(prefix) + 8
+    found = (path for path in folder.parent.iterdir() if path.name.startswith(prefix))
+    return [path for path in found if len(path.name) == length]
 
 
 def _is_abandoned(work: Path) -> bool:

@@ -15,15 +15,8 @@ from user_project import ROOT, Project, copy_library
 
 PLUGIN = ROOT / "platformio_plugin"
 VERSION = ".".join(map(str, OLDEST_PYTHON))
-ALLOWED = (
-    "__init__.py",
-    "errors.py",
-    "file_lock.py",
-    "file_write.py",
-    "options.py",
-    "build",
-    "target",
-)
+FILES = ("__init__.py", "errors.py", "file_lock.py", "file_write.py", "options.py")
+ALLOWED = (*FILES, "build", "target")
 
 
 def build_files() -> list[Path]:

@@ -88,9 +88,10 @@ def _record_inputs() -> None:
     file = os.environ.get(observed_inputs.VARIABLE)
     if not file:
         return
-    digests = {True: digest_of, False: lambda _: observed_inputs.CHANGED}
-    files = {
-        name: observed_inputs.ABSENT if same is None else digests[same](Path(name))
-        for name, same in files_read(Path.cwd()).items()
-    }
+    files: dict[str, str | None] = {}
+    for name, same in files_read(Path.cwd()).items():
+        if same is None:
+            files[name] = observed_inputs.ABSENT
+        else:
+            files[name] = digest_of(Path(name)) if same else observed_inputs.CHANGED
     observed_inputs.write(Path(file), files)
