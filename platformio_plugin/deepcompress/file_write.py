@@ -297,4 +297,7 @@ def _remove(work: Path, folder: Path) -> None:
     with suppress(OSError):
         if new.exists():
             new.rmdir()
-        shutil.rmtree(str(work), ignore_errors=True)
+        # The lock is last: without it, only an empty folder is recognized as ours.
+        for path in sorted(work.iterdir(), key=lambda path: path.name == _LOCK):
+            shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
+        work.rmdir()

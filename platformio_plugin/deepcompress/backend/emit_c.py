@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Hashable
 from typing import Any
 
@@ -28,6 +29,8 @@ from deepcompress.execute.int8_reference import run
 from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Array, Constants, WeightedNode
 from deepcompress.ops import OPERATORS
+
+_BUILD_ID = "@BUILD_ID@"  # stands for it until all files are rendered
 
 C_TYPES = {
     np.dtype(np.int8): "int8_t",
@@ -60,7 +63,18 @@ def emit_c(
         f"{name}.c": "model.c.j2",
     }
     environment = _environment()
-    return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+    texts = {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+    return _with_build_id(texts, provenance)
+
+
+def _with_build_id(texts: dict[str, str], provenance: Provenance) -> dict[str, str]:
+    """The files with an identifier of all their texts, by which they refuse those of another run.
+
+    Other model files may give the same code, so the checksum of the model file does not count.
+    """
+    content = "\0".join(texts.values()).replace(provenance.sha256, "")
+    build_id = f"0x{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    return {file: text.replace(_BUILD_ID, build_id) for file, text in texts.items()}
 
 
 @functools.cache
@@ -85,6 +99,7 @@ def _facts(
     return {
         "version": __version__,
         "provenance": provenance,
+        "build_id": _BUILD_ID,
         "name": graph.name,
         "NAME": graph.name.upper(),
         "Name": class_name(graph.name),
