@@ -149,6 +149,50 @@ def test_a_build_killed_half_way_does_not_affect_the_next_build(project):
     assert not list(project.cache().glob("making-*"))
 
 
+def test_a_file_that_code_of_the_user_read_is_part_of_the_key(project):
+    project.write("data/more/numbers.csv", "1")
+    project.mood("reading data/more/numbers.csv")
+    project.build()
+    project.build()
+    assert len(project.calls()) == 1
+    project.write("data/more/numbers.csv", "2")
+    line = "net: the cached result was compiled before data/more/numbers.csv changed"
+    assert f"{line}; compiling it again" in project.build()
+    assert len(project.calls()) == 2
+
+
+@pytest.mark.parametrize("name", ["net.c", "report.json"])
+def test_a_damaged_result_is_compiled_again_with_a_line_that_says_so(project, name):
+    project.build()
+    (cached,) = project.cache().glob(f"*/{name}")
+    cached.write_bytes(cached.read_bytes()[:-2] + b"#")
+    line = f"net: the cached result has a missing, damaged or added file: {name}"
+    assert f"{line}; compiling it again" in project.build()
+    assert project.value() == "value 7"
+    assert len(project.calls()) == 2
+    project.build()
+    assert len(project.calls()) == 2
+
+
+def test_a_model_that_changes_while_it_is_compiled_is_compiled_again(project):
+    project.mood("changing the model")
+    assert "net: a file changed while it was read; compiling it again" in project.build()
+    assert project.value() == "value 8"
+    assert len(project.calls()) == 2
+    assert len(list(project.cache().glob("*/net.c"))) == 1
+
+
+def test_several_builds_of_one_environment_at_once_succeed(project):
+    project.build()
+    shutil.rmtree(project.cache())
+    shutil.rmtree(project.generated())
+    project.mood("slow")
+    with ThreadPoolExecutor() as pool:
+        outputs = list(pool.map(lambda _: project.build(), range(3)))
+    assert sum("compressing" in output for output in outputs) == 1
+    assert project.value() == "value 7"
+
+
 def test_two_environments_share_one_result(project):
     project.configure(MODEL, sections="[env:one]\n[env:two]")
     project.build()
