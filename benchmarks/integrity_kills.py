@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from integrity_project import Progress, Project, Row, contents, finish, kill, project
@@ -68,10 +69,8 @@ def _forget(made: Project, sparsity: str) -> None:
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> None:
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
 
 
 def _leftovers(made: Project) -> list[str]:

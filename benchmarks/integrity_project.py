@@ -1,4 +1,4 @@
-"""A project that the parts of integrity.py build: a small network, `pio`, and what must come out."""
+"""The project that the parts of integrity.py build: a small network, and `pio`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,10 +153,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 def kill(process: subprocess.Popen[str], chance: random.Random) -> str:
     """Kills the process alone, as the system does if memory is short, or its whole group."""
     alone = chance.random() < 0.5
-    try:
+    with suppress(ProcessLookupError):  # it has just ended
         (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has just ended
     process.wait()
     if process.stdout:
         process.stdout.close()
