@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.cli.command import add_model_command, instruments, parse_options
+from deepcompress.errors import UserError
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
@@ -23,6 +25,8 @@ This writes lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and re
 folder out, with the library files that they need and a CMakeLists.txt. To build the folder, use
 CMake or compile its .c files; Python is not needed. A folder may contain several models.
 """
+
+_ENDS = (".c", ".h", ".hpp", "_weights.h")  # of the names of generated C files
 
 
 def add(commands: Commands) -> None:
@@ -57,6 +61,8 @@ def run(parsed: argparse.Namespace) -> int:
 
     options = parse_options(parsed)
     name = parsed.name or re.sub(r"\W", "_", parsed.model.stem, flags=re.ASCII)
+    runtime = {} if parsed.no_runtime else runtime_sources()
+    _check_output(parsed.output, [f"{name}{end}" for end in _ENDS] + list(runtime))
     reporter = LineReporter(verbose=parsed.verbose)
     show = reporter.progress
     show(f"{name}: compressing {parsed.model.name} for {options.target.cpu}")
@@ -67,7 +73,7 @@ def run(parsed: argparse.Namespace) -> int:
         reporter=reporter,
         instruments=instruments(parsed),
     )
-    atomic_write(compiled.texts | ({} if parsed.no_runtime else runtime_sources()), parsed.output)
+    atomic_write(compiled.texts | runtime, parsed.output)
     _record_inputs()
     show(table(compiled.report))
     cpp = f"DeepCompress::{class_name(name)}"
@@ -77,6 +83,19 @@ def run(parsed: argparse.Namespace) -> int:
         else f"wrote     {parsed.output}/: {name}.h for C, {name}.hpp for C++ ({cpp}), report.html"
     )
     return 0
+
+
+def _check_output(folder: Path, names: Iterable[str]) -> None:
+    """Raises UserError if a file that would be replaced is the user's: each of ours names us."""
+    for name in names:
+        path = folder / name
+        content = path.read_bytes().lower() if path.is_file() else b""
+        if content and b"deepcompress" not in content:
+            raise UserError(
+                f"DeepCompress did not write the {name} in it, and would replace it",
+                f"folder {folder}",
+                "Choose another folder, or rename or delete that file",
+            )
 
 
 def _record_inputs() -> None:
