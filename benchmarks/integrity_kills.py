@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from integrity_project import Progress, Project, Row, contents, finish, kill, project
 
 SPARSITIES = ("0.5", "0.8")
+OPERATIONS = 70  # of the file system, of one write: about as many as there are
 
 
 def run(progress: Progress, *, kills: int = 200, seed: int = 0) -> list[Row]:
@@ -82,7 +83,7 @@ def _leftovers(made: Project) -> list[str]:
 def _kill_compilers(
     made: Project, progress: Progress, kills: int, chance: random.Random
 ) -> list[Row]:
-    """Half of the kills are at a random time, half while files are written."""
+    """Half of the kills are at a random time, half at a random operation of the write."""
     folder = made.folder / "out"
     expected, seconds = {}, 0.0
     mine = {"notes.txt": b"of the user"}
@@ -95,13 +96,18 @@ def _kill_compilers(
     whole = right = clean = writing = 0
     for count in range(kills):
         sparsity = SPARSITIES[count % 2]
-        process = made.start_compile(folder, sparsity)
         if count % 4 < 2:
-            moment = f"after {_sleep(process, chance.uniform(0, seconds)):.1f} s"
+            after = chance.uniform(0, seconds)
+            process = made.start_compile(folder, sparsity)
+            _wait(process, after)
+            kill(process, chance)
+            moment = f"after {after:.1f} s"
         else:
-            moment = _wait_for_work_folder(process, folder, chance.uniform(0, 0.004))
-            writing += process.poll() is None
-        kill(process, chance)
+            operation = chance.randrange(1, OPERATIONS + 1)
+            process = made.start_compile(folder, sparsity, kill_at=operation)
+            process.communicate()
+            writing += process.returncode == -signal.SIGKILL
+            moment = f"at operation {operation} of its write"
         found = contents(folder)
         is_whole = found in expected.values()
         whole += is_whole
@@ -118,24 +124,9 @@ def _kill_compilers(
             f"compile {count + 1} of {kills}: killed {moment}, {'whole' if is_whole else 'MIXED'}, "
             f"{'right' if is_right else 'WRONG'}{f', left {left}' if left else ''}"
         )
-    progress(f"{writing} of the kills of compile were while it wrote")
+    progress(f"{writing} kills of compile were while it wrote")
     return [
         ("compile -o, killed: all files are old, or all are new", kills, whole),
         ("compile -o, killed: the next one equals a clean result", kills, right),
         ("compile -o, killed: no work folder is left after the next one", kills, clean),
     ]
-
-
-def _sleep(process: subprocess.Popen[str], seconds: float) -> float:
-    _wait(process, seconds)
-    return seconds
-
-
-def _wait_for_work_folder(process: subprocess.Popen[str], folder: Path, seconds: float) -> str:
-    """Waits until the compiler begins to write, and for some milliseconds more."""
-    while process.poll() is None:
-        if any(path.name.startswith(".swapping-") for path in folder.parent.iterdir()):
-            break
-        time.sleep(0.0002)
-    time.sleep(seconds)
-    return f"{1e3 * seconds:.1f} ms after it began to write"

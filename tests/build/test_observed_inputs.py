@@ -105,7 +105,7 @@ def test_the_compiler_records_modules_data_and_packages(project: Path) -> None:
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     facts = json.loads(file.read_text())
-    names = ["data/a.png", "models/layers/dense.py", "models/net.py"]
+    names = ["data/a.png", "models/layers/dense.py", "models/net.py", "net.pt"]
     assert facts["files"] == {name: digest_of(project / name) for name in names}
     packages = {name: text for site in facts["packages"].values() for name, text in site.items()}
     assert packages == {name: version(name) for name in ("torch", "numpy", "jinja2")}

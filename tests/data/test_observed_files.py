@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deepcompress.build import observed_inputs
 from deepcompress.data import observed_files
 
 RUN = """
@@ -45,11 +46,12 @@ def read(tmp_path):
         ran = subprocess.run(
             [sys.executable, "-c", RUN],
             cwd=project,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, observed_files.VARIABLE: str(tmp_path / "in")},
             capture_output=True,
             text=True,
         )
         assert ran.returncode == 0, ran.stderr
+        assert not (tmp_path / "in.notes").exists()
         found = json.loads(ran.stdout.splitlines()[-1])
         assert found.pop("models/train.py") is True
         return found
@@ -118,3 +120,14 @@ def test_a_file_that_changes_while_the_code_runs_is_marked(read):
 
 def test_files_of_python_and_of_installed_packages_are_no_inputs(read):
     assert read("import colorsys, numpy.ma, this; open(numpy.__file__); open('/etc/passwd')") == {}
+
+
+def test_nothing_is_observed_unless_a_build_tool_asks(monkeypatch):
+    monkeypatch.delenv(observed_files.VARIABLE, raising=False)
+    with observed_files.observed():
+        assert not observed_files._observers
+    assert observed_files.files_read(Path()) == {}
+
+
+def test_the_build_and_the_compiler_have_one_name_for_the_variable():
+    assert observed_files.VARIABLE == observed_inputs.VARIABLE
