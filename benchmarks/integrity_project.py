@@ -37,8 +37,8 @@ import os, signal, sys
 left, writing = int(sys.argv.pop(1)), False
 def hook(event, arguments):
     global left, writing
-    if event == "tempfile.mkdtemp" and (".swapping-" in arguments[0] or ".writing-" in arguments[0]):
-        writing = True
+    if event == "tempfile.mkdtemp":
+        writing = writing or ".swapping-" in arguments[0] or ".writing-" in arguments[0]
     changes = ("os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime", "open")
     if writing and left and event in (*changes, "ctypes.dlsym"):
         left -= 1
