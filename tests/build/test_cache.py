@@ -275,6 +275,19 @@ def test_a_kill_at_any_operation_of_a_mirror_is_repaired_by_the_next(tmp_path):
     assert steps > 5
 
 
+def test_leftovers_are_removed_when_a_result_is_used_unless_a_build_may_own_them(tmp_path, hold):
+    fetched(tmp_path)
+    (tmp_path / "making-abc").mkdir()
+    holder = hold(1000)
+    assert holder.stdout.readline() == b"held\n"
+    fetched(tmp_path)
+    assert (tmp_path / "making-abc").exists()
+    holder.kill()
+    holder.wait()
+    fetched(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["k", "lock"]
+
+
 def test_a_folder_in_a_mirror_is_removed(tmp_path):
     (tmp_path / "generated" / "left" / "over").mkdir(parents=True)
     assert mirror({"net.c": b""}, tmp_path / "generated")

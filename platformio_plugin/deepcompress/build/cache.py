@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deepcompress.file_lock import locked
+from deepcompress.file_lock import locked, try_lock
 
 # More than environments times models of a project: otherwise each build evicts what the next needs.
 KEPT = 32
@@ -76,7 +76,9 @@ def fetch(
     """
     entry = folder / key
     with suppress(Unusable):
-        return _use(entry, check)
+        contents = _use(entry, check)
+        _sweep_if_idle(folder)
+        return contents
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock"):
         try:
@@ -159,6 +161,15 @@ def _delete(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+def _sweep_if_idle(folder: Path) -> None:
+    """Removes what killed builds left, unless a build holds the lock: it may be its own."""
+    if next(folder.glob(_TEMPORARY + "*"), None) is None:
+        return
+    with suppress(OSError), (folder / "lock").open("a") as lock:
+        if try_lock(lock):
+            sweep(folder)
 
 
 def sweep(folder: Path, *, kept: int = KEPT) -> None:

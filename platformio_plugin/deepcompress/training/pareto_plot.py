@@ -37,17 +37,22 @@ def draw_curve(result: SearchResult, baseline: float, path: Path) -> None:
         UserError: matplotlib is missing, or the file cannot be written.
     """
     require_matplotlib(path)
-    picture = io.BytesIO()
-    figure = plot_curve(result, baseline)
-    figure.savefig(picture, dpi=DPI, format="png", metadata={"Software": None})
     try:
-        replace_file(path, picture.getvalue())
+        replace_file(path, curve_as_png(result, baseline))
     except OSError as error:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"picture {path}",
             "Free disk space or choose another folder",
         ) from None
+
+
+def curve_as_png(result: SearchResult, baseline: float) -> bytes:
+    """The content of the file that `draw_curve` writes."""
+    picture = io.BytesIO()
+    figure = plot_curve(result, baseline)
+    figure.savefig(picture, dpi=DPI, format="png", metadata={"Software": None})
+    return picture.getvalue()
 
 
 def require_matplotlib(path: Path) -> None:
