@@ -57,7 +57,7 @@ def _kill_builds(made: Project, progress: Progress, kills: int, chance: random.R
         )
     return [
         ("pio run, killed: the next one equals a clean build", kills, right),
-        ("pio run, killed: no process is left after 10 s", kills, ended),
+        ("pio run, killed: no process is left after 30 s", kills, ended),
         ("pio run, killed: no file is left after the next one", kills, clean),
     ]
 

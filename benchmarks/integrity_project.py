@@ -133,7 +133,7 @@ class Project:
                 continue  # it has ended, or is of another user
         return found
 
-    def wait_for_orphans(self, seconds: float = 10) -> bool:
+    def wait_for_orphans(self, seconds: float = 30) -> bool:
         """Whether no process of a killed build is left after some seconds."""
         end = time.monotonic() + seconds
         while self.processes() and time.monotonic() < end:

@@ -26,6 +26,7 @@ if complaint:
 
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import misspelt_prefixes, read_models
+from deepcompress.build.parent_process import end_when_pio_is_killed
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
 from deepcompress.options import INI_PREFIX
 from deepcompress.target.boards import flags, target_of
@@ -62,6 +63,7 @@ def build_models():
         models = read_models(our_options(), where=project.where)
         if not models:
             return None
+        end_when_pio_is_killed()
         generated = generate(models, project)
         with timed(f"copy to {GENERATED}", project):
             mirror(generated.sources, GENERATED)

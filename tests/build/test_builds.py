@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from user_project import SKETCH, Project, copy_library
@@ -191,6 +195,39 @@ def test_several_builds_of_one_environment_at_once_succeed(project):
         outputs = list(pool.map(lambda _: project.build(), range(3)))
     assert sum("compressing" in output for output in outputs) == 1
     assert project.value() == "value 7"
+
+
+def processes_in(folder):
+    """Command lines of processes whose current folder this is, by process."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").resolve() == folder.resolve():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
+    return found
+
+
+def wait_until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_if_pio_is_killed_its_build_and_the_compiler_end(project):
+    project.mood("endless")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(project.pio, "run")
+        wait_until(project.calls)
+        running = processes_in(project.folder)
+        (pio,) = (pid for pid, command in running.items() if b"-m\0platformio\0run" in command)
+        assert len(running) > 1
+        os.kill(pio, signal.SIGKILL)
+        wait_until(lambda: not processes_in(project.folder))
+    project.mood("well")
+    project.build()
+    assert project.value() == "value 7"
+    assert not list(project.cache().glob("making-*"))
 
 
 def test_two_environments_share_one_result(project):

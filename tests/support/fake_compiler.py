@@ -39,6 +39,11 @@ def compile_model(arguments):
     )
     if mood == "slow":
         time.sleep(1)
+    if mood == "endless":
+        from deepcompress.build.parent_process import end_with_parent
+
+        end_with_parent()
+        time.sleep(1000)
     if mood == "killed":
         os.kill(os.getppid(), signal.SIGKILL)
         sys.exit(1)

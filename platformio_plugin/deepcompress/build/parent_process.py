@@ -1,13 +1,16 @@
-"""Ends the compiler when the build tool that started it ends, however that one ends.
+"""Ends the processes of a build when the one that started them ends, however that one ends.
 
 The build tool holds the writing end of a pipe that is the compiler's standard input. The operating
-system closes it when the build tool ends, also if it is killed.
+system closes it when the build tool ends, also if it is killed. `pio` itself starts SCons without
+such a pipe: SCons would go on with the build, at the same time as the next `pio run`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from pathlib import Path
 
 # Set for a process whose standard input is such a pipe.
 VARIABLE = "DEEPCOMPRESS_ENDS_WITH_STDIN"
@@ -31,3 +34,26 @@ def _exit_at_end_of(pipe: int) -> None:
             pass
     finally:
         os._exit(1)
+
+
+def end_when_pio_is_killed() -> None:
+    """Called in SCons. Ends it when its parent has ended; on Windows, this is not noticed."""
+    if os.name != "nt":
+        threading.Thread(target=_exit_after, args=(os.getppid(),), daemon=True).start()
+
+
+def _exit_after(parent: int) -> None:
+    if parent == 1 and not _is_pio(parent):
+        os._exit(1)  # the parent had ended before
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)
+
+
+def _is_pio(process: int) -> bool:
+    """Whether a process is `pio`, or that is not known. In a container, it may be process 1."""
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return b"pio" in command or b"platformio" in command
