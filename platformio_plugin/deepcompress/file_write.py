@@ -82,14 +82,15 @@ def _lock_of(folder: Path) -> AbstractContextManager[None]:
     """
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:2]
     user = os.getuid() if hasattr(os, "getuid") else ""
-    locks = Path(tempfile.gettempdir()) / f"deepcompress-locks-{user}"
     try:
+        locks = Path(tempfile.gettempdir()) / f"deepcompress-locks-{user}"
         locks.mkdir(mode=0o700, exist_ok=True)
         if user != "" and locks.lstat().st_uid != user:
             return nullcontext()
-        return locked(locks / name)
+        (locks / name).touch()
     except OSError:
         return nullcontext()
+    return locked(locks / name)
 
 
 @contextmanager
