@@ -24,6 +24,7 @@ if complaint:
         env.Exit(1)
     Return()  # ends this script; the imports below would fail
 
+from deepcompress.build.build_lock import wait_for_other_builds
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import misspelt_prefixes, read_models
 from deepcompress.build.parent_process import end_when_pio_is_killed
@@ -64,6 +65,8 @@ def build_models():
         if not models:
             return None
         end_when_pio_is_killed()
+        if not env.IsIntegrationDump():
+            wait_for_other_builds(project.store / f"{env['PIOENV']}.lock", project.progress)
         generated = generate(models, project)
         with timed(f"copy to {GENERATED}", project):
             mirror(generated.sources, GENERATED)

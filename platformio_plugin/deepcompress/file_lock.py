@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds a lock that one process can hold at a time. It is freed when the process ends."""
+def locked(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Holds a lock that one process can hold at a time. It is freed when the process ends.
+
+    Args:
+        waiting: called once if another process holds it.
+    """
+    said = False
     while True:
         with path.open("a") as file:
             while not try_lock(file):
+                if not said:
+                    waiting()
+                said = True
                 time.sleep(0.1)
             if _is_at(file, path):
                 yield

@@ -194,6 +194,7 @@ def test_several_builds_of_one_environment_at_once_succeed(project):
     with ThreadPoolExecutor() as pool:
         outputs = list(pool.map(lambda _: project.build(), range(3)))
     assert sum("compressing" in output for output in outputs) == 1
+    assert sum("waiting for another build" in output for output in outputs) == 2
     assert project.value() == "value 7"
 
 
