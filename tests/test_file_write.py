@@ -18,7 +18,7 @@ from killed_process import killed_at_each_operation
 NAMES = ("net.c", "net.h", "net_weights.h", "deepcompress/model.h")
 OLD = {name: f"old {name}".encode() for name in NAMES}
 NEW = {name: f"new {name}".encode() for name in (*NAMES, "report.json")}
-SAME = {"CMakeLists.txt": b"the same in both"}
+SAME = {"CMakeLists.txt": b"the same in both", "kernels/same.h": b"in a folder"}
 MINE = {"main.c": b"a file of the user"}
 
 

@@ -51,7 +51,7 @@ def replace_files(contents: Mapping[str, bytes], folder: Path) -> list[str]:
         if not folder.exists():
             _write_new_folder(changed, folder)
         elif len(changed) > 1:
-            kept = _files_to_keep(folder, changed)
+            kept = _files_to_keep(folder, contents)
             if kept is None or not _exchange_folders(changed, kept, folder):
                 _rename_each(changed, folder)
         elif changed:
@@ -128,7 +128,7 @@ def _prefix_next_to(folder: Path) -> str:
 # Exchange of two folders
 
 
-def _files_to_keep(folder: Path, changed: Mapping[str, bytes]) -> set[str] | None:
+def _files_to_keep(folder: Path, names: Iterable[str]) -> set[str] | None:
     """The files that an exchange must keep; None if the folder cannot be exchanged.
 
     The files are kept by hard links. Folders cannot be: one that holds other folders than those of
@@ -139,7 +139,7 @@ def _files_to_keep(folder: Path, changed: Mapping[str, bytes]) -> set[str] | Non
         return None
     if not os.access(str(folder.parent), os.W_OK):
         return None
-    ours = {parent.as_posix() for name in changed for parent in Path(name).parents}
+    ours = {parent.as_posix() for name in names for parent in Path(name).parents}
     kept: set[str] = set()
     waiting = ["."]
     while waiting:
