@@ -165,7 +165,7 @@ def test_a_file_that_the_user_writes_during_the_exchange_is_kept(
         return real(one, other)
 
     monkeypatch.setattr(file_write, "_exchange", exchange)
-    replace_files(NEW, folder)
+    replace_files({**NEW, **SAME}, folder)
     assert (folder / "added.txt").read_text() == "by the user"
     assert hidden(folder) == []
 
