@@ -29,8 +29,10 @@ if complaint:
     Return()  # ends this script; the imports below would fail
 
 from deepcompress import escape
+from deepcompress.build.build_lock import wait_for_other_builds
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import misspelt_prefixes, read_models
+from deepcompress.build.parent_process import end_when_pio_is_killed
 from deepcompress.build.project import FAILURES, Project, explain, generate, profile_models, timed
 from deepcompress.options import INI_PREFIX
 from deepcompress.target.boards import flags, target_of
@@ -67,6 +69,9 @@ def build_models():
         models = read_models(our_options(), where=project.where)
         if not models:
             return None
+        end_when_pio_is_killed()
+        if not env.IsIntegrationDump():
+            wait_for_other_builds(project.store / f"{env['PIOENV']}.lock", project.progress)
         generated = generate(models, project)
         with timed(f"copy to {GENERATED}", project):
             mirror(generated.sources, GENERATED)

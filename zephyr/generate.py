@@ -20,9 +20,10 @@ if complaint:
 
 from deepcompress.build.cache import mirror
 from deepcompress.build.ini import Model
-from deepcompress.build.project import FAILURES, Project, explain, inputs, sources
+from deepcompress.build.project import FAILURES, Project, explain, sources
 from deepcompress.errors import UserError
 from deepcompress.escape import make_path, show
+from deepcompress.file_write import replace_file
 from deepcompress.model_name import check_name
 from deepcompress.options import parse, user_path
 from deepcompress.target import CPUS
@@ -39,8 +40,9 @@ def main() -> int:
     try:
         check_name(given.name)
         parse(texts, where=project.where)
-        mirror(sources(model, project), given.output)
-        depend(given.output, inputs(model, project.folder))
+        contents, files = sources(model, project)
+        mirror(contents, given.output)
+        depend(given.output, files)
     except FAILURES as error:
         sys.stderr.write(f"\n{explain(error, project.spelling)}\n\n")
         return 1
@@ -80,7 +82,8 @@ def depend(folder: Path, files: list[Path]) -> None:
     """Writes the depfile next to the folder: each generated file depends on all of these."""
     left = " ".join(_escaped(path) for path in sorted(folder.iterdir()))
     right = " \\\n  ".join(_escaped(path.resolve()) for path in files)
-    folder.with_name(folder.name + ".d").write_text(f"{left}: {right}\n", encoding="utf-8")
+    text = f"{left}: {right}\n"
+    replace_file(folder.with_name(folder.name + ".d"), text.encode())
 
 
 def _escaped(path: Path) -> str:

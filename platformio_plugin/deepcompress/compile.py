@@ -48,7 +48,7 @@ from deepcompress.training.compress_with_data import (
     compress_with_data,
     samples_as_calibration,
 )
-from deepcompress.training.pareto_plot import draw_curve, require_matplotlib
+from deepcompress.training.pareto_plot import curve_as_png, require_matplotlib
 
 _SILENT = SilentReporter()
 # Samples on which the float network is run before and after fusion.
@@ -246,8 +246,8 @@ def prune_model(
     )
     studies = output.with_suffix(".study")
     result = _compress(opened, options, studies=studies, progress=reporter.progress)
-    save_graph(result.graph, output)
-    draw_curve(result.search, result.baseline, curve)
+    picture = curve_as_png(result.search, result.baseline)
+    save_graph(result.graph, output, others={curve.name: picture})
     reporter.progress(f"wrote {output} and {curve.name}")
     return result
 

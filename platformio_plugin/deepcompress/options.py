@@ -46,7 +46,8 @@ class Option:
     Attributes:
         kind: names its parser in `_PARSERS`.
         names_file: it is the path of a file whose content decides the result. The content is part
-            of the build cache's key; `file.py:name` counts as the file and the .py next to it.
+            of the build cache's key; `file.py:name` counts as the file and the .py next to it, and
+            what else it reads is noted while it runs.
         decides_result: whether another value may give another result.
         needs: names of conditions without which the option has no effect, which is a warning. They
             are defined in report/unused_options.py.

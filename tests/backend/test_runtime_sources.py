@@ -132,6 +132,35 @@ def test_the_runtime_is_left_out_on_request(written: Path, tmp_path: Path) -> No
     assert names == {"net.c", "net.h", "net.hpp", "net_weights.h", *reports}
 
 
+def test_files_of_the_user_are_neither_deleted_nor_replaced(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compile", str(written / "net.pt"), "-o", str(tmp_path)]
+    (tmp_path / "CMakeLists.txt").write_text("project(mine)\n")
+    (tmp_path / "main.c").write_text("int main;\n")
+    assert main(command) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "did not write the CMakeLists.txt in it, and would replace it" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["CMakeLists.txt", "main.c"]
+    assert main([*command, "--no-runtime"]) == 0
+    assert main([*command, "--no-runtime", "--sparsity=0.5"]) == 0
+    assert (tmp_path / "CMakeLists.txt").read_text() == "project(mine)\n"
+    assert (tmp_path / "main.c").read_text() == "int main;\n"
+
+
+def test_an_unfinished_write_is_reported_by_cmake(
+    firmware: Path, cmake: Callable, tmp_path: Path
+) -> None:
+    shutil.copytree(firmware / "models", tmp_path / "models")
+    work = tmp_path / "models" / ".writing-abcdefgh"
+    work.mkdir()
+    (work / "commit").write_text('["net.c"]')
+    configure = ["cmake", "-S", tmp_path / "models", "-B", tmp_path / "build"]
+    configured = subprocess.run(configure, capture_output=True, text=True)
+    assert configured.returncode != 0
+    assert "deepcompress was stopped while it wrote to" in " ".join(configured.stderr.split())
+
+
 def test_an_installed_package_has_all_that_a_checkout_has(tmp_path: Path) -> None:
     """Builds a wheel of a copy, unpacks it, and runs its command."""
     source = tmp_path / "source"

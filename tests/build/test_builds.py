@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from user_project import SKETCH, Project, copy_library
@@ -143,6 +147,84 @@ def test_a_build_killed_half_way_does_not_affect_the_next_build(project):
     project.mood("killed")
     assert project.pio("run").returncode != 0
     assert list(project.cache().glob("making-*"))
+    project.mood("well")
+    project.build()
+    assert project.value() == "value 7"
+    assert not list(project.cache().glob("making-*"))
+
+
+def test_a_file_that_code_of_the_user_read_is_part_of_the_key(project):
+    project.write("data/more/numbers.csv", "1")
+    project.mood("reading data/more/numbers.csv")
+    project.build()
+    project.build()
+    assert len(project.calls()) == 1
+    project.write("data/more/numbers.csv", "2")
+    line = "net: the cached result was compiled before data/more/numbers.csv changed"
+    assert f"{line}; compiling it again" in project.build()
+    assert len(project.calls()) == 2
+
+
+@pytest.mark.parametrize("name", ["net.c", "report.json"])
+def test_a_damaged_result_is_compiled_again_with_a_line_that_says_so(project, name):
+    project.build()
+    (cached,) = project.cache().glob(f"*/{name}")
+    cached.write_bytes(cached.read_bytes()[:-2] + b"#")
+    line = f"net: the cached result has a missing, damaged or added file: {name}"
+    assert f"{line}; compiling it again" in project.build()
+    assert project.value() == "value 7"
+    assert len(project.calls()) == 2
+    project.build()
+    assert len(project.calls()) == 2
+
+
+def test_a_model_that_changes_while_it_is_compiled_is_compiled_again(project):
+    project.mood("changing the model")
+    assert "net: a file changed while it was read; compiling it again" in project.build()
+    assert project.value() == "value 8"
+    assert len(project.calls()) == 2
+    assert len(list(project.cache().glob("*/net.c"))) == 1
+
+
+def test_several_builds_of_one_environment_at_once_succeed(project):
+    project.build()
+    shutil.rmtree(project.cache())
+    shutil.rmtree(project.generated())
+    project.mood("slow")
+    with ThreadPoolExecutor() as pool:
+        outputs = list(pool.map(lambda _: project.build(), range(3)))
+    assert sum("compressing" in output for output in outputs) == 1
+    assert sum("waiting for another build" in output for output in outputs) == 2
+    assert project.value() == "value 7"
+
+
+def processes_in(folder):
+    """Command lines of processes whose current folder this is, by process."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").resolve() == folder.resolve():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
+    return found
+
+
+def wait_until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_if_pio_is_killed_its_build_and_the_compiler_end(project):
+    project.mood("endless")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(project.pio, "run")
+        wait_until(project.calls)
+        running = processes_in(project.folder)
+        (pio,) = (pid for pid, command in running.items() if b"-m\0platformio\0run" in command)
+        assert len(running) > 1
+        os.kill(pio, signal.SIGKILL)
+        wait_until(lambda: not processes_in(project.folder))
     project.mood("well")
     project.build()
     assert project.value() == "value 7"

@@ -67,6 +67,13 @@ def test_the_compilers_error_is_shown_without_warnings_of_other_packages(project
     assert not any(project.cache().glob("*/"))
 
 
+def test_a_compiler_that_writes_no_report_is_reported(project):
+    project.mood("careless")
+    said = project.fail()
+    assert said.startswith("deepcompress: error: model models/net.pt: the compiler ended without")
+    assert "wrote no report.json, report.html." in said
+
+
 def test_verbose_shows_the_complete_output_of_the_compiler(project):
     project.mood("mistaken")
     assert project.fail("-v").startswith("a warning of torch deepcompress: error:")

@@ -15,17 +15,17 @@ from user_project import ROOT, Project, copy_library
 
 PLUGIN = ROOT / "platformio_plugin"
 VERSION = ".".join(map(str, OLDEST_PYTHON))
-ALLOWED = (
+FILES = (
     "__init__.py",
     "errors.py",
     "escape.py",
     "file_lock.py",
+    "file_write.py",
     "model_name.py",
     "options.py",
     "versions.py",
-    "build",
-    "target",
 )
+ALLOWED = (*FILES, "build", "target")
 
 
 def build_files() -> list[Path]:

@@ -160,6 +160,16 @@ def test_a_changed_model_option_or_file_of_an_option_is_compiled_and_linked(appl
     assert len(application.calls()) == 4
 
 
+def test_a_file_that_code_of_the_user_read_is_watched(application):
+    application.write("data/more/numbers.csv", "1")
+    application.mood(f"reading {application.folder}/data/more/numbers.csv")
+    application.build()
+    wait_for_a_later_time()
+    application.write("data/more/numbers.csv", "2")
+    application.build()
+    assert len(application.calls()) == 2
+
+
 def test_several_models_have_names_and_options_of_their_own_and_classes_in_cpp(application):
     application.write("models/other.pt", "8")
     application.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from golden.networks import NETWORKS, Made, Network, make
 __all__ = ["Profile", "Request", "cases", "compile_alone", "generate", "profile"]
 
 NO_HASH = "0" * 16
+NO_BUILD_ID = f"0x{0:08}"
 
 
 def cases(networks: Iterable[Network] = NETWORKS) -> list[Case]:
@@ -33,7 +35,8 @@ def generate(
 ) -> Iterator[tuple[Case, Mapping[str, str]]]:
     """Each case and its generated files, name -> text; report.html is left out.
 
-    The hash of the network's file is zeros: it changes with torch's version.
+    The hash of the network's file is zeros: it changes with torch's version. The identifier of a
+    build is zeros: files that are the same for several CPUs are stored once.
     """
     with tempfile.TemporaryDirectory() as folder:
         for network in networks:
@@ -81,7 +84,11 @@ def _texts(
     )
     texts = dict(compiler.compile_model(path, name=network.name, options=options).texts)
     del texts["report.html"]
-    return {name: text.replace(digest, NO_HASH) for name, text in texts.items()}
+    (build_id,) = re.findall(r"_BUILD_ID +(0x\w+)$", texts[f"{network.name}.h"], re.MULTILINE)
+    without = {digest: NO_HASH, build_id: NO_BUILD_ID}
+    for old, new in without.items():
+        texts = {name: text.replace(old, new) for name, text in texts.items()}
+    return texts
 
 
 def _saved(made: Made, network: Network, folder: Path) -> Path:

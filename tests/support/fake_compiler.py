@@ -4,6 +4,7 @@ The model `name` gets the C function `name_value()`, which returns the number. T
 next to this one makes it fail in a chosen way.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -38,6 +39,11 @@ def compile_model(arguments):
     )
     if mood == "slow":
         time.sleep(1)
+    if mood == "endless":
+        from deepcompress.build.parent_process import end_with_parent
+
+        end_with_parent()
+        time.sleep(1000)
     if mood == "killed":
         os.kill(os.getppid(), signal.SIGKILL)
         sys.exit(1)
@@ -54,6 +60,16 @@ def compile_model(arguments):
         f'#include "{name}.h"\n#include "{name}_weights.h"\n'
         f"int {name}_value(void) {{ return {name.upper()}_VALUE; }}\n"
     )
+    if mood.startswith("reading "):
+        path = Path(mood.split()[1])
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        facts = {"files": {str(path): digest}, "packages": {}}
+        Path(os.environ["DEEPCOMPRESS_INPUTS"]).write_text(json.dumps(facts))
+    if mood == "careless":
+        sys.exit(0)
+    if mood == "changing the model":
+        model.write_text("8")
+        (HERE / "mood").write_text("well")
     report = {"name": name, "cycles": 1252, "warnings": ["3 of 4 wheels"]}
     report.update(flash={"total_bytes": 1701}, ram={"total_bytes": 240}, accuracy=None)
     (folder / "report.json").write_text(json.dumps(report))

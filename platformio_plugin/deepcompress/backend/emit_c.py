@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import zlib
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -29,6 +30,8 @@ from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Array, Constants, WeightedNode
 from deepcompress.model_name import class_name
 from deepcompress.ops import OPERATORS
+
+_BUILD_ID = "@BUILD_ID@"  # stands for it until all files are rendered
 
 C_TYPES = {
     np.dtype(np.int8): "int8_t",
@@ -65,7 +68,18 @@ def emit_c(
         f"{name}.c": "model.c.j2",
     }
     environment = _environment()
-    return {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+    texts = {file: environment.get_template(t).render(facts) for file, t in templates.items()}
+    return _with_build_id(texts, provenance)
+
+
+def _with_build_id(texts: dict[str, str], provenance: Provenance) -> dict[str, str]:
+    """The files with an identifier of all their texts, by which they refuse those of another run.
+
+    Other model files may give the same code, so the checksum of the model file does not count.
+    """
+    content = "\0".join(texts.values()).replace(provenance.sha256, "")
+    build_id = f"0x{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    return {file: text.replace(_BUILD_ID, build_id) for file, text in texts.items()}
 
 
 @functools.cache
@@ -92,6 +106,7 @@ def _facts(
     return {
         "version": __version__,
         "provenance": provenance,
+        "build_id": _BUILD_ID,
         "name": graph.name,
         "NAME": graph.name.upper(),
         "Name": class_name(graph.name),

@@ -10,14 +10,15 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepcompress import __version__
-from deepcompress.build.cache import fetch, key_of
+from deepcompress.build import observed_inputs, parent_process
+from deepcompress.build.cache import fetch, forget, key_of
 from deepcompress.build.find_python import clean_environment, find_python
 from deepcompress.build.ini import Model
 from deepcompress.errors import UserError, did_you_mean, draw, draw_warnings
@@ -29,6 +30,7 @@ _COMPILER = Path(__file__).parents[1]
 _OF_THE_BUILD = ("python", "study")
 # Files that the compiler writes in addition to the sources.
 _REPORTS = ("report.json", "report.html")
+_ATTEMPTS = 3  # at a compilation whose inputs change meanwhile
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,10 @@ def generate(models: Iterable[Model], project: Project) -> Generated:
     """
     generated = Generated({"DeepCompressModels.h": _umbrella(models)}, {})
     for model in models:
-        folder = _compiled(model, project)
-        generated.sources.update(_sources(folder))
+        contents = _compiled(model, project)
+        generated.sources.update(_sources(contents))
         for name in _REPORTS:
-            report = (folder / name).read_bytes()
-            generated.reports[name.replace("report", model.name)] = report
+            generated.reports[name.replace("report", model.name)] = contents[name]
     return generated
 
 
@@ -104,34 +105,64 @@ def _umbrella(models: Iterable[Model]) -> bytes:
     return f"{head}#ifdef __cplusplus\n{cpp}#else\n{c}#endif\n".encode()
 
 
-def sources(model: Model, project: Project) -> dict[str, bytes]:
-    """File name -> content of one model's sources. Raises the errors of `generate`."""
-    return _sources(_compiled(model, project))
+def sources(model: Model, project: Project) -> tuple[dict[str, bytes], list[Path]]:
+    """File name -> content of one model's sources, and the files that decide them.
+
+    Raises the errors of `generate`.
+    """
+    contents = _compiled(model, project)
+    files = [*inputs(model, project.folder).values()]
+    return _sources(contents), files + observed_inputs.paths(contents, project.folder)
 
 
-def _sources(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in _REPORTS}
+def _sources(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    others = {*_REPORTS, observed_inputs.FILE}
+    return {name: content for name, content in contents.items() if name not in others}
 
 
-def _compiled(model: Model, project: Project) -> Path:
-    """The folder of a model's sources and reports."""
+def _compiled(model: Model, project: Project) -> dict[str, bytes]:
+    """File name -> content of a model's sources, reports and observed inputs."""
     _check_model_file(model, project)
-    with timed(f"{model.name}: hash", project):
-        facts = [__version__, model.name, _texts(model), project.target]
-        key = key_of(inputs(model, project.folder), facts)
+    for _ in range(_ATTEMPTS):
+        with timed(f"{model.name}: hash", project):
+            key = _key(model, project)
+        contents, compiled = _fetched(model, project, key)
+        if not compiled:
+            facts = json.loads(contents["report.json"].decode("utf-8"))
+            project.progress(unchanged(facts))
+            return contents
+        if _key(model, project) == key:
+            return contents
+        forget(project.store, key)
+        project.progress(f"{model.name}: a file changed while it was read; compiling it again")
+    raise UserError(
+        "the files that decide the result change while it is compiled",
+        f"model {model.path}",
+        "Build again when no program writes to them",
+    )
+
+
+def _key(model: Model, project: Project) -> str:
+    facts = [__version__, model.name, _texts(model), project.target]
+    return key_of(inputs(model, project.folder), facts)
+
+
+def _fetched(model: Model, project: Project, key: str) -> tuple[dict[str, bytes], bool]:
+    """The contents of a model's entry in the cache, and whether it was compiled just now."""
     made = []
 
     def make(folder: Path) -> None:
         _compile(model, project, folder)
         made.append(folder)
 
+    def check(contents: Mapping[str, bytes]) -> None:
+        observed_inputs.check(contents, project.folder, _named_python(model, project))
+
+    def say(reason: str) -> None:
+        project.progress(f"{model.name}: the cached result {reason}; compiling it again")
+
     with timed(f"{model.name}: compile, or read from the cache", project):
-        folder = fetch(project.store, key, make)
-    if not made:
-        project.progress(
-            unchanged(json.loads((folder / "report.json").read_text(encoding="utf-8")))
-        )
-    return folder
+        return fetch(project.store, key, make, check=check, say=say), bool(made)
 
 
 def unchanged(facts: dict[str, Any]) -> str:
@@ -184,10 +215,13 @@ def _flags(model: Model) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text and name not in _OF_THE_BUILD}
 
 
-def inputs(model: Model, project: Path) -> list[Path]:
-    """The files that decide the result: the model, those its options name, and the compiler."""
+def inputs(model: Model, project: Path) -> dict[str, Path]:
+    """Role -> each file that decides the result: the model, those its options name, the compiler.
+
+    Files that are known only after Python code of the user has run are in `observed_inputs`.
+    """
     texts = _texts(model)
-    files = [project / model.path]
+    files = {"model": project / model.path}
     for option in OPTIONS:
         text = user_path(texts.get(option.name, "")) if option.names_file else ""
         file, colon, _ = text.rpartition(":")
@@ -195,8 +229,12 @@ def inputs(model: Model, project: Path) -> list[Path]:
         path = project / (file if python else text)
         if text and path.is_file():
             # A Python file may import others from its folder.
-            files += path.parent.glob("*.py") if python else [path]
-    return files + [path for path in _COMPILER.rglob("*") if path.suffix in (".py", ".j2")]
+            beside = path.parent.glob("*.py") if python else [path]
+            files.update({f"{option.name} {each.name}": each for each in beside})
+    for path in _COMPILER.rglob("*"):
+        if path.suffix in (".py", ".j2", ".txt"):
+            files[f"compiler {path.relative_to(_COMPILER).as_posix()}"] = path
+    return files
 
 
 def _compile(model: Model, project: Project, folder: Path) -> None:
@@ -211,8 +249,12 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
         with subprocess.Popen(
             command,
             cwd=str(project.folder),
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
+            env={
+                **_environment(),
+                parent_process.VARIABLE: "1",
+                observed_inputs.VARIABLE: str(folder / observed_inputs.FILE),
+            },
+            stdin=subprocess.PIPE,  # is open until this process ends: see parent_process
             stdout=subprocess.PIPE,
             stderr=stderr,
             encoding="utf-8",
@@ -223,6 +265,18 @@ def _compile(model: Model, project: Project, folder: Path) -> None:
         if process.returncode:
             stderr.seek(0)
             raise CompilerFailed(_error_of(stderr.read(), process.returncode, project))
+    _check_complete(model, folder)
+
+
+def _check_complete(model: Model, folder: Path) -> None:
+    """Raises CompilerFailed if a file is missing although the compiler reported no error."""
+    names = [f"{model.name}{end}" for end in (".c", ".h", ".hpp", "_weights.h")]
+    missing = [name for name in (*names, *_REPORTS) if not (folder / name).is_file()]
+    if missing:
+        raise CompilerFailed(
+            f"deepcompress: error: model {model.path}: the compiler ended without an error and "
+            f"wrote no {', '.join(missing)}. Build again; if this repeats, report it."
+        )
 
 
 def _study_flag(model: Model, project: Project) -> list[str]:
@@ -234,14 +288,23 @@ def _study_flag(model: Model, project: Project) -> list[str]:
 
 
 def _python(model: Model, project: Project) -> str:
-    named = user_path(model.texts.get("python", ""))
-    in_project = project.folder / named
+    named = _named_python(model, project)
+    text = user_path(model.texts.get("python", ""))
     return find_python(
-        str(in_project) if in_project.is_file() else named,
+        str(named) if text and named and named.is_file() else text,
         project=project.folder,
         own=project.python,
         environment=os.environ,
     )
+
+
+def _named_python(model: Model, project: Project) -> Path | None:
+    """The interpreter that the option `python`, or else the environment, names."""
+    text = user_path(model.texts.get("python", ""))
+    if text:
+        return project.folder / text
+    named = os.environ.get("DEEPCOMPRESS_PYTHON", "")
+    return Path(named) if named else None
 
 
 def _environment() -> dict[str, str]:

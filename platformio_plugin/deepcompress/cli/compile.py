@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress import escape
 from deepcompress.cli.command import add_model_command, instruments, parse_options, path
+from deepcompress.errors import UserError
 from deepcompress.model_name import check_name, class_name, name_of_file
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ This writes lenet5.h, lenet5.hpp, lenet5_weights.h, lenet5.c, report.json and re
 folder out, with the library files that they need and a CMakeLists.txt. To build the folder, use
 CMake or compile its .c files; Python is not needed. A folder may contain several models.
 """
+
+_ENDS = (".c", ".h", ".hpp", "_weights.h")  # of the names of generated C files
 
 
 def add(commands: Commands) -> None:
@@ -55,6 +61,8 @@ def run(parsed: argparse.Namespace) -> int:
     from deepcompress.report.summary import table
 
     options = parse_options(parsed)
+    runtime = {} if parsed.no_runtime else runtime_sources()
+    _check_output(parsed.output, [f"{name}{end}" for end in _ENDS] + list(runtime))
     reporter = LineReporter(verbose=parsed.verbose)
     show = reporter.progress
     show(f"{name}: compressing {escape.name(parsed.model.name)} for {options.target.cpu}")
@@ -65,7 +73,8 @@ def run(parsed: argparse.Namespace) -> int:
         reporter=reporter,
         instruments=instruments(parsed),
     )
-    atomic_write(compiled.texts | ({} if parsed.no_runtime else runtime_sources()), parsed.output)
+    atomic_write(compiled.texts | runtime, parsed.output)
+    _record_inputs()
     show(table(compiled.report))
     cpp = f"DeepCompress::{class_name(name)}"
     show(
@@ -82,3 +91,34 @@ def _name(parsed: argparse.Namespace) -> str:
         return name_of_file(parsed.model.stem)
     check_name(parsed.name)
     return str(parsed.name)
+
+
+def _check_output(folder: Path, names: Iterable[str]) -> None:
+    """Raises UserError if a file that would be replaced is the user's: each of ours names us."""
+    for name in names:
+        path = folder / name
+        content = path.read_bytes().lower() if path.is_file() else b""
+        if content and b"deepcompress" not in content:
+            raise UserError(
+                f"DeepCompress did not write the {name} in it, and would replace it",
+                f"folder {folder}",
+                "Choose another folder, or rename or delete that file",
+            )
+
+
+def _record_inputs() -> None:
+    """Writes what user's code read, for the cache of the build tool that started this, if any."""
+    from deepcompress.build import observed_inputs
+    from deepcompress.build.cache import digest_of
+    from deepcompress.data.observed_files import files_read
+
+    file = os.environ.get(observed_inputs.VARIABLE)
+    if not file:
+        return
+    files: dict[str, str | None] = {}
+    for name, same in files_read(Path.cwd()).items():
+        if same is None:
+            files[name] = observed_inputs.ABSENT
+        else:
+            files[name] = digest_of(Path(name)) if same else observed_inputs.CHANGED
+    observed_inputs.write(Path(file), files)

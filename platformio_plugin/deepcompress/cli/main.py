@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress import __version__
+from deepcompress.build.parent_process import end_with_parent
 from deepcompress.cli import check, compile, docs, profile, prune
 from deepcompress.errors import UserError, did_you_mean, draw, reason
 from deepcompress.escape import Terminal, paragraph
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 0; 1 for a mistake of the user, shown as one paragraph on stderr; 2 for a defect of
     DeepCompress. Texts on the terminal are escaped, whoever prints them.
     """
+    end_with_parent()
     out: Any = Terminal(sys.stdout)
     errors: Any = Terminal(sys.stderr)
     with redirect_stdout(out), redirect_stderr(errors):

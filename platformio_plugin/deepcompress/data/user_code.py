@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from deepcompress.data.observed_files import observed
 from deepcompress.errors import UserError, did_you_mean, guard, reason, setting
 
 # How the file names of stack frames begin that are not the user's: this package, the standard
@@ -82,7 +83,8 @@ def attempt(call: Callable[[], Any], what: str, where: str, do: str) -> Any:
         at = f", {line}" if line else ""
         return UserError(f"{what} failed ({type(error).__name__}: {reason(error)}{at})", where, do)
 
-    return guard(call, failed)
+    with observed():
+        return guard(call, failed)
 
 
 def user_line(error: BaseException) -> str:

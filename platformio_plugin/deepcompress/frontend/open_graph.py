@@ -6,8 +6,10 @@ A new kind of file is one module with a `Frontend`, and a row in `FRONTENDS`.
 from __future__ import annotations
 
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
+from deepcompress.data.observed_files import observed
 from deepcompress.errors import UserError, did_you_mean
 from deepcompress.frontend import exported_program, pickle_file, safetensors_file, torchscript
 from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, where
@@ -49,7 +51,9 @@ def open_graph(
         UserError: the file is missing, damaged, of an unsupported kind, cannot be opened safely, or
             holds an unsupported network.
     """
-    return choose_frontend(path).open(path, options, name=name, layer=layer)
+    runs_users_code = options.architecture or options.trust_pickle
+    with observed() if runs_users_code else nullcontext():
+        return choose_frontend(path).open(path, options, name=name, layer=layer)
 
 
 def choose_frontend(path: Path) -> Frontend:

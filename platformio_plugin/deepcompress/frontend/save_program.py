@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompress.errors import UserError
+from deepcompress.file_write import replace_files
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
@@ -16,19 +18,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def save_graph(graph: Graph, path: Path) -> None:
+def save_graph(graph: Graph, path: Path, *, others: Mapping[str, bytes] | None = None) -> None:
     """Writes the graph's network for batches of any size, atomically; layers keep their names.
+
+    Args:
+        others: name -> content of files that are written together with it, to the same folder.
 
     Raises:
         UserError: the file cannot be written.
     """
     content = _packed(graph)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            written = Path(folder) / path.name
-            written.write_bytes(content)
-            written.replace(path)
+        replace_files({path.name: content, **(others or {})}, path.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import deepcompress.pipeline.text_of_plan  # noqa: F401, registers the text forms of plans
 from deepcompress.errors import UserError
+from deepcompress.file_write import replace_file
 from deepcompress.ir.spec import Rule, Stage, check
 from deepcompress.ir.text import text
 from deepcompress.pipeline.reporter import Reporter
@@ -111,8 +112,7 @@ class DumpIr(Instrument):
         self._count += 1
         path = self._folder / f"{self._count:02}_{step.name}.txt"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text(value), encoding="utf-8")
+            replace_file(path, text(value).encode())
         except OSError as error:
             raise UserError(
                 f"it cannot be written ({error.strerror})",

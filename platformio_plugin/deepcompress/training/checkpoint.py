@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
+from deepcompress.file_write import replace_file
 from deepcompress.training.config import Outcome, Recipe
 from deepcompress.training.state import BestNetwork, Epoch, LayerParameters, TrainingState
 
@@ -38,10 +39,9 @@ def write_checkpoint(path: Path, state: TrainingState, recipe: Recipe) -> None:
     """
     import torch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    torch.save(_to_plain(state, recipe), temporary)
-    temporary.replace(path)
+    content = io.BytesIO()  # torch's own writer ends the process if the disk is full
+    torch.save(_to_plain(state, recipe), content)
+    replace_file(path, content.getvalue())
 
 
 def restore_checkpoint(path: Path, state: TrainingState, recipe: Recipe) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompress.errors import UserError
+from deepcompress.file_write import replace_file
 from deepcompress.training.config import FinishedTrial, Goal, Outcome, SizeMetric
 from deepcompress.training.search import SearchResult
 
@@ -35,18 +37,22 @@ def draw_curve(result: SearchResult, baseline: float, path: Path) -> None:
         UserError: matplotlib is missing, or the file cannot be written.
     """
     require_matplotlib(path)
-    temporary = path.with_suffix(".png.new")
     try:
-        figure = plot_curve(result, baseline)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
-        temporary.replace(path)
+        replace_file(path, curve_as_png(result, baseline))
     except OSError as error:
         raise UserError(
             f"it cannot be written ({error.strerror or error})",
             f"picture {path}",
             "Free disk space or choose another folder",
         ) from None
+
+
+def curve_as_png(result: SearchResult, baseline: float) -> bytes:
+    """The content of the file that `draw_curve` writes."""
+    picture = io.BytesIO()
+    figure = plot_curve(result, baseline)
+    figure.savefig(picture, dpi=DPI, format="png", metadata={"Software": None})
+    return picture.getvalue()
 
 
 def require_matplotlib(path: Path) -> None:

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 
 from deepcompress.errors import UserError
 from deepcompress.file_lock import locked, try_lock
+from deepcompress.file_write import replace_file
 from deepcompress.training.config import Outcome, Recipe, SearchRequest, StudyLocation, Trial
 from deepcompress.training.sampler import BisectionSampler, RecipeSampler, StudySampler
 from deepcompress.training.size_model import needed_size
@@ -191,9 +192,7 @@ def _refuse_foreign(folder: Path, fingerprint: str) -> None:
     """The folder belongs to the first study that is opened in it."""
     mark = folder / "fingerprint"
     if not mark.is_file():
-        temporary = mark.with_suffix(".new")
-        temporary.write_text(fingerprint)
-        temporary.replace(mark)
+        replace_file(mark, fingerprint.encode())
     elif mark.read_text() != fingerprint:
         raise UserError(
             "it is of another model, other data, another goal or other options",

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "activations.h"
 
+#if ACTIVATIONS_BUILD_ID != 0x00000000
+#error "activations.hpp and activations.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "activations.h"
 #include "activations_weights.h"
 
+#if ACTIVATIONS_BUILD_ID != 0x00000000
+#error "activations.c and activations.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/lookup.h"

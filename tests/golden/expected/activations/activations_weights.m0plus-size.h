@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if ACTIVATIONS_BUILD_ID != 0x00000000
+#error "activations_weights.h and activations.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: PReLU */
 /* 8 bytes, of negative values, times 2^14 */
 static const int16_t activations_layer_1_slope[4] = {

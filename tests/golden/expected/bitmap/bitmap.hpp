@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "bitmap.h"
 
+#if BITMAP_BUILD_ID != 0x00000000
+#error "bitmap.hpp and bitmap.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

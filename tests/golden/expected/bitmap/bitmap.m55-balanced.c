@@ -4,6 +4,10 @@
 #include "bitmap.h"
 #include "bitmap_weights.h"
 
+#if BITMAP_BUILD_ID != 0x00000000
+#error "bitmap.c and bitmap.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

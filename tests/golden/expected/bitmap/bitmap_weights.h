@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if BITMAP_BUILD_ID != 0x00000000
+#error "bitmap_weights.h and bitmap.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; bitmap, 35 of 108 weights */
 /* 41 bytes, per output channel: count, then int8 weights */
 static const uint8_t bitmap_layer_0_values[41] = {

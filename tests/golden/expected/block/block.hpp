@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "block.h"
 
+#if BLOCK_BUILD_ID != 0x00000000
+#error "block.hpp and block.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

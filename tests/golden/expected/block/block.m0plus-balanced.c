@@ -4,6 +4,10 @@
 #include "block.h"
 #include "block_weights.h"
 
+#if BLOCK_BUILD_ID != 0x00000000
+#error "block.c and block.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if BLOCK_BUILD_ID != 0x00000000
+#error "block_weights.h and block.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; block, 27 of 108 weights */
 /* 98 bytes, per output channel: count, first weights, then (blocks skipped, 4 int8 weights) */
 static const uint8_t block_layer_0_values[98] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "codebook.h"
 
+#if CODEBOOK_BUILD_ID != 0x00000000
+#error "codebook.hpp and codebook.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "codebook.h"
 #include "codebook_weights.h"
 
+#if CODEBOOK_BUILD_ID != 0x00000000
+#error "codebook.c and codebook.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

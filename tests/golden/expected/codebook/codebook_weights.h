@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if CODEBOOK_BUILD_ID != 0x00000000
+#error "codebook_weights.h and codebook.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; codebook, 42 of 108 weights */
 /* 30 bytes, numbers in the codebook, 5 bits each, high bit first */
 static const uint8_t codebook_layer_0_values[30] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "convolutions.h"
 
+#if CONVOLUTIONS_BUILD_ID != 0x00000000
+#error "convolutions.hpp and convolutions.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

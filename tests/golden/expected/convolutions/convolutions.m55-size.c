@@ -4,6 +4,10 @@
 #include "convolutions.h"
 #include "convolutions_weights.h"
 
+#if CONVOLUTIONS_BUILD_ID != 0x00000000
+#error "convolutions.c and convolutions.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if CONVOLUTIONS_BUILD_ID != 0x00000000
+#error "convolutions_weights.h and convolutions.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3; panel, 102 of 108 weights */
 /* 108 bytes, int8 weights of four output channels side by side, two columns at a time */
 static const int8_t convolutions_layer_0_values[108] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "decoder.h"
 
+#if DECODER_BUILD_ID != 0x00000000
+#error "decoder.hpp and decoder.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

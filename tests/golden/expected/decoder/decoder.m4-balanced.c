@@ -4,6 +4,10 @@
 #include "decoder.h"
 #include "decoder_weights.h"
 
+#if DECODER_BUILD_ID != 0x00000000
+#error "decoder.c and decoder.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/conv_transpose2d.h"

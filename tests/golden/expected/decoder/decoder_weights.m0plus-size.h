@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if DECODER_BUILD_ID != 0x00000000
+#error "decoder_weights.h and decoder.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: ConvTranspose2d 3->4 3x3 /2x2; dense, 108 of 108 weights */
 /* 108 bytes, int8 weights, output channel by output channel */
 static const int8_t decoder_layer_1_values[108] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "delta.h"
 
+#if DELTA_BUILD_ID != 0x00000000
+#error "delta.hpp and delta.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "delta.h"
 #include "delta_weights.h"
 
+#if DELTA_BUILD_ID != 0x00000000
+#error "delta.c and delta.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if DELTA_BUILD_ID != 0x00000000
+#error "delta_weights.h and delta.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; delta, 45 of 108 weights */
 /* 96 bytes, per output channel: count, then (zeros skipped, int8 weight) pairs */
 static const uint8_t delta_layer_0_values[96] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "delta4.h"
 
+#if DELTA4_BUILD_ID != 0x00000000
+#error "delta4.hpp and delta4.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "delta4.h"
 #include "delta4_weights.h"
 
+#if DELTA4_BUILD_ID != 0x00000000
+#error "delta4.c and delta4.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if DELTA4_BUILD_ID != 0x00000000
+#error "delta4_weights.h and delta4.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; delta4, 43 of 108 weights */
 /* 49 bytes, per output channel: count, then int8 weights */
 static const uint8_t delta4_layer_0_values[49] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "dense.h"
 
+#if DENSE_BUILD_ID != 0x00000000
+#error "dense.hpp and dense.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "dense.h"
 #include "dense_weights.h"
 
+#if DENSE_BUILD_ID != 0x00000000
+#error "dense.c and dense.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if DENSE_BUILD_ID != 0x00000000
+#error "dense_weights.h and dense.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; dense, 31 of 108 weights */
 /* 108 bytes, int8 weights, output channel by output channel */
 static const int8_t dense_layer_0_values[108] = {

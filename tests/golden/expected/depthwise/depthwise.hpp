@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "depthwise.h"
 
+#if DEPTHWISE_BUILD_ID != 0x00000000
+#error "depthwise.hpp and depthwise.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "depthwise.h"
 #include "depthwise_weights.h"
 
+#if DEPTHWISE_BUILD_ID != 0x00000000
+#error "depthwise.c and depthwise.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 

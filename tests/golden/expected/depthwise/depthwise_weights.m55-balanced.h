@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if DEPTHWISE_BUILD_ID != 0x00000000
+#error "depthwise_weights.h and depthwise.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 4->4 3x3 g4; dense, 35 of 36 weights */
 /* 36 bytes, int8 weights, output channel by output channel */
 static const int8_t depthwise_layer_0_values[36] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "gru.h"
 
+#if GRU_BUILD_ID != 0x00000000
+#error "gru.hpp and gru.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

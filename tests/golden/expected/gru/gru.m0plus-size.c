@@ -4,6 +4,10 @@
 #include "gru.h"
 #include "gru_weights.h"
 
+#if GRU_BUILD_ID != 0x00000000
+#error "gru.c and gru.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include <string.h>
 
 #include "deepcompress/input.h"

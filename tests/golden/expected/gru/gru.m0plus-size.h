@@ -20,6 +20,7 @@
 
 #define GRU_INPUT_SIZE  12
 #define GRU_OUTPUT_SIZE 9
+#define GRU_BUILD_ID    0x00000000
 #define GRU_ARENA_BYTES 56
 #define GRU_GOLDEN_VECTORS 0
 

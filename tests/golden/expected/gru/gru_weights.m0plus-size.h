@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if GRU_BUILD_ID != 0x00000000
+#error "gru_weights.h and gru.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* layer: GRU 4->6; dense, 93 of 180 weights */
 /* 180 bytes, int8 weights, output channel by output channel */
 static const int8_t gru_layer_values[180] = {

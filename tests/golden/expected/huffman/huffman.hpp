@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "huffman.h"
 
+#if HUFFMAN_BUILD_ID != 0x00000000
+#error "huffman.hpp and huffman.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "huffman.h"
 #include "huffman_weights.h"
 
+#if HUFFMAN_BUILD_ID != 0x00000000
+#error "huffman.c and huffman.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

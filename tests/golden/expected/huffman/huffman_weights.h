@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if HUFFMAN_BUILD_ID != 0x00000000
+#error "huffman_weights.h and huffman.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; huffman, 39 of 108 weights */
 /* 38 bytes, Rice codes of gaps and Huffman codes of weights, high bit first */
 static const uint8_t huffman_layer_0_values[38] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "inception.h"
 
+#if INCEPTION_BUILD_ID != 0x00000000
+#error "inception.hpp and inception.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

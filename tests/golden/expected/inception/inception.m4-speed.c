@@ -4,6 +4,10 @@
 #include "inception.h"
 #include "inception_weights.h"
 
+#if INCEPTION_BUILD_ID != 0x00000000
+#error "inception.c and inception.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/adaptive_pool2d.h"
 #include "deepcompress/kernels/avg_pool2d.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if INCEPTION_BUILD_ID != 0x00000000
+#error "inception_weights.h and inception.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Conv2d 2->4 3x3 /2; dense, 33 of 72 weights */
 /* 72 bytes, int8 weights, output channel by output channel */
 static const int8_t inception_layer_1_values[72] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "lenet.h"
 
+#if LENET_BUILD_ID != 0x00000000
+#error "lenet.hpp and lenet.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "lenet.h"
 #include "lenet_weights.h"
 
+#if LENET_BUILD_ID != 0x00000000
+#error "lenet.c and lenet.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

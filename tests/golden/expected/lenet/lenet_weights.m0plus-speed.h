@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if LENET_BUILD_ID != 0x00000000
+#error "lenet_weights.h and lenet.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Conv2d 1->4 3x3 + max 2x2; dense, 35 of 36 weights */
 /* 36 bytes, int8 weights, output channel by output channel */
 static const int8_t lenet_layer_1_values[36] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "lstm.h"
 
+#if LSTM_BUILD_ID != 0x00000000
+#error "lstm.hpp and lstm.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "lstm.h"
 #include "lstm_weights.h"
 
+#if LSTM_BUILD_ID != 0x00000000
+#error "lstm.c and lstm.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/linear.h"
 #include "deepcompress/kernels/lstm.h"

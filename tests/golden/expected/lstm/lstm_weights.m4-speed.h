@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if LSTM_BUILD_ID != 0x00000000
+#error "lstm_weights.h and lstm.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* layer: LSTM 4->5; dense, 180 of 180 weights */
 /* 180 bytes, int8 weights, output channel by output channel */
 static const int8_t lstm_layer_values[180] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "moves.h"
 
+#if MOVES_BUILD_ID != 0x00000000
+#error "moves.hpp and moves.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "moves.h"
 #include "moves_weights.h"
 
+#if MOVES_BUILD_ID != 0x00000000
+#error "moves.c and moves.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/clamp.h"
 #include "deepcompress/kernels/concat.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if MOVES_BUILD_ID != 0x00000000
+#error "moves_weights.h and moves.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* cat: Concat of 2 */
 /* 8 bytes, values of each input in a row */
 static const int32_t moves_cat_sizes[2] = {

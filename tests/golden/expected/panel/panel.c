@@ -4,6 +4,10 @@
 #include "panel.h"
 #include "panel_weights.h"
 
+#if PANEL_BUILD_ID != 0x00000000
+#error "panel.c and panel.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

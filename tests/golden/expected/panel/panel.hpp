@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "panel.h"
 
+#if PANEL_BUILD_ID != 0x00000000
+#error "panel.hpp and panel.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if PANEL_BUILD_ID != 0x00000000
+#error "panel_weights.h and panel.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 0: Conv2d 2->6 3x3 + max 2x2; panel, 42 of 108 weights */
 /* 108 bytes, int8 weights of four output channels side by side, two columns at a time */
 static const int8_t panel_layer_0_values[108] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "pruned.h"
 
+#if PRUNED_BUILD_ID != 0x00000000
+#error "pruned.hpp and pruned.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

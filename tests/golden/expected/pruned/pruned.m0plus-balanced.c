@@ -4,6 +4,10 @@
 #include "pruned.h"
 #include "pruned_weights.h"
 
+#if PRUNED_BUILD_ID != 0x00000000
+#error "pruned.c and pruned.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if PRUNED_BUILD_ID != 0x00000000
+#error "pruned_weights.h and pruned.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Conv2d 2->6 3x3 + max 2x2; delta, 58 of 108 weights */
 /* 122 bytes, per output channel: count, then (zeros skipped, int8 weight) pairs */
 static const uint8_t pruned_layer_1_values[122] = {

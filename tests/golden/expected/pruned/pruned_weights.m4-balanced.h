@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if PRUNED_BUILD_ID != 0x00000000
+#error "pruned_weights.h and pruned.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Conv2d 2->6 3x3 + max 2x2; dense, 58 of 108 weights */
 /* 108 bytes, int8 weights, output channel by output channel */
 static const int8_t pruned_layer_1_values[108] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "residual.h"
 
+#if RESIDUAL_BUILD_ID != 0x00000000
+#error "residual.hpp and residual.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

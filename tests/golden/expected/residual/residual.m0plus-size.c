@@ -4,6 +4,10 @@
 #include "residual.h"
 #include "residual_weights.h"
 
+#if RESIDUAL_BUILD_ID != 0x00000000
+#error "residual.c and residual.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/add.h"
 #include "deepcompress/kernels/conv2d.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if RESIDUAL_BUILD_ID != 0x00000000
+#error "residual_weights.h and residual.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Conv2d 2->4 3x3; panel, 72 of 72 weights */
 /* 72 bytes, int8 weights of four output channels side by side, two columns at a time */
 static const int8_t residual_layer_1_values[72] = {

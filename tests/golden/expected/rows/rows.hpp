@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "rows.h"
 
+#if ROWS_BUILD_ID != 0x00000000
+#error "rows.hpp and rows.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "rows.h"
 #include "rows_weights.h"
 
+#if ROWS_BUILD_ID != 0x00000000
+#error "rows.c and rows.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/add.h"
 #include "deepcompress/kernels/layer_norm.h"

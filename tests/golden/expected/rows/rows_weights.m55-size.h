@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if ROWS_BUILD_ID != 0x00000000
+#error "rows_weights.h and rows.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* 1: Linear 6->8 on 4; delta4, 46 of 48 weights */
 /* 54 bytes, per output channel: count, then int8 weights */
 static const uint8_t rows_layer_1_values[54] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "stream.h"
 
+#if STREAM_BUILD_ID != 0x00000000
+#error "stream.hpp and stream.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "stream.h"
 #include "stream_weights.h"
 
+#if STREAM_BUILD_ID != 0x00000000
+#error "stream.c and stream.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include <string.h>
 
 #include "deepcompress/input.h"

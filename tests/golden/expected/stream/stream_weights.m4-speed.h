@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if STREAM_BUILD_ID != 0x00000000
+#error "stream_weights.h and stream.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* first: Conv2d 3->6 1x3; panel, 50 of 54 weights */
 /* 60 bytes, int8 weights of four output channels side by side, two columns at a time */
 static const int8_t stream_first_values[60] = {

@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "tied.h"
 
+#if TIED_BUILD_ID != 0x00000000
+#error "tied.hpp and tied.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

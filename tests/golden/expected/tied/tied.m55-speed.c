@@ -4,6 +4,10 @@
 #include "tied.h"
 #include "tied_weights.h"
 
+#if TIED_BUILD_ID != 0x00000000
+#error "tied.c and tied.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/conv2d.h"
 #include "deepcompress/kernels/linear.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if TIED_BUILD_ID != 0x00000000
+#error "tied_weights.h and tied.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* conv: Conv2d 2->2 3x3; delta, 8 of 36 weights */
 /* 18 bytes, per output channel: count, then (zeros skipped, int8 weight) pairs */
 static const uint8_t tied_conv_values[18] = {

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if TIED_BUILD_ID != 0x00000000
+#error "tied_weights.h and tied.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* conv: Conv2d 2->2 3x3; dense, 8 of 36 weights */
 /* 36 bytes, int8 weights, output channel by output channel */
 static const int8_t tied_conv_values[36] = {

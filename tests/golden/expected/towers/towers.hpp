@@ -13,6 +13,10 @@
 #include "DeepCompress.h"
 #include "towers.h"
 
+#if TOWERS_BUILD_ID != 0x00000000
+#error "towers.hpp and towers.h are of different runs of deepcompress: compile the model again"
+#endif
+
 namespace DeepCompress {
 namespace detail {
 

@@ -4,6 +4,10 @@
 #include "towers.h"
 #include "towers_weights.h"
 
+#if TOWERS_BUILD_ID != 0x00000000
+#error "towers.c and towers.h are of different runs of deepcompress: compile the model again"
+#endif
+
 #include "deepcompress/input.h"
 #include "deepcompress/kernels/add.h"
 #include "deepcompress/kernels/conv2d.h"

@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+#if TOWERS_BUILD_ID != 0x00000000
+#error "towers_weights.h and towers.h are of different runs of deepcompress: compile the model again"
+#endif
+
 /* conv: Conv2d 1->4 3x3; dense, 36 of 36 weights */
 /* 36 bytes, int8 weights, output channel by output channel */
 static const int8_t towers_conv_values[36] = {
