@@ -17,6 +17,7 @@ from deepcompress.frontend.fx_node import (
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
+from deepcompress.frontend.safe_names import SafeNames
 from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
@@ -48,9 +49,12 @@ _FOLDABLE = {
 class Constants:
     """Known tensors by the name of their fx node, and the users' names for stored ones."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, names: SafeNames) -> None:
         self._values = constants_of(program)
-        self._user_names = constant_names(program)
+        self._user_names = {
+            placeholder: names.original(name)
+            for placeholder, name in constant_names(program).items()
+        }
 
     def __contains__(self, fx: object) -> bool:
         """Whether an argument of a call is a node whose value is known."""

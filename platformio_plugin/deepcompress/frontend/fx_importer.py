@@ -31,6 +31,7 @@ from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.lower_call import LoweredLayer, lower_call
 from deepcompress.frontend.qdq import DYNAMIC_QPARAMS, QUANTIZERS, propagate_ranges, read_qdq
 from deepcompress.frontend.read_call import mark_result, read_call
+from deepcompress.frontend.safe_names import original_names
 from deepcompress.frontend.unsupported_ops import advice_for_module
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
@@ -65,8 +66,9 @@ def import_graph(
         UserError: operators or uses of them are not supported (it names the first such layer), the
             shape of an input is not fixed, or an output depends on no input.
     """
+    names = original_names(program)
     program = decompose(program)
-    state = ImportState(program, name)
+    state = ImportState(program, name, names)
     graph = _import_nodes(program.graph_module.graph.nodes, state)
     for imported in state.layers:
         layer(imported)

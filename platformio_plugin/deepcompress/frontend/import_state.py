@@ -15,6 +15,7 @@ from deepcompress.frontend.fx_node import (
     shape_of,
     tensor_arguments,
 )
+from deepcompress.frontend.safe_names import SafeNames
 from deepcompress.ir.graph import Node, Tensor
 from deepcompress.ops import BY_ATEN, OPERATORS
 
@@ -29,6 +30,7 @@ class ImportState:
 
     Attributes:
         model: name of the model.
+        names: what the user's file calls a module of the program.
         inputs: names of the network's inputs.
         constants: tensors whose values are known.
         tensors, nodes, ranges: of the Graph.
@@ -40,10 +42,11 @@ class ImportState:
         unknown: names of their results, and of everything that is computed from these.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, model: str) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, model: str, names: SafeNames) -> None:
         self.model = model
+        self.names = names
         self.inputs = tuple(program.graph_signature.user_inputs)
-        self.constants = Constants(program)
+        self.constants = Constants(program, names)
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.ranges: dict[str, Range] = {}
@@ -107,7 +110,7 @@ class ImportState:
         name = self.constants.user_name(weight).rpartition(".")[0]
         if not name:
             modules = list((fx.meta.get("nn_module_stack") or {}).values())
-            name = modules[-1][0] if len(modules) > 1 else fx.name
+            name = self.names.original(modules[-1][0]) if len(modules) > 1 else fx.name
             name = name.removeprefix("L['self'].")
         used = {node.name for node in self.nodes} | {layer.name for layer in self.layers}
         candidates = (name, *(f"{name}_{i}" for i in range(2, _MOST_NAMES)))
