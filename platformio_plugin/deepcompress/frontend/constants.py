@@ -14,6 +14,7 @@ from deepcompress.frontend.fx_node import (
     is_item,
     is_pure,
     item_index,
+    sizes_for_one_sample,
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
@@ -63,9 +64,21 @@ class Constants:
     def value(self, fx: torch.fx.Node) -> torch.Tensor:
         return self._values[fx.name]
 
+    def is_mask(self, fx: torch.fx.Node) -> bool:
+        """Whether a known tensor holds truth values, which select by their places as an index."""
+        import torch
+
+        return self.value(fx).dtype == torch.bool
+
     def user_name(self, fx: object) -> str:
         """ "conv1.weight", or an empty text for what the network does not store."""
         return self._user_names.get(getattr(fx, "name", ""), "")
+
+    def add_zeros(self, fx: torch.fx.Node) -> None:
+        """Notes that an input is zeros, such as the state with which a stream starts."""
+        import torch
+
+        self._values[fx.name] = torch.zeros(sizes_for_one_sample(fx))
 
     def can_fold(self, fx: torch.fx.Node, aten: str) -> bool:
         """Whether `fold` can compute a call: its tensors are known, and its operator is listed."""

@@ -43,8 +43,8 @@ def torch_frontend(
     def open_file(path: Path, options: Options, *, name: str, layer: LayerCallback) -> Graph:
         with _quiet():
             program = open_program(path, options)
-        _check_finite(program, path)
-        return import_graph(program, name=name, layer=layer)
+            _check_finite(program, path)
+            return import_graph(program, name=name, stateful=options.stateful, layer=layer)
 
     return Frontend(name, recognizes, open_file)
 
