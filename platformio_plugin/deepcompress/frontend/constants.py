@@ -18,7 +18,7 @@ from deepcompress.frontend.fx_node import (
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
-from deepcompress.frontend.safe_names import SafeNames
+from deepcompress.frontend.safe_names import Names
 from deepcompress.ops import BY_ATEN
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _FOLDABLE = {
 class Constants:
     """Known tensors by the name of their fx node, and the users' names for stored ones."""
 
-    def __init__(self, program: torch.export.ExportedProgram, names: SafeNames) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, names: Names) -> None:
         self._values = constants_of(program)
         self._user_names = {
             placeholder: names.original(name)

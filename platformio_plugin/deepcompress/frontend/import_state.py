@@ -16,7 +16,7 @@ from deepcompress.frontend.fx_node import (
     shape_of,
     tensor_arguments,
 )
-from deepcompress.frontend.safe_names import SafeNames
+from deepcompress.frontend.safe_names import Names
 from deepcompress.frontend.streamed_states import StreamedStates
 from deepcompress.ir.graph import Node, Tensor
 from deepcompress.ops import BY_ATEN, OPERATORS
@@ -51,7 +51,7 @@ class ImportState:
         self,
         program: torch.export.ExportedProgram,
         model: str,
-        names: SafeNames,
+        names: Names,
         streamed: StreamedStates,
     ) -> None:
         self.model = model

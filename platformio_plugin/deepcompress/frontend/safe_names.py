@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,24 @@ _LONGEST = 200
 _METADATA = ("stack_trace", "nn_module_stack")
 # A key of a graph module's `meta`, where the names stay with the program.
 _META_KEY = "deepcompress_names"
+
+
+class Names(Protocol):
+    """What a user's file calls the parameters and modules of a program."""
+
+    def original(self, dotted: str) -> str:
+        """The name in the file for a name in the program."""
+
+
+@dataclass(frozen=True)
+class WithoutPrefix:
+    """Names of a program that is inside another module."""
+
+    prefix: str
+
+    def original(self, dotted: str) -> str:
+        """The name without the other module's."""
+        return dotted.removeprefix(self.prefix)
 
 
 class SafeNames:
@@ -86,17 +105,17 @@ class SafeNames:
 
 
 def remember_names(
-    program: torch.export.ExportedProgram, names: SafeNames
+    program: torch.export.ExportedProgram, names: Names
 ) -> torch.export.ExportedProgram:
     """The same program, with the names of its file for `original_names`."""
     program.graph_module.meta[_META_KEY] = names
     return program
 
 
-def original_names(program: torch.export.ExportedProgram) -> SafeNames:
-    """The names that were remembered; none for a program from another kind of file."""
+def original_names(program: torch.export.ExportedProgram) -> Names:
+    """The names that were remembered; the program's own for other kinds of files."""
     names = program.graph_module.meta.get(_META_KEY)
-    return names if isinstance(names, SafeNames) else SafeNames([])
+    return names if isinstance(names, (SafeNames, WithoutPrefix)) else WithoutPrefix("")
 
 
 def _dotted_names(value: Any) -> Iterator[str]:

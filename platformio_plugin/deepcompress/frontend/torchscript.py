@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import (
@@ -20,7 +20,8 @@ from deepcompress.frontend.file_errors import (
     where,
 )
 from deepcompress.frontend.frontend import FileSignature
-from deepcompress.frontend.torch_export import example_input, shape_text
+from deepcompress.frontend.safe_names import WithoutPrefix, remember_names
+from deepcompress.frontend.torch_export import example_inputs, shapes_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
 from deepcompress.options import Options
@@ -36,6 +37,10 @@ _GPU = re.compile(rb'torch\.device\("(?!cpu)\w+(?::\d+)?"\)')
 # The declaration of a member whose name is not an identifier, such as a layer of a Sequential.
 _MEMBER_TYPE = re.compile(r"__annotations__\['\w+'\] = ")
 _LONGEST_EXPRESSION = 60
+# A tensor of the archive, which is a default value or a constant of a class: no computation.
+_STORED = re.compile(r"CONSTANTS\.c\d+")
+# The name of a script in the module that calls it without its default arguments.
+_WRAPPED = "script"
 
 
 def _recognizes(signature: FileSignature) -> bool:
@@ -59,18 +64,61 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
         path,
         lambda: torch.jit.load(archive, map_location="cpu"),  # type: ignore[no-untyped-call]
     ).eval()
-    inputs = example_input(path, options)
+    required, has_defaults = _arguments(module)
+    inputs = example_inputs(required, path, options)
     try:
-        converted = TS2EPConverter(module.float(), (inputs,)).convert().module()
+        complete = _with_defaults(module, inputs) if has_defaults else module
+        converted = TS2EPConverter(complete.float(), inputs).convert().module()
         # The converter makes every size a symbol; exporting again makes them numbers.
-        return torch.export.export(converted, (inputs,), strict=False)
+        program = torch.export.export(converted, inputs, strict=False)
     except Exception as error:  # the converter raises whatever the code's operators raise
         raise UserError(
             f"torch cannot convert this TorchScript ({first_line(error)})",
             where(path),
-            f"Is {setting('input_shape', shape_text(options))} right? Else, from the Python model, "
+            f"Is {setting('input_shape', shapes_text(inputs))} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
+    if len(required) > 1:
+        _name_inputs(program, required)
+    return remember_names(program, WithoutPrefix(f"{_WRAPPED}.")) if has_defaults else program
+
+
+def _arguments(module: torch.jit.ScriptModule) -> tuple[list[str], bool]:
+    """The names of the arguments without a default value, and whether there are others."""
+    _, *arguments = module.forward.schema.arguments  # the first one is the module
+    required = [argument.name for argument in arguments if not argument.has_default_value()]
+    return required, len(required) < len(arguments)
+
+
+def _with_defaults(
+    module: torch.jit.ScriptModule, inputs: tuple[torch.Tensor, ...]
+) -> torch.jit.ScriptModule:
+    """The module with the default values of its other arguments, which the converter lacks."""
+    import torch
+
+    class Caller(torch.nn.Module):
+        def forward(self, *given: torch.Tensor) -> object:
+            return self.get_submodule(_WRAPPED)(*given)
+
+    caller = Caller()
+    caller.add_module(_WRAPPED, module)
+    traced = torch.jit.trace(caller.eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
+    return cast("torch.jit.ScriptModule", traced)
+
+
+def _name_inputs(program: torch.export.ExportedProgram, names: list[str]) -> None:
+    """Gives the program's inputs the names of the script's arguments: "x", where torch has "x_1"."""
+    placeholders = [
+        fx
+        for fx in program.graph.nodes
+        if fx.op == "placeholder" and fx.name in program.graph_signature.user_inputs
+    ]
+    taken = {fx.name for fx in program.graph.nodes}
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    for fx, name in zip(placeholders, names, strict=True):
+        if name not in taken:
+            specs[fx.name].arg.name = name
+            fx.name = fx.target = name
 
 
 def _checked_members(path: Path) -> dict[str, bytes]:
@@ -100,11 +148,22 @@ def _check_code(code: bytes, path: Path) -> None:
         raise _refused(f"uses {side_effect[0].decode()}", path)
     for node in ast.walk(attempt(path, lambda: ast.parse(code))):
         for value in _evaluated_on_opening(node):
-            try:
-                ast.literal_eval(value)
-            except ValueError:
+            if not _is_stored(value):
                 expression = ast.unparse(value)[:_LONGEST_EXPRESSION]
                 raise _refused(f"evaluates {expression}", path) from None
+
+
+def _is_stored(value: ast.expr) -> bool:
+    """Whether an expression is a literal, a tensor of the archive, or a list of these."""
+    if isinstance(value, (ast.List, ast.Tuple)):
+        return all(map(_is_stored, value.elts))
+    if _STORED.fullmatch(ast.unparse(value)):
+        return True
+    try:
+        ast.literal_eval(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _evaluated_on_opening(node: ast.AST) -> list[ast.expr]:
