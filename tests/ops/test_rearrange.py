@@ -70,6 +70,40 @@ def test_images_are_rearranged_as_in_torch(move: str, activation: nn.Module) -> 
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
 
 
+LINES = {
+    "linear upsampling": lambda x: F.interpolate(x, scale_factor=2, mode="linear"),
+    "to a size": lambda x: F.interpolate(x, size=(18,), mode="linear"),
+    "as an image of one row": lambda x: F.interpolate(
+        x.unsqueeze(2), scale_factor=(1, 2), mode="bilinear"
+    ).squeeze(2),
+    "flip": lambda x: x.flip(2),
+}
+
+
+@pytest.mark.parametrize("move", LINES)
+def test_lines_are_rearranged_as_in_torch(move: str) -> None:
+    graph = assert_c_equals(nn.Sequential(Call(LINES[move]), nn.ReLU6()), 3, 9)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
+
+
+def test_any_linear_upsampling_can_be_written_as_the_error_says() -> None:
+    matrix = F.interpolate(torch.eye(9)[None], size=13, mode="linear", align_corners=True)[0]
+
+    class Matrix(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("matrix", matrix)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.matrix
+
+    graph = lowered(Matrix(), 3, 9)
+    inputs = inputs_for(graph, 0)
+    expected = F.interpolate(torch.tensor(inputs), size=13, mode="linear", align_corners=True)
+    np.testing.assert_allclose(forward_numpy(graph, inputs), expected, atol=1e-5)
+    assert noise_of_int8(graph, inputs) < 1
+
+
 def test_indices_without_a_pattern_are_reported_with_what_to_do() -> None:
     order = torch.randperm(97, generator=torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match=r"no regular pattern\. .*a constant matrix"):
@@ -217,6 +251,14 @@ REFUSED = {
     "aligned corners": (
         lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
         "not with aligned corners",
+    ),
+    "bilinear by 2.1, which doubles six columns": (
+        lambda x: F.interpolate(x, scale_factor=(2, 2.1), mode="bilinear"),
+        "supported by 2",
+    ),
+    "linear by 3": (
+        lambda x: F.interpolate(x[:, 0], scale_factor=3, mode="linear"),
+        "supported by 2.*x @ matrix",
     ),
     "bilinear by 3": (
         lambda x: F.interpolate(x, scale_factor=3, mode="bilinear"),
