@@ -203,7 +203,7 @@ def test_a_layer_that_reads_a_chunk_from_its_end_is_refused(tmp_path: Path) -> N
     module = nn.GRU(3, 4, batch_first=True, bidirectional=True).eval()
     torch.export.save(torch.export.export(module, (torch.zeros(1, 5, 3),)), tmp_path / "net.pt2")
     graph = open_graph(tmp_path / "net.pt2", Options(), name="net")
-    with pytest.raises(UserError, match="reads a chunk from its end.*l0_reverse"):
+    with pytest.raises(UserError, match=r"l0_reverse.*reads a chunk from its end"):
         make_stateful(graph)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, first_line, where
 from deepcompress.frontend.frontend import FileSignature
 from deepcompress.frontend.safe_names import SafeNames, remember_names
+from deepcompress.frontend.streamed_states import streamed_states
 from deepcompress.frontend.torch_export import example_input, shape_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
@@ -193,7 +194,8 @@ def _is_plain(structure: dict[str, Any]) -> bool:
 
 
 def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
-    for value in _inputs(program):
+    # The first axis of a recurrent layer's state counts its layers.
+    for value in _inputs(program, without=streamed_states(program).inputs):
         shape = value.shape
         if shape and isinstance(shape[0], int) and shape[0] != 1:
             raise UserError(
@@ -203,9 +205,11 @@ def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
             )
 
 
-def _inputs(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
+def _inputs(
+    program: torch.export.ExportedProgram, *, without: Collection[str] = ()
+) -> list[torch.Tensor]:
     """Placeholder tensors of the network's inputs: they have shapes and no values."""
-    names = program.graph_signature.user_inputs
+    names = set(program.graph_signature.user_inputs) - set(without)
     nodes = program.graph_module.graph.nodes
     values = [n.meta.get("val") for n in nodes if n.op == "placeholder" and n.name in names]
     return [value for value in values if hasattr(value, "shape")]

@@ -33,7 +33,7 @@ from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.lower_call import LoweredLayer, lower_call
 from deepcompress.frontend.qdq import DYNAMIC_QPARAMS, QUANTIZERS, propagate_ranges, read_qdq
 from deepcompress.frontend.read_call import mark_result, read_call
-from deepcompress.frontend.safe_names import original_names
+from deepcompress.frontend.safe_names import name_inputs, original_names
 from deepcompress.frontend.streamed_states import (
     StreamedStates,
     check_stateful,
@@ -77,10 +77,13 @@ def import_graph(
         UserError: operators or uses of them are not supported (it names the first such layer), the
             shape of an input is not fixed, or an output depends on no input.
     """
-    names, states = original_names(program), streamed_states(program)
+    names = original_names(program)
+    name_inputs(program, names.inputs)
+    states = streamed_states(program)
     if not stateful:
         check_stateful(states, name)
     program = decompose(program)
+    name_inputs(program, names.inputs)  # torch may have named them again
     state = ImportState(program, name, names, states)
     graph = _import_nodes(_needed_nodes(program, states), state)
     for imported in state.layers:

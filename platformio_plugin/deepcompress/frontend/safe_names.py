@@ -28,17 +28,29 @@ _META_KEY = "deepcompress_names"
 
 
 class Names(Protocol):
-    """What a user's file calls the parameters and modules of a program."""
+    """What a user's file calls the inputs, parameters and modules of a program.
+
+    Attributes:
+        inputs: names of the inputs; empty if they are those of the program.
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
 
     def original(self, dotted: str) -> str:
-        """The name in the file for a name in the program."""
+        """The name in the file for a name of a parameter or module in the program."""
 
 
 @dataclass(frozen=True)
-class WithoutPrefix:
-    """Names of a program that is inside another module."""
+class ScriptNames:
+    """Names of a program that was converted, inside of another module.
 
-    prefix: str
+    Attributes:
+        prefix: what that module adds to the names of parameters.
+    """
+
+    prefix: str = ""
+    inputs: tuple[str, ...] = ()
 
     def original(self, dotted: str) -> str:
         """The name without the other module's."""
@@ -47,6 +59,8 @@ class WithoutPrefix:
 
 class SafeNames:
     """New names for the parts of dotted names that are not made of letters, digits and `_`."""
+
+    inputs: tuple[str, ...] = ()
 
     def __init__(self, values: Iterable[Any]) -> None:
         """Collects the names in the JSON of an archive."""
@@ -115,7 +129,24 @@ def remember_names(
 def original_names(program: torch.export.ExportedProgram) -> Names:
     """The names that were remembered; the program's own for other kinds of files."""
     names = program.graph_module.meta.get(_META_KEY)
-    return names if isinstance(names, (SafeNames, WithoutPrefix)) else WithoutPrefix("")
+    return names if isinstance(names, (SafeNames, ScriptNames)) else ScriptNames()
+
+
+def name_inputs(program: torch.export.ExportedProgram, names: tuple[str, ...]) -> None:
+    """Gives a program's inputs these names, in place, if it has several."""
+    placeholders = [
+        fx
+        for fx in program.graph.nodes
+        if fx.op == "placeholder" and fx.name in program.graph_signature.user_inputs
+    ]
+    if not 1 < len(names) == len(placeholders):
+        return
+    taken = {fx.name for fx in program.graph.nodes}
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+    for fx, name in zip(placeholders, names, strict=True):
+        if name not in taken:
+            specs[fx.name].arg.name = name
+            fx.name = fx.target = name
 
 
 def _dotted_names(value: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ from deepcompress.frontend.file_errors import (
     where,
 )
 from deepcompress.frontend.frontend import FileSignature
-from deepcompress.frontend.safe_names import WithoutPrefix, remember_names
+from deepcompress.frontend.safe_names import ScriptNames, remember_names
 from deepcompress.frontend.torch_export import example_inputs, shapes_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
@@ -78,9 +78,8 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
             f"Is {setting('input_shape', shapes_text(inputs))} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ) from None
-    if len(required) > 1:
-        _name_inputs(program, required)
-    return remember_names(program, WithoutPrefix(f"{_WRAPPED}.")) if has_defaults else program
+    prefix = f"{_WRAPPED}." if has_defaults else ""
+    return remember_names(program, ScriptNames(prefix, tuple(required)))
 
 
 def _arguments(module: torch.jit.ScriptModule) -> tuple[list[str], bool]:
@@ -104,21 +103,6 @@ def _with_defaults(
     caller.add_module(_WRAPPED, module)
     traced = torch.jit.trace(caller.eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
     return cast("torch.jit.ScriptModule", traced)
-
-
-def _name_inputs(program: torch.export.ExportedProgram, names: list[str]) -> None:
-    """Gives the program's inputs the names of the script's arguments: "x", where torch has "x_1"."""
-    placeholders = [
-        fx
-        for fx in program.graph.nodes
-        if fx.op == "placeholder" and fx.name in program.graph_signature.user_inputs
-    ]
-    taken = {fx.name for fx in program.graph.nodes}
-    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-    for fx, name in zip(placeholders, names, strict=True):
-        if name not in taken:
-            specs[fx.name].arg.name = name
-            fx.name = fx.target = name
 
 
 def _checked_members(path: Path) -> dict[str, bytes]:
