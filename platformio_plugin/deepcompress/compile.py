@@ -223,9 +223,9 @@ def _open_with_first(
             continue
         _report(layers, reporter)
         return graph
-    layers, error = tried[0]
+    layers, first_error = tried[0]
     _report(layers, reporter)
-    raise error
+    raise first_error
 
 
 def _report(layers: Sequence[ImportedLayer], reporter: Reporter) -> None:

@@ -5,7 +5,7 @@ Indices along one axis are split into arithmetic sequences. Each sequence is one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def read_selection(call: AtenCall) -> Selection:
     raise call.unsupported("its indices follow no regular pattern", _DO)
 
 
-def _selected(call: AtenCall, indices: dict[str, IntArray]) -> IntArray:
+def _selected(call: AtenCall, indices: Mapping[str, IntArray]) -> IntArray:
     """The flat index in the input of each output value, in the output's shape."""
     places = np.arange(prod(call.input_shape)).reshape(call.input_shape)
     if call.aten == "index":

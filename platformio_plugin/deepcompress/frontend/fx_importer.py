@@ -111,7 +111,7 @@ def _needed_nodes(
     needed: set[torch.fx.Node] = set()
     for fx in reversed(nodes):
         if fx.op == "output":
-            results = enumerate(cast("tuple[object, ...]", fx.args[0]))
+            results = enumerate(cast("tuple[torch.fx.Node, ...]", fx.args[0]))
             needed.update(r for i, r in results if i not in states.outputs and hasattr(r, "op"))
         if fx in needed:
             needed.update(fx.all_input_nodes)
@@ -334,8 +334,10 @@ def _import_constant_selection(state: ImportState, fx: torch.fx.Node, aten: str)
         names.append(call.layer)
         state.add_tensor(fx.name, call.output_shape)
         joined = concat_of([part.shape for part in parts], selection.axis)
-        node = Node(call.layer, "concat", tuple(outputs), fx.name, joined, {}, source=call.source)
-        state.nodes.append(node)
+        inputs = tuple(outputs)
+        state.nodes.append(
+            Node(call.layer, "concat", inputs, fx.name, joined, {}, source=call.source)
+        )
     state.add_layer(fx, call.layer, aten, call.output_shape, nodes=tuple(names))
 
 

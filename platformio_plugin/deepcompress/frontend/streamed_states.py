@@ -6,12 +6,18 @@ the next one back. A stateful network keeps it instead, so it has neither the in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from deepcompress.errors import UserError, setting
-from deepcompress.frontend.fx_node import aten_name, first_argument, is_item, item_index
+from deepcompress.frontend.fx_node import (
+    aten_name,
+    first_argument,
+    is_item,
+    item_index,
+    value_of,
+)
 from deepcompress.ops.recurrent import RECURRENT
 
 if TYPE_CHECKING:
@@ -75,7 +81,7 @@ def check_stateful(states: StreamedStates, model: str) -> None:
 
 def _results(program: torch.export.ExportedProgram) -> list[object]:
     (output,) = (fx for fx in program.graph.nodes if fx.op == "output")
-    return list(output.args[0])
+    return list(cast("tuple[object, ...]", output.args[0]))
 
 
 def _returned_states(
@@ -83,12 +89,14 @@ def _returned_states(
 ) -> Iterator[tuple[int, torch.fx.Node, int]]:
     """Position of an output, the recurrent call, and which of its states the output is."""
     for i, result in enumerate(_results(program)):
-        source = result
+        if not hasattr(result, "op"):
+            continue
+        source = cast("torch.fx.Node", result)
         while _keeps_values(source):
             source = first_argument(source)
         if _is_call(source, ("gru_cell",)):
             yield i, source, 0
-        if not (hasattr(source, "op") and is_item(source)):
+        if not is_item(source):
             continue
         layer, item = first_argument(source), item_index(source)
         if _is_call(layer, RECURRENT) and item > 0:
@@ -110,11 +118,11 @@ def _initial_state_of(fx: torch.fx.Node) -> tuple[torch.fx.Node | None, int]:
     return None, 0
 
 
-def _is_call(fx: object, names: tuple[str, ...]) -> bool:
-    return getattr(fx, "op", "") == "call_function" and aten_name(fx) in names
+def _is_call(fx: torch.fx.Node, names: Collection[str]) -> bool:
+    return fx.op == "call_function" and aten_name(fx) in names
 
 
-def _keeps_values(fx: object) -> bool:
+def _keeps_values(fx: torch.fx.Node) -> bool:
     if _is_call(fx, ("select",)):
-        return fx.args[0].meta["val"].shape[fx.args[1]] == 1
-    return _is_call(fx, tuple(_KEEP_VALUES))
+        return bool(value_of(first_argument(fx)).shape[cast(int, fx.args[1])] == 1)
+    return _is_call(fx, _KEEP_VALUES)

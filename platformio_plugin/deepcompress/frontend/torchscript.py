@@ -84,7 +84,8 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
 
 def _arguments(module: torch.jit.ScriptModule) -> tuple[list[str], bool]:
     """The names of the arguments without a default value, and whether there are others."""
-    _, *arguments = module.forward.schema.arguments  # the first one is the module
+    schema = cast("torch._C.ScriptMethod", module.forward).schema
+    _, *arguments = schema.arguments  # the first one is the module
     required = [argument.name for argument in arguments if not argument.has_default_value()]
     return required, len(required) < len(arguments)
 

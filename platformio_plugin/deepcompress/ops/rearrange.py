@@ -105,7 +105,7 @@ def _transpose(call: AtenCall, x: IntArray) -> IntArray:
 
 def _flip(call: AtenCall, x: IntArray) -> IntArray:
     rank = call.input_rank + 1
-    axes = [dim % rank - 1 for dim in call["dims"]]
+    axes = tuple(int(dim) % rank - 1 for dim in call["dims"])
     if -1 in axes:
         raise call.unsupported("it reverses the samples", "Leave the first axis as it is")
     return np.flip(x, axes)
