@@ -121,8 +121,8 @@ class ImportState:
         arguments = named_arguments(computing_node(fx))
         weight = arguments.get("weight") or next(iter(arguments.get("params", ())), None)
         name, _, leaf = self.constants.user_name(weight).rpartition(".")
-        if name and (part := _PART_OF_RECURRENT.fullmatch(leaf)):
-            name = f"{name}.{part[1]}"
+        if part := _PART_OF_RECURRENT.fullmatch(leaf):
+            name = f"{name}.{part[1]}".removeprefix(".")
         if not name:
             modules = list((fx.meta.get("nn_module_stack") or {}).values())
             name = self.names.original(modules[-1][0]) if len(modules) > 1 else fx.name

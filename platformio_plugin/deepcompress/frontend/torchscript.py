@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import (
@@ -84,7 +84,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
 
 def _arguments(module: torch.jit.ScriptModule) -> tuple[list[str], bool]:
     """The names of the arguments without a default value, and whether there are others."""
-    schema = cast("torch._C.ScriptMethod", module.forward).schema
+    schema = cast("Any", module.forward).schema
     _, *arguments = schema.arguments  # the first one is the module
     required = [argument.name for argument in arguments if not argument.has_default_value()]
     return required, len(required) < len(arguments)
