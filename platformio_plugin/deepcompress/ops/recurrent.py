@@ -109,9 +109,10 @@ def split_layers(call: AtenCall) -> list[AtenCall]:
     if len(call.input_shapes) > 1 or any(map(np.any, starts)):
         raise call.unsupported(
             "it starts from a state that is not zero",
-            "If it continues where the inference before it ended, take the state as an input, "
-            f"return the last state, and set {setting('stateful', 'yes')}. Else train it to start "
-            "from zeros: without the argument hx",
+            "If the state is that of the inference before it, take it as an input of the network, "
+            f"return the last state, and set {setting('stateful', 'yes')}. If it is that of the "
+            "step before it, in a loop over a cell, use one nn.GRU or nn.LSTM with the weights of "
+            "the cell for all steps. Else train the network to start from zeros",
         )
     per_layer = 4 if call["has_biases"] else 2
     weights = [array for name, array in call.constants.items() if name.startswith("params.")]
