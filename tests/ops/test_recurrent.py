@@ -255,7 +255,7 @@ def test_steps_in_the_batch_are_refused_with_what_to_do() -> None:
     with pytest.raises(UserError, match=r"5 samples of the 5 steps.*one step.*stateful.* yes"):
         lowered(FoldsSteps(), 5, 1, 4, 4)
     assert [node.op for node in fuse(lowered(FoldsSteps(), 1, 1, 4, 4)).nodes] == [
-        *("conv2d", "flatten", "lstm")
+        *("flatten", "conv2d", "flatten", "lstm")
     ]
 
 
