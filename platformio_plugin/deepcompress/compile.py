@@ -21,6 +21,7 @@ from deepcompress.errors import UserError, draw_warnings, setting
 from deepcompress.escape import json_text
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
+from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.frontend.open_graph import choose_frontend, open_graph
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.arrays import Int8Array
@@ -166,11 +167,10 @@ def open_model(
         samples = _samples(path, options, reporter)
         if calibration is None and samples is not None:
             calibration = samples_as_calibration(samples, options)
-        if calibration is not None and options.input_shape is None:
-            options = replace(options, input_shape=calibration.inputs.shape[1:])
+        shapes = _input_shapes(calibration, options)
 
     def import_file(file: Path) -> Graph:
-        return open_graph(file, options, name=name, layer=reporter.layer)
+        return _open_with_first(shapes, file, name=name, options=options, reporter=reporter)
 
     if options.architecture and "architecture" in choose_frontend(path).reads:
         reporter.progress(announcement("architecture", options.architecture))
@@ -221,6 +221,56 @@ def _samples(model: Path, options: Options, reporter: Reporter) -> Samples | Non
         reporter.progress(announcement("data", options.data))
     scaling, seconds = byte_scaling(options), options.import_seconds
     return read_samples(options.data, scaling, model=model, import_seconds=seconds)
+
+
+def _input_shapes(
+    calibration: Calibration | None, options: Options
+) -> list[tuple[int, ...] | None]:
+    """The shapes that the network's input may have, the likeliest first.
+
+    Samples are [samples, ...]. With `stateful`, they may also be [streams, chunks, ...].
+    """
+    if calibration is None or options.input_shape is not None:
+        return [options.input_shape]
+    sample = calibration.inputs.shape[1:]
+    if not options.stateful or calibration.images is not None or len(sample) < 2:
+        return [sample]
+    chunk = sample[1:]
+    return [chunk, sample] if len(chunk) > 1 else [sample, chunk]
+
+
+def _open_with_first(
+    shapes: Sequence[tuple[int, ...] | None],
+    path: Path,
+    *,
+    name: str,
+    options: Options,
+    reporter: Reporter,
+) -> Graph:
+    """The network of a file for the first input shape that it accepts.
+
+    Raises:
+        UserError: of the first shape, if the network accepts none.
+    """
+    tried: list[tuple[list[ImportedLayer], UserError]] = []
+    for shape in shapes:
+        layers: list[ImportedLayer] = []
+        with_shape = replace(options, input_shape=shape)
+        try:
+            graph = open_graph(path, with_shape, name=name, layer=layers.append)
+        except UserError as error:
+            tried.append((layers, error))
+            continue
+        _report(layers, reporter)
+        return graph
+    layers, first_error = tried[0]
+    _report(layers, reporter)
+    raise first_error
+
+
+def _report(layers: Sequence[ImportedLayer], reporter: Reporter) -> None:
+    for layer in layers:
+        reporter.layer(layer)
 
 
 def prune_model(

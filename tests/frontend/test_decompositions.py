@@ -17,6 +17,19 @@ from model_graphs import Call, inputs_for, lowered, trained
 from torch import nn
 from torch.nn import functional as F
 
+
+class Vector(nn.Module):
+    """A recurrent cell on the values of a vector; of its results, the first one."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result = self.cell(x.flatten(1))
+        return result[0] if isinstance(result, tuple) else result
+
+
 # At least one example of every name in `decomposed()`.
 CALLS = {
     "addcdiv": lambda x: torch.addcdiv(x, x, x.square() + 1, value=0.5),
@@ -30,12 +43,15 @@ CALLS = {
     "expand_as": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
     "glu": nn.GLU(1),
     "group_norm": nn.GroupNorm(2, 4),
+    "gru_cell": Vector(nn.GRUCell(120, 4)),
+    "gru_cell without bias": Vector(nn.GRUCell(120, 4, bias=False)),
     "hstack": lambda x: torch.hstack([x, x.relu()]),
     "instance_norm": nn.InstanceNorm2d(4, affine=True),
     "instance_norm with running statistics": nn.InstanceNorm2d(4, track_running_stats=True),
     "lerp": lambda x: torch.lerp(x, x.relu(), 0.3),
     "linalg_vector_norm": lambda x: F.normalize(x, dim=1),
     "linalg_vector_norm of 1": lambda x: x.norm(1, dim=2),
+    "lstm_cell": Vector(nn.LSTMCell(120, 4)),
     "max": lambda x: x.max(2)[0],
     "max of two": lambda x: torch.max(x, x.mean(1, keepdim=True)),
     "maximum": lambda x: torch.maximum(x, torch.zeros(1)),

@@ -209,3 +209,112 @@ def test_a_pickled_weight_of_an_exported_program_is_not_run(net: nn.Module, tmp_
     with pytest.raises(UserError, match="torch cannot open it"):
         open_graph(path, Options(), name="net")
     assert not evidence.exists()
+
+
+def add_a_call(path: Path, target: str, *arguments: dict) -> None:
+    """A call without a result, which torch makes if it traces the program again."""
+    inputs = [{"name": "", "arg": argument, "kind": 1} for argument in arguments]
+    call = {"target": target, "inputs": inputs, "outputs": [], "metadata": {}, "name": "extra"}
+    change_program(path, lambda program: program["graph_module"]["graph"]["nodes"].append(call))
+
+
+CALLED: dict[str, Callable[[Path, Path], None]] = {
+    "by the module operator": lambda path, evidence: add_a_call(
+        path, "_operator.call", {"as_operator": "torch.os.mkdir"}, {"as_string": str(evidence)}
+    ),
+    "of a loader": lambda path, evidence: add_a_call(
+        path, "_operator.__loader__.set_data", {"as_string": str(evidence)}, {"as_string": ""}
+    ),
+    "that loads a library": lambda path, evidence: add_a_call(
+        path, "torch.ops.load_library", {"as_string": str(evidence)}
+    ),
+    "that is an argument": lambda path, evidence: add_a_call(
+        path, "torch.ops.higher_order.map_impl", {"as_operator": "torch.os.mkdir"}
+    ),
+    "of a class": lambda path, evidence: add_a_call(
+        path, "torch.ops.aten.__class__", {"as_string": str(evidence)}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLED)
+def test_functions_that_are_no_operators_are_not_called(
+    case: str, net: nn.Module, tmp_path: Path
+) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "model.pt"
+    # Torch traces a program with this layer again.
+    SAVERS["exported program"](nn.Sequential(nn.GroupNorm(1, 1), net), path)
+    CALLED[case](path, evidence)
+    with pytest.raises(UserError, match=r"it holds the (target|as_operator) .*could run code"):
+        open_graph(path, Options(), name="net")
+    assert not evidence.exists()
+
+
+PUBLISHED_NAMES = [
+    "Conv 0",
+    "left-hand",
+    "a/b",
+    "a:b",
+    "a+b",
+    "f(x)",
+    "f)",
+    "x[0]",
+    "été",
+    'say "hi"',
+]
+PUBLISHED_NAMES += [
+    "a,b",
+    "a;b",
+    "it's",
+    "tick`",
+    "{brace}",
+    "back\\slash",
+    "*/",
+    "new\nline",
+    "%s",
+]
+
+
+def named(names: list[str]) -> nn.Sequential:
+    """Layers with these names, some without parameters; torch traces it again for the norm."""
+    module = nn.Sequential(nn.GroupNorm(1, 1))
+    for name in names:
+        module.add_module(name, nn.Conv2d(1, 1, 1))
+        module.add_module(f"{name} relu", nn.ReLU())
+    return module.eval()
+
+
+@pytest.mark.parametrize("batch", [None, torch.export.Dim("batch")], ids=["fixed", "dynamic"])
+def test_modules_may_have_any_name(batch: object, tmp_path: Path) -> None:
+    module, path = named(PUBLISHED_NAMES), tmp_path / "model.pt"
+    shapes = None if batch is None else ({0: batch},)
+    program = torch.export.export(
+        module, (torch.zeros(2 if batch else 1, *SHAPE),), dynamic_shapes=shapes
+    )
+    torch.export.save(program, path)
+    assert assert_same_function(path, Options(), module, 1e-5) == PUBLISHED_NAMES
+
+
+def test_layers_without_parameters_keep_the_names_of_the_file(tmp_path: Path) -> None:
+    path, layers = tmp_path / "model.pt", []
+    SAVERS["exported program"](named(["Conv 0", "f(x)"]), path)
+    open_graph(path, Options(), name="net", layer=layers.append)
+    assert [layer.name for layer in layers if layer.op == "relu"] == ["Conv 0 relu", "f(x) relu"]
+
+
+def test_names_that_become_alike_stay_different(tmp_path: Path) -> None:
+    alike = ["a b", "a-b", "a_b", "a_b_2", "a+b"]
+    module, path = named(alike), tmp_path / "model.pt"
+    SAVERS["exported program"](module, path)
+    assert assert_same_function(path, Options(), module, 1e-5) == alike
+
+
+def test_a_program_of_unusual_names_may_have_dynamic_sizes(tmp_path: Path) -> None:
+    """Torch writes the names into Python source when it traces the program for one size."""
+    module, path = named(PUBLISHED_NAMES), tmp_path / "model.pt"
+    sizes = ({2: torch.export.Dim("height"), 3: torch.export.Dim("width")},)
+    torch.export.save(
+        torch.export.export(module, (torch.zeros(1, *SHAPE),), dynamic_shapes=sizes), path
+    )
+    given = Options(input_shape=SHAPE)
+    assert assert_same_function(path, given, module, 1e-5) == PUBLISHED_NAMES

@@ -6,9 +6,11 @@ import zipfile
 from pathlib import Path
 from string import Template
 
+import numpy as np
 import pytest
 import torch
 from deepcompress.errors import UserError
+from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.frontend import torchscript
 from deepcompress.frontend.open_graph import open_graph
 from deepcompress.options import Options
@@ -49,6 +51,79 @@ def test_frozen_scripts_keep_their_weights_as_constants(net: nn.Module, tmp_path
     given = Options(input_shape=SHAPE)
     assert_same_function(tmp_path / "model.pt", given, net, 1e-5)
     assert not torchscript.open_program(tmp_path / "model.pt", given).state_dict
+
+
+class HasDefaults(nn.Module):
+    """A script whose default arguments are not given: a tensor, a number, a truth value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        shift: torch.Tensor = torch.ones(4),  # noqa: B008 - a tensor of the archive
+        start: int = 1,
+        doubled: bool = True,
+    ) -> torch.Tensor:
+        y = self.fc(x) + shift
+        if doubled:
+            y = y * 2
+        return torch.flatten(y, start)
+
+
+def test_default_arguments_may_be_tensors(tmp_path: Path) -> None:
+    path, module = tmp_path / "model.pt", HasDefaults()
+    torch.jit.script(module).save(str(path))
+    graph = open_graph(path, Options(input_shape=(8,)), name="net")
+    inputs = torch.randn(3, 8)
+    np.testing.assert_allclose(
+        forward_numpy(graph, inputs.numpy()), module(inputs).detach(), atol=1e-5
+    )
+    assert [node.name for node in graph.nodes if "weight" in node.parameters] == ["fc"]
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        return self.fc(x / torch.amax(x.abs() + 1, 1, keepdim=True)) + skip  # decomposed
+
+
+TWO_INPUTS = (torch.zeros(1, 8), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_several_inputs_have_the_shapes_of_the_calibration(kind: str, tmp_path: Path) -> None:
+    path, data = tmp_path / "model.pt", tmp_path / "data.npz"
+    module = TwoInputs().eval()
+    script = torch.jit.script(module) if kind == "scripted" else torch.jit.trace(module, TWO_INPUTS)
+    script.save(str(path))
+    np.savez(data, x=np.zeros((5, 8), np.float32), skip=np.zeros((5, 4), np.float32))
+    graph = open_graph(path, Options(calibration=str(data)), name="net")
+    assert {name: graph.tensors[name].shape for name in graph.inputs} == {"x": (8,), "skip": (4,)}
+    x, skip = torch.randn(3, 8), torch.randn(3, 4)
+    np.testing.assert_allclose(
+        forward_numpy(graph, torch.cat([x, skip], 1).numpy()), module(x, skip).detach(), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["script", "module"])
+def test_several_inputs_of_unknown_shapes_are_reported_with_what_to_do(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    if kind == "script":
+        torch.jit.trace(TwoInputs().eval(), TWO_INPUTS).save(str(path))
+    else:
+        torch.save(nn.Bilinear(8, 4, 2), path)
+    given = Options(input_shape=(8,))
+    names = "x=..., skip=..." if kind == "script" else r"input1=..., input2=..."
+    with pytest.raises(UserError, match=rf"2 inputs.*np\.savez\('inputs\.npz', {names}\)"):
+        open_graph(path, given, name="net")
 
 
 class Flattens(nn.Module):

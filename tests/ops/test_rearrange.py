@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,12 @@ from deepcompress.backend.select_kernels import select_kernels
 from deepcompress.data.byte_scaling import ByteScaling
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
+from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, quantize_bytes, run
 from deepcompress.frontend.fx_importer import import_graph
+from deepcompress.frontend.open_graph import open_graph
+from deepcompress.frontend.save_program import save_graph
+from deepcompress.options import Options
 from deepcompress.passes.fuse import fuse
 from deepcompress.passes.quantize import quantize
 from model_graphs import Call, inputs_for, lowered
@@ -28,6 +35,16 @@ MOVES = {
     "slice from the end": lambda x: x[:, -2:, :-1],
     "one row": lambda x: x[:, :, 2],
     "narrow": lambda x: x.narrow(3, 1, 4),
+    "flip of columns": lambda x: x.flip(3),
+    "flip of channels and rows": lambda x: x.flip((1, -2)),
+    "flip and slice": lambda x: x.flip(2)[:, :, 1:, ::2],
+    "left to right": lambda x: x.flip(-1).flip(1),
+    "index in reverse": lambda x: x[:, :, torch.arange(3, -1, -1)],
+    "index by a list": lambda x: x[:, [2, 0, 1, 3, 3]],
+    "index of rows and columns": lambda x: x[:, :, [0, 1, 2], [5, 3, 1]],
+    "index with one value": lambda x: x[:, :, [2]],
+    "index_select": lambda x: x.index_select(3, torch.tensor([5, 0, 0, 0, 1])),
+    "gather": lambda x: x.gather(1, torch.tensor([3, 1, 0]).view(1, 3, 1, 1).expand(1, 3, 4, 6)),
     "pixel shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "channel shuffle": lambda x: F.channel_shuffle(x, 2),
@@ -51,6 +68,64 @@ MOVES = {
 def test_images_are_rearranged_as_in_torch(move: str, activation: nn.Module) -> None:
     graph = assert_c_equals(nn.Sequential(Call(MOVES[move]), activation), 4, 4, 6)
     assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
+
+
+LINES = {
+    "linear upsampling": lambda x: F.interpolate(x, scale_factor=2, mode="linear"),
+    "to a size": lambda x: F.interpolate(x, size=(18,), mode="linear"),
+    "as an image of one row": lambda x: F.interpolate(
+        x.unsqueeze(2), scale_factor=(1, 2), mode="bilinear"
+    ).squeeze(2),
+    "flip": lambda x: x.flip(2),
+}
+
+
+@pytest.mark.parametrize("move", LINES)
+def test_lines_are_rearranged_as_in_torch(move: str) -> None:
+    graph = assert_c_equals(nn.Sequential(Call(LINES[move]), nn.ReLU6()), 3, 9)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 1
+
+
+def test_any_linear_upsampling_can_be_written_as_the_error_says() -> None:
+    matrix = F.interpolate(torch.eye(9)[None], size=13, mode="linear", align_corners=True)[0]
+
+    class Matrix(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("matrix", matrix)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.matrix
+
+    graph = lowered(Matrix(), 3, 9)
+    inputs = inputs_for(graph, 0)
+    expected = F.interpolate(torch.tensor(inputs), size=13, mode="linear", align_corners=True)
+    np.testing.assert_allclose(forward_numpy(graph, inputs), expected, atol=1e-5)
+    assert noise_of_int8(graph, inputs) < 1
+
+
+def test_indices_without_a_pattern_are_reported_with_what_to_do() -> None:
+    order = torch.randperm(97, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r"no regular pattern\. .*a constant matrix"):
+        lowered(Call(lambda x: x[:, order]), 97)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x.flip(0), lambda x: x[[0]], lambda x: x.index_select(0, torch.tensor([0]))],
+)
+def test_samples_are_not_selected_or_reversed(function: Callable) -> None:
+    with pytest.raises(UserError, match="Leave the first axis as it is"):
+        lowered(Call(function), 4)
+
+
+def test_a_reversal_can_be_exported_again(tmp_path: Path) -> None:
+    """A saved program has as_strided and flip in its place."""
+    graph = lowered(Call(lambda x: x.permute(0, 2, 1).flip(2, 1)[:, :, ::2].relu()), 4, 5)
+    save_graph(graph, tmp_path / "net.pt")
+    again = open_graph(tmp_path / "net.pt", Options(), name="net")
+    inputs = inputs_for(graph, 0)
+    np.testing.assert_array_equal(forward_numpy(again, inputs), forward_numpy(graph, inputs))
 
 
 JOINS = {
@@ -176,6 +251,14 @@ REFUSED = {
     "aligned corners": (
         lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
         "not with aligned corners",
+    ),
+    "bilinear by 2.1, which doubles six columns": (
+        lambda x: F.interpolate(x, scale_factor=(2, 2.1), mode="bilinear"),
+        "supported by 2",
+    ),
+    "linear by 3": (
+        lambda x: F.interpolate(x[:, 0], scale_factor=3, mode="linear"),
+        "supported by 2.*x @ matrix",
     ),
     "bilinear by 3": (
         lambda x: F.interpolate(x, scale_factor=3, mode="bilinear"),

@@ -124,8 +124,142 @@ def test_gate_functions_are_accurate_to_one_in_two_thousand() -> None:
     assert np.abs(sigmoid(gates) / 2**15 - exact).max() < 1 / 2000
 
 
+class BothWays(nn.Module):
+    """A bidirectional layer, of which outputs and last states are read in any of several ways."""
+
+    def __init__(self, kind: type, read: str, **how) -> None:
+        super().__init__()
+        self.layer, self.read = kind(3, 4, bidirectional=True, **how), read
+        self.batch_first = self.layer.batch_first
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs, state = self.layer(x if self.batch_first else x.transpose(0, 1))
+        state = state[0] if isinstance(state, tuple) else state
+        outputs = outputs if self.batch_first else outputs.transpose(0, 1)
+        read = {
+            "outputs": lambda: outputs,
+            "last output": lambda: outputs[:, -1],
+            "last states": lambda: torch.cat([state[-2], state[-1]], 1),
+            "last states, permuted": lambda: state.permute(1, 0, 2).flatten(1),
+            "states of the first layer": lambda: torch.cat(state.unbind(0)[:2], 1),
+            "both": lambda: outputs.mean(1) + torch.hstack([state[0], state[1]]),
+        }
+        return read[self.read]()
+
+
+@pytest.mark.parametrize(("kind", "batch_first"), [(nn.GRU, True), (nn.LSTM, False)])
+@pytest.mark.parametrize(
+    ("layers", "read"),
+    [
+        (2, "outputs"),
+        (1, "last output"),
+        (2, "last states"),
+        (1, "last states, permuted"),
+        (2, "states of the first layer"),
+    ],
+)
+def test_layers_of_both_directions_compute_what_torch_does(
+    kind: type, batch_first: bool, layers: int, read: str
+) -> None:
+    torch.manual_seed(0)
+    module = BothWays(kind, read, num_layers=layers, batch_first=batch_first)
+    graph = lowered(module, 6, 3)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_c_of_both_directions_equals_the_reference(kind: type) -> None:
+    torch.manual_seed(0)
+    assert_c_equals(BothWays(kind, "both"), 6, 3)
+
+
+def test_the_parts_of_a_layer_have_its_name() -> None:
+    graph = lowered(BothWays(nn.LSTM, "outputs", num_layers=2, batch_first=True), 6, 3)
+    names = [node.name for node in graph.nodes if node.op == "lstm"]
+    assert names == ["layer", "layer.l0_reverse", "layer.l1", "layer.l1_reverse"]
+
+
+STATES = {
+    "of the first of two layers": (2, lambda state: state[0]),
+    "of all layers": (2, lambda state: state.transpose(0, 1).flatten(1)),
+    "of the last layer, squeezed": (1, lambda state: state.squeeze(0)),
+    "in two ways": (1, lambda state: state[0] + state.permute(1, 0, 2).flatten(1)),
+    "of some layers": (3, lambda state: torch.cat([state[:1], state[2:]]).transpose(0, 1).mean(1)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", STATES)
+def test_states_of_several_layers_may_be_read(kind: type, case: str) -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(3, 4, num_layers=STATES[case][0], batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            state = self.layer(x)[1]
+            return STATES[case][1](state[0] if isinstance(state, tuple) else state)
+
+    torch.manual_seed(0)
+    graph = lowered(Reads(), 5, 3)
+    assert noise_of_int8(graph, inputs_for(graph, 0)) < 2
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell, nn.LSTMCell])
+def test_a_cell_is_a_layer_of_one_step(cell: type) -> None:
+    torch.manual_seed(0)
+    graph = lowered(Cell(cell(3, 4)), 3)
+    assert [node.op for node in fuse(graph).nodes if "weight" in node.parameters] == [
+        "gru" if cell is nn.GRUCell else "lstm"
+    ]
+
+
+class Cell(nn.Module):
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result = self.cell(x)
+        return result[0] if isinstance(result, tuple) else result
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_initial_state_other_than_zero_is_reported_with_what_to_do(kind: type) -> None:
+    class Starts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.start = kind(3, 4, batch_first=True), nn.Parameter(torch.ones(1, 1, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            start = (self.start, self.start) if kind is nn.LSTM else self.start
+            return self.layer(x, start)[0]
+
+    with pytest.raises(UserError, match=r"a state that is not zero\. .*stateful.* yes"):
+        lowered(Starts(), 5, 3)
+
+
+class FoldsSteps(nn.Module):
+    """A convolution on each frame of a sequence, which is made part of the batch for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(1, 2, 3), nn.LSTM(8, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = self.conv(x.reshape(-1, *x.shape[2:]))
+        return self.layer(frames.reshape(*x.shape[:2], -1))[0]
+
+
+def test_steps_in_the_batch_are_refused_with_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"5 samples of the 5 steps.*one step.*stateful.* yes"):
+        lowered(FoldsSteps(), 5, 1, 4, 4)
+    assert [node.op for node in fuse(lowered(FoldsSteps(), 1, 1, 4, 4)).nodes] == [
+        *("flatten", "conv2d", "flatten", "lstm")
+    ]
+
+
 REFUSED = {
-    "both directions": ({"bidirectional": True}, "in one direction"),
     "time before the batch": ({"batch_first": False}, "batch_first=True"),
     "a projection": ({"proj_size": 2}, "projection"),
 }
@@ -136,7 +270,7 @@ def test_unsupported_variants_are_reported_with_what_to_do(case: str) -> None:
     how, complaint = REFUSED[case]
     layer = nn.LSTM(3, 4, **{"batch_first": True, **how})
     with pytest.raises(UserError, match=complaint):
-        lowered(Sequence(layer, "outputs"), 1, 3)
+        lowered(Sequence(layer, "outputs"), 2, 3)
 
 
 class StepsFirst(nn.Module):

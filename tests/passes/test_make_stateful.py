@@ -12,11 +12,12 @@ import torch
 from deepcompress.backend.emit_c import emit_c
 from deepcompress.backend.memory_plan import plan_memory
 from deepcompress.backend.select_kernels import select_kernels
-from deepcompress.compile import compile_model
+from deepcompress.compile import compile_model, open_model
 from deepcompress.data.calibration import Calibration
 from deepcompress.errors import UserError
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import dequantize, run
+from deepcompress.frontend.open_graph import open_graph
 from deepcompress.ir.batch_layout import in_chunks
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
@@ -196,6 +197,40 @@ def test_the_option_makes_a_network_stateful(tmp_path: Path) -> None:
     made = compile_model(tmp_path / "net.pt2", name="net", options=Options(stateful=True))
     assert "void net_reset(net_arena *arena)" in made.texts["net.h"]
     assert [step.node.op for step in made.plan.steps] == ["history", "conv2d"]
+
+
+def test_a_layer_that_reads_a_chunk_from_its_end_is_refused(tmp_path: Path) -> None:
+    module = nn.GRU(3, 4, batch_first=True, bidirectional=True).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 5, 3),)), tmp_path / "net.pt2")
+    graph = open_graph(tmp_path / "net.pt2", Options(), name="net")
+    with pytest.raises(UserError, match=r"l0_reverse.*reads a chunk from its end"):
+        make_stateful(graph)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "given"),
+    [((6, 5, 4, 3), (4, 3)), ((6, 4, 3), (4, 3)), ((6, 5, 3), (5, 3))],
+    ids=["streams of chunks", "chunks", "longer chunks"],
+)
+def test_the_shape_of_one_chunk_is_that_of_the_data(
+    inputs: tuple[int, ...], given: tuple[int, ...], tmp_path: Path
+) -> None:
+    """A TorchScript does not say how long a chunk is."""
+    torch.jit.trace(Recurrent4().eval(), torch.zeros(1, 2, 3)).save(str(tmp_path / "net.pt"))
+    np.savez(tmp_path / "data.npz", inputs=np.zeros(inputs, np.float32))
+    options = Options(stateful=True, calibration=str(tmp_path / "data.npz"))
+    opened = open_model(tmp_path / "net.pt", name="net", options=options)
+    assert opened.graph.tensors[opened.graph.inputs[0]].shape == given
+    assert opened.calibration.chunks == (5 if len(inputs) == 4 else 1)
+
+
+class Recurrent4(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0]
 
 
 def test_calibration_by_streams_measures_more_than_single_chunks_do(tmp_path: Path) -> None:

@@ -248,6 +248,8 @@ class _Builder:
         for axis, size in enumerate(self.shape):
             start, step = self.integer(0, size - 1), self.integer(1, 2)
             places = places[(slice(None),) * axis + (slice(start, None, step),)]
+            if self.draw(st.booleans()):
+                places = np.flip(places, axis)
         places = places.transpose(self.draw(st.permutations(range(places.ndim))))
         steps = (step // places.itemsize for step in places.strides)
         loops = merged(zip(places.shape, steps, strict=True))

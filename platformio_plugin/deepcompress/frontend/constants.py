@@ -16,10 +16,12 @@ from deepcompress.frontend.fx_node import (
     is_item,
     is_pure,
     item_index,
+    sizes_for_one_sample,
     source_line,
     tensor_arguments,
 )
 from deepcompress.frontend.qdq import ON_CONSTANTS
+from deepcompress.frontend.safe_names import Names
 from deepcompress.ir.aten_call import call_name
 from deepcompress.ops import BY_ATEN
 
@@ -52,9 +54,12 @@ FOLDABLE = {
 class Constants:
     """Known tensors by the name of their fx node, and the users' names for stored ones."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, names: Names) -> None:
         self._values = constants_of(program)
-        self._user_names = constant_names(program)
+        self._user_names = {
+            placeholder: names.original(name)
+            for placeholder, name in constant_names(program).items()
+        }
 
     def __contains__(self, fx: object) -> bool:
         """Whether an argument of a call is a node whose value is known."""
@@ -63,9 +68,21 @@ class Constants:
     def value(self, fx: torch.fx.Node) -> torch.Tensor:
         return self._values[fx.name]
 
+    def is_mask(self, fx: torch.fx.Node) -> bool:
+        """Whether a known tensor holds truth values, which select by their places as an index."""
+        import torch
+
+        return self.value(fx).dtype == torch.bool
+
     def user_name(self, fx: object) -> str:
         """ "conv1.weight", or an empty text for what the network does not store."""
         return self._user_names.get(getattr(fx, "name", ""), "")
+
+    def add_zeros(self, fx: torch.fx.Node) -> None:
+        """Notes that an input is zeros, such as the state with which a stream starts."""
+        import torch
+
+        self._values[fx.name] = torch.zeros(sizes_for_one_sample(fx))
 
     def can_fold(self, fx: torch.fx.Node, aten: str) -> bool:
         """Whether `fold` can compute a call: its tensors are known, and its operator is listed."""

@@ -17,6 +17,7 @@ ATEN = (
     "conv_transpose1d",
     "convolution",
     "max_pool1d",
+    "upsample_linear1d",
 )
 
 # Arguments with one number per axis, and their value for the height.
@@ -40,7 +41,7 @@ def as_image(call: AtenCall) -> AtenCall:
     weight = {name: array[:, :, None] for name, array in call.constants.items() if array.ndim == 3}
     return replace(
         call,
-        aten=call.aten.replace("1d", "2d"),
+        aten=call.aten.replace("linear1d", "bilinear1d").replace("1d", "2d"),
         arguments={name: _with_height(name, value) for name, value in call.arguments.items()},
         constants={**call.constants, **weight},
         input_shapes=tuple(_with_row(shape) for shape in call.input_shapes),

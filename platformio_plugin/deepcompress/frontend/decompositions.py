@@ -92,6 +92,8 @@ def _needs_decomposition(fx: torch.fx.Node) -> bool:
         return all(hasattr(operand, "meta") for operand in args[:2])
     if name == "pad":
         return min(args[1]) < 0 and args[2:3] in ((), ("constant",))
+    if name in ("gru.input", "lstm.input"):
+        return bool(args[7])  # bidirectional
     if name in ("mean.dim", "sum.dim_IntList"):
         return not are_adjacent(axes_of(args[0].meta["val"], args[1]))
     return name in OWN_DECOMPOSITIONS

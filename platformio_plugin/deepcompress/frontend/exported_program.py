@@ -1,8 +1,9 @@
 """Exported programs (torch.export.save): JSON and raw tensors, checked before torch opens them.
 
-While it opens one, torch loads compiled libraries, unpickles objects, evaluates sizes as Python and
-writes names into Python source. So only the members that are needed reach it, and their JSON may
-hold only sizes, names and input structures that cannot be code.
+While it opens one, torch loads compiled libraries, unpickles objects, evaluates sizes as Python,
+writes names into Python source and looks up functions by their names. So only the members that are
+needed reach it, and their JSON may hold only sizes, names, functions and input structures that
+cannot be code. `safe_names` renames modules whose names torch could not write into source.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from deepcompress.errors import UserError, guard, reason, setting
 from deepcompress.frontend.check_calls import check_calls
 from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.safe_names import SafeNames, remember_names
+from deepcompress.frontend.streamed_states import streamed_states
 from deepcompress.frontend.torch_export import example_input, shape_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
@@ -42,9 +45,18 @@ _SIZE_PART = re.compile(
     r"FloorDiv|CleanDiv|CeilDiv|Max|Min|Pow|Eq|Ne|(?:Strict)?(?:Greater|Less)Than|Integer|Mul|Add|oo|int_oo|\d+(?:\.\d+)?)\b|"
     r"[-+*/(),=<>\s]"
 )
-# torch resolves a call's dotted name by attributes from the module torch on, which reaches any
-# function of any module that torch imports.
-_OPERATOR = re.compile(r"torch\.(ops\.\w+(\.\w+)*|sym_\w+)")
+# torch resolves a call's dotted name by attributes from the modules torch, operator and math on,
+# which reaches any function of any module that they import. These are PyTorch's operators and the
+# functions of symbolic sizes.
+_OPERATOR = re.compile(
+    r"torch\.ops\.(aten|prims|higher_order|quantized_decomposed)\.(?!__)\w+(\.(?!__)\w+)?|"
+    r"torch\.ops\.aten\.__i?(and|or|xor|lshift|rshift)__(\.(?!__)\w+)?|"
+    r"torch\.sym_\w+|math\.(ceil|floor|sqrt|trunc)|"
+    r"_operator\.(add|and_|eq|floordiv|ge|getitem|gt|le|lshift|lt|mod|mul|ne|neg|or_|pos|pow|rshift|"
+    r"sub|truediv)"
+)
+# Fields with the name of such a function.
+_FUNCTION_KEYS = ("target", "as_operator")
 _FOREIGN = re.compile(
     rb'"torch\.ops\.(?!(?:aten|prims|higher_order|quantized_decomposed)\.)(\w+)\.(\w+)'
 )
@@ -71,7 +83,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     """
     import torch
 
-    contents = attempt(path, lambda: _checked_members(path))
+    contents, names = attempt(path, lambda: _checked_members(path))
     if b"torch.ops.quantized_decomposed." in contents[_PROGRAM]:
         import torch.ao.quantization.fx._decomposed  # registers these operators
     archive = packed(contents)
@@ -79,7 +91,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
         program = attempt(path, lambda: torch.export.load(archive))
     check_calls(program, path)
     _check_batch(program, path)
-    return _with_fixed_sizes(program, path, options)
+    return remember_names(_with_fixed_sizes(program, path, options), names)
 
 
 def _with_fixed_sizes(
@@ -102,8 +114,8 @@ def _with_fixed_sizes(
     )
 
 
-def _checked_members(path: Path) -> dict[str, bytes]:
-    """The members that torch needs, with their JSON checked and written again."""
+def _checked_members(path: Path) -> tuple[dict[str, bytes], SafeNames]:
+    """The members that torch needs, with their JSON checked and written again, and new names."""
     needed = {name: data for name, data in members(path).items() if _NEEDED.fullmatch(name)}
     if _PROGRAM not in needed:
         raise UserError(
@@ -112,12 +124,13 @@ def _checked_members(path: Path) -> dict[str, bytes]:
             "torch.export.save writes one; a compiled package (AOTInductor) cannot be read back",
         )
     _check_operators(needed[_PROGRAM], path)
-    for name in needed:
-        if name.endswith(".json"):
-            value = json.loads(needed[name])
-            _check_json(value, path)
-            needed[name] = json.dumps(value).encode()
-    return {**needed, _EXAMPLE_INPUTS: b""}
+    values = {name: json.loads(needed[name]) for name in needed if name.endswith(".json")}
+    names = SafeNames(values.values())
+    for name, value in values.items():
+        renamed = names.rename(value)
+        _check_json(renamed, path)
+        needed[name] = json.dumps(renamed).encode()
+    return {**needed, _EXAMPLE_INPUTS: b""}, names
 
 
 def _check_operators(program: bytes, path: Path) -> None:
@@ -163,7 +176,7 @@ def _check_json(value: Any, path: Path) -> None:
 def _is_harmless(key: str, value: Any) -> bool:
     if key == "expr_str":
         return not _SIZE_PART.sub("", str(value))
-    if key == "target" and isinstance(value, str) and value.startswith("torch"):
+    if key in _FUNCTION_KEYS and isinstance(value, str):
         return bool(_OPERATOR.fullmatch(value))
     if key == "path_name":
         return bool(_TENSOR.fullmatch(str(value)))
@@ -183,7 +196,8 @@ def _is_plain(structure: dict[str, Any]) -> bool:
 
 
 def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
-    for value in _inputs(program):
+    # The first axis of a recurrent layer's state counts its layers.
+    for value in _inputs(program, without=streamed_states(program).inputs):
         shape = value.shape
         if shape and isinstance(shape[0], int) and shape[0] != 1:
             raise UserError(
@@ -193,9 +207,11 @@ def _check_batch(program: torch.export.ExportedProgram, path: Path) -> None:
             )
 
 
-def _inputs(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
+def _inputs(
+    program: torch.export.ExportedProgram, *, without: Collection[str] = ()
+) -> list[torch.Tensor]:
     """Placeholder tensors of the network's inputs: they have shapes and no values."""
-    names = program.graph_signature.user_inputs
+    names = set(program.graph_signature.user_inputs) - set(without)
     nodes = program.graph_module.graph.nodes
     values = [n.meta.get("val") for n in nodes if n.op == "placeholder" and n.name in names]
     return [value for value in values if hasattr(value, "shape")]

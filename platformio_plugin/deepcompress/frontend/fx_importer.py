@@ -8,10 +8,11 @@ change nothing. Fusion, pruning and quantization are left to later stages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from deepcompress.errors import UserError
+from deepcompress.frontend.constant_index import SELECTIONS, read_selection
 from deepcompress.frontend.constants import IDENTITIES
 from deepcompress.frontend.decompositions import decompose
 from deepcompress.frontend.frontend import LayerCallback
@@ -25,15 +26,23 @@ from deepcompress.frontend.fx_node import (
     module_kind,
     read_only,
     shape_of,
+    tensor_arguments,
     value_of,
 )
 from deepcompress.frontend.import_state import ImportState
 from deepcompress.frontend.lower_call import LoweredLayer, check_parameters, lower_call
 from deepcompress.frontend.qdq import DYNAMIC_QPARAMS, QUANTIZERS, propagate_ranges, read_qdq
 from deepcompress.frontend.read_call import mark_result, read_call
+from deepcompress.frontend.safe_names import name_inputs, original_names
+from deepcompress.frontend.streamed_states import (
+    StreamedStates,
+    check_stateful,
+    streamed_states,
+)
 from deepcompress.frontend.unsupported_ops import advice_for_module
 from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
+from deepcompress.ops.concat import concat_of
 from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.literal import Literal
 from deepcompress.ops.rearrange import SPLITS
@@ -52,6 +61,7 @@ def import_graph(
     program: torch.export.ExportedProgram,
     *,
     name: str,
+    stateful: bool = False,
     layer: LayerCallback = lambda layer: None,
 ) -> Graph:
     """The float Graph of an exported program.
@@ -59,15 +69,23 @@ def import_graph(
     Args:
         program: in aten calls that are not decomposed.
         name: of the model, a C identifier.
+        stateful: whether recurrent layers will keep their states: then states are neither inputs
+            nor outputs of the Graph.
         layer: called with each layer, in the order of the calls, before any error is raised.
 
     Raises:
         UserError: operators or uses of them are not supported (it names the first such layer), the
             shape of an input is not fixed, or an output depends on no input.
     """
+    names = original_names(program)
+    name_inputs(program, names.inputs)
+    states = streamed_states(program)
+    if not stateful:
+        check_stateful(states, name)
     program = decompose(program)
-    state = ImportState(program, name)
-    graph = _import_nodes(program.graph_module.graph.nodes, state)
+    name_inputs(program, names.inputs)  # torch may have named them again
+    state = ImportState(program, name, names, states)
+    graph = _import_nodes(_needed_nodes(program, states), state)
     for imported in state.layers:
         layer(imported)
     problems = [imported.problem for imported in state.layers if imported.problem]
@@ -83,16 +101,36 @@ def _advice(problems: list[UserError]) -> str:
     return problems[0].do + also
 
 
+def _needed_nodes(
+    program: torch.export.ExportedProgram, states: StreamedStates
+) -> list[torch.fx.Node]:
+    """The nodes of a program without those that only compute outputs which the Graph lacks."""
+    nodes = list(program.graph_module.graph.nodes)
+    if not states.outputs:
+        return nodes
+    needed: set[torch.fx.Node] = set()
+    for fx in reversed(nodes):
+        if fx.op == "output":
+            results = enumerate(cast("tuple[torch.fx.Node, ...]", fx.args[0]))
+            needed.update(r for i, r in results if i not in states.outputs and hasattr(r, "op"))
+        if fx in needed:
+            needed.update(fx.all_input_nodes)
+    return [fx for fx in nodes if fx.op != "call_function" or fx in needed]
+
+
 def _import_nodes(fx_nodes: Iterable[torch.fx.Node], state: ImportState) -> Graph:
     outputs: tuple[str, ...] = ()
     for fx in fx_nodes:
-        if fx.op == "placeholder" and fx.name in state.inputs:
+        if fx.op == "placeholder" and fx.name in state.streamed.inputs:
+            state.constants.add_zeros(fx)
+        elif fx.op == "placeholder" and fx.name in state.inputs:
             state.add_tensor(fx.name, shape_of(fx))
         elif fx.op == "call_function":
             _import_or_refuse(state, fx)
         elif fx.op == "output":
-            results = cast("tuple[object, ...]", fx.args[0])
-            outputs = tuple(state.tensor_of(result) for result in results if result is not None)
+            results = enumerate(cast("tuple[object, ...]", fx.args[0]))
+            kept = [result for i, result in results if i not in state.streamed.outputs]
+            outputs = tuple(state.tensor_of(result) for result in kept if result is not None)
     if not outputs:
         raise UserError(
             "it has no output", f"the model {state.model}", "Return a tensor from forward()"
@@ -172,17 +210,56 @@ def _is_recurrent_state(state: ImportState, fx: torch.fx.Node, aten: str) -> boo
 def _import_recurrent_state(state: ImportState, fx: torch.fx.Node, aten: str) -> None:
     """The last state of a recurrent layer is its last output; a cell's state is not supported."""
     source = first_argument(fx)
-    node = next(node for node in state.nodes if node.output == source.name)
     if item_index(fx) > 1:
-        raise read_call(state, source, node.op).unsupported(
+        last = next(node for node in state.nodes if node.output == source.name)
+        raise read_call(state, source, last.op).unsupported(
             "its cell is read", "Read its outputs, or its last output h"
         )
+    layers = value_of(fx).shape[0]
+    if all(_drops_layer_axis(user, layers) for user in fx.users):
+        node = _last_output_of(state, source.name, fx.name, ())
+        state.nodes.append(node)
+        state.recurrent_states.add(fx.name)
+        return
+    _import_states_of_layers(state, fx, layers)
+
+
+def _import_states_of_layers(state: ImportState, fx: torch.fx.Node, layers: int) -> None:
+    """The states of all layers, [layers, samples, units], which is the layout of time-major."""
+    source = first_argument(fx).name
+    tensors = [f"{source}.{i}" for i in range(1, layers)] + [source]
+    outputs = [f"{fx.name}.{i}" for i in range(layers)] if layers > 1 else [fx.name]
+    parts = [
+        _last_output_of(state, tensor, output, (1,))
+        for tensor, output in zip(tensors, outputs, strict=True)
+    ]
+    state.nodes.extend(parts)
+    if layers > 1:
+        joined = concat_of([state.tensors[output].shape for output in outputs], 0)
+        state.add_tensor(fx.name, (layers, *state.tensors[outputs[0]].shape[1:]))
+        name = f"{parts[-1].name}.all"
+        state.nodes.append(Node(name, "concat", tuple(outputs), fx.name, joined, {}))
+    state.time_major.add(fx.name)
+
+
+def _last_output_of(state: ImportState, source: str, output: str, before: tuple[int, ...]) -> Node:
+    """The node that selects a layer's last output; axes of size 1 may come before its units."""
+    node = next(node for node in state.nodes if node.output == source)
     assert isinstance(node.attributes, Recurrent)
     attributes = last_step(node.attributes)
-    state.add_tensor(fx.name, attributes.shape)
-    last = Node(f"{node.name}.last", "rearrange", (node.output,), fx.name, attributes, {})
-    state.nodes.append(last)
-    state.recurrent_states.add(fx.name)
+    attributes = replace(attributes, shape=(*before, *attributes.shape))
+    state.add_tensor(output, attributes.shape)
+    return Node(f"{node.name}.last", "rearrange", (source,), output, attributes, {})
+
+
+def _drops_layer_axis(user: torch.fx.Node, layers: int) -> bool:
+    """Whether a call reads the last layer alone, as h[-1] does: [samples, units]."""
+    if aten_name(user) not in _DROP_AXIS or len(value_of(user).shape) != 2:
+        return False
+    if aten_name(user) == "select":
+        dim, index = (cast(int, argument) for argument in user.args[1:3])
+        return dim % 3 == 0 and index in (-1, layers - 1)
+    return layers == 1
 
 
 def _reads_recurrent_state(state: ImportState, fx: torch.fx.Node, aten: str) -> bool:
@@ -191,10 +268,6 @@ def _reads_recurrent_state(state: ImportState, fx: torch.fx.Node, aten: str) -> 
 
 def _drop_layer_axis(state: ImportState, fx: torch.fx.Node, aten: str) -> None:
     """A state is [layers, samples, units] in the program, and [samples, units] in the Graph."""
-    if aten not in _DROP_AXIS or len(fx.meta["val"].shape) != 2:
-        raise read_call(state, fx, aten).unsupported(
-            "the last state of a recurrent layer is supported as h[-1]", "Write h[-1]"
-        )
     state.add_alias(fx, first_argument(fx))
 
 
@@ -237,6 +310,39 @@ def _import_identity(state: ImportState, fx: torch.fx.Node, aten: str) -> None:
     for names in (state.time_major, state.unknown):
         if source.name in names:
             names.add(fx.name)
+
+
+def _is_constant_selection(state: ImportState, fx: torch.fx.Node, aten: str) -> bool:
+    arguments = tensor_arguments(fx)
+    return (
+        aten in SELECTIONS
+        and arguments[0] not in state.constants
+        and all(argument in state.constants for argument in arguments[1:])
+        and not any(state.constants.is_mask(argument) for argument in arguments[1:])
+    )
+
+
+def _import_constant_selection(state: ImportState, fx: torch.fx.Node, aten: str) -> None:
+    """The parts of a tensor, and the concatenation of these if there are several."""
+    mark_result(state, fx, aten)
+    call = read_call(state, fx, aten)
+    selection = read_selection(call)
+    source, parts = state.tensor_of(first_argument(fx)), selection.parts
+    outputs = [fx.name if len(parts) == 1 else f"{fx.name}.{i}" for i in range(len(parts))]
+    names = [call.layer if len(parts) == 1 else f"{call.layer}.{i}" for i in range(len(parts))]
+    for name, output, part in zip(names, outputs, parts, strict=True):
+        state.add_tensor(output, part.shape)
+        node = Node(name, "rearrange", (source,), output, part, {}, source=call.source)
+        state.nodes.append(node)
+    if len(parts) > 1:
+        names.append(call.layer)
+        state.add_tensor(fx.name, call.output_shape)
+        joined = concat_of([part.shape for part in parts], selection.axis)
+        inputs = tuple(outputs)
+        state.nodes.append(
+            Node(call.layer, "concat", inputs, fx.name, joined, {}, source=call.source)
+        )
+    state.add_layer(fx, call.layer, aten, call.output_shape, nodes=tuple(names))
 
 
 def _is_operator(state: ImportState, fx: torch.fx.Node, aten: str) -> bool:
@@ -325,6 +431,8 @@ _HANDLERS = (
     # No order among these two: their operators differ.
     _Handler(_is_qdq, _import_qdq),
     _Handler(_is_identity, _import_identity),
+    # Before the operators: only indices that are not constant are refused there.
+    _Handler(_is_constant_selection, _import_constant_selection),
     # Last: it matches everything, and refuses operators that are not supported.
     _Handler(_is_operator, _import_operator),
 )

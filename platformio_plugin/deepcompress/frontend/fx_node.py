@@ -161,8 +161,12 @@ def created_constant(fx: torch.fx.Node, aten: str) -> torch.Tensor:
     value = _FILLED[_filled_by(aten)]
     if value is None:
         value = named_arguments(fx)["fill_value"]
-    sizes = [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
-    return torch.full(sizes, float(value))
+    return torch.full(sizes_for_one_sample(fx), float(value))
+
+
+def sizes_for_one_sample(fx: torch.fx.Node) -> list[int]:
+    """The shape of a node's result, with a batch of 1 if it is dynamic."""
+    return [int(size) if str(size).isdigit() else 1 for size in fx.meta["val"].shape]
 
 
 def _filled_by(aten: str) -> str:

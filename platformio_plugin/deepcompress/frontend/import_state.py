@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from deepcompress.arith.qparams import Range
@@ -15,6 +16,8 @@ from deepcompress.frontend.fx_node import (
     shape_of,
     tensor_arguments,
 )
+from deepcompress.frontend.safe_names import Names
+from deepcompress.frontend.streamed_states import StreamedStates
 from deepcompress.ir.graph import Node, Tensor
 from deepcompress.ops import BY_ATEN, OPERATORS
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 _MOST_NAMES = 9999
+# The first weight of a recurrent module's part that is a layer of its own: "l0_reverse", "l1".
+_PART_OF_RECURRENT = re.compile(r"weight_ih_(l\d+_reverse|l[1-9]\d*)")
 
 
 class ImportState:
@@ -29,6 +34,8 @@ class ImportState:
 
     Attributes:
         model: name of the model.
+        names: what the user's file calls a module of the program.
+        streamed: states that are inputs and outputs of the program, but not of the Graph.
         inputs: names of the network's inputs.
         constants: tensors whose values are known.
         tensors, nodes, ranges: of the Graph.
@@ -40,14 +47,23 @@ class ImportState:
         unknown: names of their results, and of everything that is computed from these.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, model: str) -> None:
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        model: str,
+        names: Names,
+        streamed: StreamedStates,
+    ) -> None:
         self.model = model
-        self.inputs = _tensor_inputs(program)
+        self.names = names
+        self.streamed = streamed
+        given = _tensor_inputs(program)
+        self.inputs = tuple(name for name in given if name not in streamed.inputs)
         if not self.inputs:
             raise UserError(
                 "it has no input", f"the model {model}", "Give forward() a tensor to compute from"
             )
-        self.constants = Constants(program)
+        self.constants = Constants(program, names)
         self.tensors: dict[str, Tensor] = {}
         self.nodes: list[Node] = []
         self.ranges: dict[str, Range] = {}
@@ -108,10 +124,12 @@ class ImportState:
         """The user's name: of the weight, else of the nn.Module, else of the call; made unique."""
         arguments = named_arguments(computing_node(fx))
         weight = arguments.get("weight") or next(iter(arguments.get("params", ())), None)
-        name = self.constants.user_name(weight).rpartition(".")[0]
+        name, _, leaf = self.constants.user_name(weight).rpartition(".")
+        if part := _PART_OF_RECURRENT.fullmatch(leaf):
+            name = f"{name}.{part[1]}".removeprefix(".")
         if not name:
             modules = list((fx.meta.get("nn_module_stack") or {}).values())
-            name = modules[-1][0] if len(modules) > 1 else fx.name
+            name = self.names.original(modules[-1][0]) if len(modules) > 1 else fx.name
             name = name.removeprefix("L['self'].")
         used = {node.name for node in self.nodes} | {layer.name for layer in self.layers}
         candidates = (name, *(f"{name}_{i}" for i in range(2, _MOST_NAMES)))

@@ -13,6 +13,7 @@ from deepcompress.ir.graph import LARGEST_VALUE
 from deepcompress.ops import BY_ATEN, OPERATORS, Parameters
 from deepcompress.ops.adaptive_pool2d import as_fixed_pooling
 from deepcompress.ops.flatten import Flatten
+from deepcompress.ops.rearrange import Rearrange, merged
 from deepcompress.ops.recurrent import RECURRENT, split_layers
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def lower_call(call: AtenCall) -> list[LoweredLayer]:
     if named.aten not in BY_ATEN:
         raise call.unsupported(f"the operator {call.aten} is not supported", advice_for(call.aten))
     op = BY_ATEN[named.aten]
+    if op == "upsample_bilinear2d" and call.input_shape[1] == call.output_shape[1] == 1:
+        return _upsample_row(call)
     if op == "scale_shift" and call.output_shape != call.input_shape:
         expanded = replace(call, input_shapes=(call.output_shape,))
         return lower_call(_expand(call)) + lower_call(expanded)
@@ -76,6 +79,23 @@ def _lower_as_image(call: AtenCall) -> list[LoweredLayer]:
         _reshape(f"{call.layer}.row", image.input_shape),
         *lower_call(image),
         _reshape(f"{call.layer}.rows", call.output_shape),
+    ]
+
+
+def _upsample_row(call: AtenCall) -> list[LoweredLayer]:
+    """Upsampling along one row: bilinear upsampling makes two equal rows of it; one is kept."""
+    channels, _, width = call.output_shape
+    image = replace(
+        call, output_shape=(channels, 2, width), arguments={**call.arguments, "scales_h": None}
+    )
+    if scales := call.get("scale_factors", None):
+        image.arguments["scale_factors"] = scales[-1:]
+    doubled, parameters = OPERATORS["upsample_bilinear2d"].read(image)
+    loops = merged([(channels, 2 * width), (width, 1)])
+    row = Rearrange("one row", 2 * channels * width, 0, loops, call.output_shape)
+    return [
+        LoweredLayer(call.layer, "upsample_bilinear2d", doubled, parameters),
+        LoweredLayer(f"{call.layer}.one", "rearrange", row, {}),
     ]
 
 

@@ -9,6 +9,13 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from deepcompress.frontend.recurrent_decompositions import (
+    decomposed_gru,
+    decomposed_gru_cell,
+    decomposed_lstm,
+    decomposed_lstm_cell,
+)
+
 if TYPE_CHECKING:
     import torch
 
@@ -243,10 +250,14 @@ OWN_DECOMPOSITIONS: dict[str, Decomposition] = {
     "amin": _amin,
     "div.Tensor": _div,
     "group_norm": _group_norm,
+    "gru.input": decomposed_gru,
+    "gru_cell": decomposed_gru_cell,
     "hstack": _hstack,
     "instance_norm": _instance_norm,
     "lerp.Scalar": _lerp,
     "linalg_vector_norm": _vector_norm,
+    "lstm.input": decomposed_lstm,
+    "lstm_cell": decomposed_lstm_cell,
     "max.dim": _max,
     "max.other": _maximum,
     "maximum": _maximum,

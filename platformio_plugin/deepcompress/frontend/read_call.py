@@ -21,6 +21,7 @@ from deepcompress.frontend.unsupported_ops import advice_for
 from deepcompress.ir.aten_call import AtenCall, call_name
 from deepcompress.ir.graph import LARGEST_VALUE
 from deepcompress.ops import BY_ATEN
+from deepcompress.ops.recurrent import RECURRENT
 
 if TYPE_CHECKING:
     import torch
@@ -94,8 +95,11 @@ def _batch_major(
     state: ImportState, fx: torch.fx.Node, aten: str, data: list[torch.fx.Node]
 ) -> LayoutCall | None:
     """A call on batch-major tensors; None where it is not supported on the axis of the batch."""
-    rank, is_time_major = value_of(data[0]).dim(), data[0].name in state.time_major
-    return LayoutCall(aten, _arguments(fx), rank, is_time_major).batch_major()
+    value, is_time_major = value_of(data[0]), data[0].name in state.time_major
+    arguments = _arguments(fx)
+    if aten in RECURRENT and list(value.shape[:2]) == [1, 1]:
+        arguments["batch_first"] = True  # one step of one sample: both orders are the same
+    return LayoutCall(aten, arguments, value.dim(), is_time_major).batch_major()
 
 
 def _arguments(fx: torch.fx.Node) -> dict[str, Any]:

@@ -18,7 +18,17 @@ _ORDER_INDEPENDENT = {
 }
 _TRANSPOSES = {"transpose", "permute"}
 # Ops along one axis, which may be that of the steps.
-_ALONG_AXIS = {"select", "slice", "mean"}
+_KEEP_AXIS = {
+    "slice",
+    "cat",
+    "concat",
+    "concatenate",
+    "index_select",
+    "chunk",
+    "split",
+    "split_with_sizes",
+}
+_ALONG_AXIS = {"select", "mean", "unbind", *_KEEP_AXIS}
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,10 @@ class LayoutCall:
             return None if self.arguments["batch_first"] else replace(self, arguments=arguments)
         if self.aten in _ALONG_AXIS:
             return self._along_axis()
+        if self.aten == "flip":
+            return self._flip()
+        if self.aten == "squeeze" and self.arguments.get("dim") == 0:
+            return replace(self, time_major=False)  # the result has the same values, in its shape
         return None
 
     def _transpose(self) -> LayoutCall | None:
@@ -66,8 +80,13 @@ class LayoutCall:
         dims = [0, *(axis for axis in order if axis != 0)]
         return replace(self, aten="permute", arguments={"dims": dims}, time_major=order[0] != 0)
 
+    def _flip(self) -> LayoutCall | None:
+        """A reversal of axes other than that of the batch."""
+        dims = [dim % self.rank for dim in self.arguments["dims"]]
+        return None if 1 in dims else replace(self, arguments={"dims": [dim or 1 for dim in dims]})
+
     def _along_axis(self) -> LayoutCall | None:
-        """A part of an axis, or its mean. The axis of the steps, 0, becomes 1; 1 is the batch."""
+        """A part, a mean or a join. The axis of the steps, 0, becomes 1; 1 is the batch."""
         dims = self.arguments.get("dim", 0)
         (dim,) = dims if isinstance(dims, (list, tuple)) else (dims,)
         dim %= self.rank
@@ -75,5 +94,5 @@ class LayoutCall:
             return None
         axis = dim or 1
         arguments = {**self.arguments, "dim": [axis] if self.aten == "mean" else axis}
-        keeps_steps = dim != 0 or self.aten == "slice" or self.arguments.get("keepdim", False)
+        keeps_steps = dim != 0 or self.aten in _KEEP_AXIS or self.arguments.get("keepdim", False)
         return replace(self, arguments=arguments, time_major=bool(keeps_steps))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepcompress.data.npz import open_arrays
 from deepcompress.data.user_code import user_line
 from deepcompress.errors import UserError, guard, reason, setting
 from deepcompress.frontend.check_module import check_module
@@ -27,16 +29,45 @@ def export(module: torch.nn.Module, path: Path, options: Options) -> torch.expor
     """
     import torch
 
-    inputs = example_input(path, options)
     check_module(module, path)
     module = guard(lambda: module.float().eval(), lambda error: _not_usable(error, path))
+    inputs = example_inputs(_required_arguments(module), path, options)
     _check_shape(module, inputs, path, options)
     # torch.export prints the graph it has traced so far before it raises.
     with _running_layers(module, path) as running, redirect_stderr(io.StringIO()):
         return guard(
-            lambda: torch.export.export(module, (inputs,), strict=False),
+            lambda: torch.export.export(module, inputs, strict=False),
             lambda error: _not_followed(error, running, path),
         )
+
+
+def _required_arguments(module: torch.nn.Module) -> list[str]:
+    """Names of the tensors that the module's forward must be given."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is p.empty]
+
+
+def example_inputs(names: Sequence[str], path: Path, options: Options) -> tuple[torch.Tensor, ...]:
+    """Zeros for inputs of these names; those of several inputs have the calibration's shapes.
+
+    Raises:
+        UserError: the shapes are not known.
+    """
+    import torch
+
+    if len(names) <= 1:
+        return (example_input(path, options),)
+    arrays = open_arrays(Path(options.calibration), "calibration") if options.calibration else {}
+    if any(name not in arrays for name in names):
+        raise UserError(
+            f"it has {len(names)} inputs ({', '.join(names)}), whose shapes are not known",
+            where(path),
+            f"Name {setting('calibration', 'inputs.npz')}, with an array [samples, ...] for each: "
+            f"np.savez('inputs.npz', {', '.join(f'{name}=...' for name in names)}). Or, from the "
+            f"Python model, {EXPORT_HINT.replace('(example,)', '(example, example)')}",
+        )
+    return tuple(torch.zeros(1, *arrays[name].shape[1:]) for name in names)
 
 
 def example_input(path: Path, options: Options) -> torch.Tensor:
@@ -59,7 +90,7 @@ def shape_text(options: Options) -> str:
 
 
 def _check_shape(
-    module: torch.nn.Module, inputs: torch.Tensor, path: Path, options: Options
+    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, options: Options
 ) -> None:
     """Runs the module once: its own error message is clearer than torch.export's."""
     import torch
@@ -67,13 +98,18 @@ def _check_shape(
     def refused(error: BaseException) -> UserError:
         layer = f"layer {running[-1]}: " if running and running[-1] else ""
         return UserError(
-            f"the network does not take an input of {shape_text(options)} ({layer}{reason(error)})",
+            f"the network does not take an input of {shapes_text(inputs)} ({layer}{reason(error)})",
             where(path),
             f"Set {setting('input_shape')} to the shape of one input, channels first",
         )
 
     with _running_layers(module, path) as running, torch.no_grad():
-        guard(lambda: module(inputs), refused)
+        guard(lambda: module(*inputs), refused)
+
+
+def shapes_text(inputs: Sequence[torch.Tensor]) -> str:
+    """The shapes without the batch, such as "1,32,32 and 16"."""
+    return " and ".join(",".join(map(str, value.shape[1:])) for value in inputs)
 
 
 @contextmanager

@@ -48,9 +48,9 @@ def torch_frontend(
     def open_file(path: Path, options: Options, *, name: str, layer: LayerCallback) -> Graph:
         with _quiet():
             program = open_program(path, options)
-        for tensor, value in {**program.state_dict, **program.constants}.items():
-            check_tensor(tensor, value, path)
-        return import_graph(program, name=name, layer=layer)
+            for tensor, value in {**program.state_dict, **program.constants}.items():
+                check_tensor(tensor, value, path)
+            return import_graph(program, name=name, stateful=options.stateful, layer=layer)
 
     return Frontend(name, recognizes, open_file, frozenset(reads))
 

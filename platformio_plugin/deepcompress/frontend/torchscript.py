@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.errors import UserError, guard, reason, setting
 from deepcompress.frontend.file_errors import (
@@ -19,7 +19,8 @@ from deepcompress.frontend.file_errors import (
     where,
 )
 from deepcompress.frontend.frontend import FileSignature
-from deepcompress.frontend.torch_export import example_input, shape_text
+from deepcompress.frontend.safe_names import ScriptNames, remember_names
+from deepcompress.frontend.torch_export import example_inputs, shapes_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
 from deepcompress.options import Options
@@ -35,6 +36,10 @@ _GPU = re.compile(rb'torch\.device\("(?!cpu)\w+(?::\d+)?"\)')
 # The declaration of a member whose name is not an identifier, such as a layer of a Sequential.
 _MEMBER_TYPE = re.compile(r"__annotations__\['\w+'\] = ")
 _LONGEST_EXPRESSION = 60
+# A tensor of the archive, which is a default value or a constant of a class: no computation.
+_STORED = re.compile(r"CONSTANTS\.c\d+")
+# The name of a script in the module that calls it without its default arguments.
+_WRAPPED = "script"
 
 
 def _recognizes(signature: FileSignature) -> bool:
@@ -58,22 +63,50 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
         path,
         lambda: torch.jit.load(archive, map_location="cpu").eval(),  # type: ignore[no-untyped-call]
     )
-    inputs = example_input(path, options)
+    required, has_defaults = _arguments(module)
+    inputs = example_inputs(required, path, options)
 
     def convert() -> torch.export.ExportedProgram:
-        converted = TS2EPConverter(module.float(), (inputs,)).convert().module()
+        complete = _with_defaults(module, inputs) if has_defaults else module
+        converted = TS2EPConverter(complete.float(), inputs).convert().module()
         # The converter makes every size a symbol; exporting again makes them numbers.
-        return torch.export.export(converted, (inputs,), strict=False)
+        return torch.export.export(converted, inputs, strict=False)
 
-    return guard(
+    program = guard(
         convert,
         lambda error: UserError(
             f"torch cannot convert this TorchScript ({reason(error)})",
             where(path),
-            f"Is {setting('input_shape', shape_text(options))} right? Else, from the Python model, "
+            f"Is {setting('input_shape', shapes_text(inputs))} right? Else, from the Python model, "
             f"{EXPORT_HINT}",
         ),
     )
+    prefix = f"{_WRAPPED}." if has_defaults else ""
+    return remember_names(program, ScriptNames(prefix, tuple(required)))
+
+
+def _arguments(module: torch.jit.ScriptModule) -> tuple[list[str], bool]:
+    """The names of the arguments without a default value, and whether there are others."""
+    schema = cast("Any", module.forward).schema
+    _, *arguments = schema.arguments  # the first one is the module
+    required = [argument.name for argument in arguments if not argument.has_default_value()]
+    return required, len(required) < len(arguments)
+
+
+def _with_defaults(
+    module: torch.jit.ScriptModule, inputs: tuple[torch.Tensor, ...]
+) -> torch.jit.ScriptModule:
+    """The module with the default values of its other arguments, which the converter lacks."""
+    import torch
+
+    class Caller(torch.nn.Module):
+        def forward(self, *given: torch.Tensor) -> object:
+            return self.get_submodule(_WRAPPED)(*given)
+
+    caller = Caller()
+    caller.add_module(_WRAPPED, module)
+    traced = torch.jit.trace(caller.eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
+    return cast("torch.jit.ScriptModule", traced)
 
 
 def _checked_members(path: Path) -> dict[str, bytes]:
@@ -103,11 +136,22 @@ def _check_code(code: bytes, path: Path) -> None:
         raise _refused(f"uses {side_effect[0].decode()}", path)
     for node in ast.walk(attempt(path, lambda: ast.parse(code))):
         for value in _evaluated_on_opening(node):
-            try:
-                ast.literal_eval(value)
-            except (ValueError, TypeError, RecursionError, MemoryError, SyntaxError):
+            if not _is_stored(value):
                 expression = ast.unparse(value)[:_LONGEST_EXPRESSION]
-                raise _refused(f"evaluates {expression}", path) from None
+                raise _refused(f"evaluates {expression}", path)
+
+
+def _is_stored(value: ast.expr) -> bool:
+    """Whether an expression is a literal, a tensor of the archive, or a list of these."""
+    if isinstance(value, (ast.List, ast.Tuple)):
+        return all(map(_is_stored, value.elts))
+    if _STORED.fullmatch(ast.unparse(value)):
+        return True
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError, RecursionError, MemoryError, SyntaxError):
+        return False
+    return True
 
 
 def _evaluated_on_opening(node: ast.AST) -> list[ast.expr]:

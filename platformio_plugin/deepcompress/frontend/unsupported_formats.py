@@ -39,7 +39,8 @@ UNSUPPORTED_FORMATS = (
     _refuses(
         "ONNX",
         rb"\x08[\x01-\x20]",
-        f"{_FROM_THE_MODEL}. Without that model, the package onnx2torch makes one: "
-        "model = onnx2torch.convert('model.onnx')",
+        f"{_FROM_THE_MODEL}. Without that model, the package onnx2torch makes one. Install it in a "
+        "Python environment of its own, with torch: model = onnx2torch.convert('model.onnx'), and "
+        "export that with an example of one input, such as torch.zeros(1, 3, 32, 32)",
     ),
 )

@@ -14,9 +14,11 @@ _ADVICE = {
         "gt ge lt le eq ne where masked_fill logical_and logical_or logical_not"
     ),
     "Take slices at fixed places (x[:, 2:5]), or multiply by a Linear's constant matrix": (
-        "index index_select index_put gather scatter nonzero flip one_hot masked_select "
-        "embedding embedding_bag"
+        "index index_select index_put gather scatter nonzero one_hot masked_select"
     ),
+    "Give one-hot vectors to nn.Linear(len(e.weight), e.embedding_dim, bias=False) with the weight "
+    "e.weight.T of the embedding e. Or look the vectors up in the firmware, and export the network "
+    "after the embedding": "embedding embedding_bag",
     "Put the frames into channels next to each other, and use the layer of two dimensions": (
         "conv3d conv_transpose3d max_pool3d avg_pool3d"
     ),

@@ -39,6 +39,12 @@ class Concat(Attributes):
     sizes: tuple[int, ...]
 
 
+def concat_of(shapes: Sequence[Shape], axis: int) -> Concat:
+    """The concatenation of tensors of these shapes along an axis, counted without the batch."""
+    sizes = tuple(prod(shape[axis:]) for shape in shapes)
+    return Concat(axis, False, prod(shapes[0][:axis]), sizes)
+
+
 class ConcatOperator(Operator[Concat, IntegerNode[Concat]]):
     aten = ("cat", "concat", "concatenate", "stack")
     only_moves = True

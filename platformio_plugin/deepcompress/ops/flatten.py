@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from deepcompress.errors import setting
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.attributes import Attributes
 from deepcompress.ir.graph import IntegerNode, Quantization
@@ -25,12 +26,26 @@ class Flatten(Attributes):
     shape: tuple[int, ...]
 
 
+def _folds_steps(before: Shape, after: Shape) -> bool:
+    """Whether the axis of the steps becomes part of the batch: [B, T, ...] to [B * T, ...]."""
+    return before[0] > 1 and prod(before) == before[0] * prod(after)
+
+
 class FlattenOperator(ScaleKeepingOperator[Flatten]):
     aten = ("flatten", "unflatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
     only_moves = True
 
     def read(self, call: AtenCall) -> tuple[Flatten, Parameters]:
         if prod(call.output_shape) != prod(call.input_shape):
+            if _folds_steps(call.input_shape, call.output_shape):
+                raise call.unsupported(
+                    f"it makes {call.input_shape[0]} samples of the {call.input_shape[0]} steps of "
+                    "a sequence",
+                    "Export the network for one step (a sequence of length 1), and set "
+                    f"{setting('stateful', 'yes')}: each inference is then one step, and GRU and "
+                    "LSTM keep their state. Or, if only nn.Linear needs the reshape, leave it out: "
+                    "nn.Linear takes sequences",
+                )
             raise call.unsupported(
                 f"it mixes the batch with the rest: {list(call.input_shape)} values a sample "
                 f"become {list(call.output_shape)}",

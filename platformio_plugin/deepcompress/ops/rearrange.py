@@ -1,4 +1,4 @@
-"""Permutations, slices, splits, pixel shuffles, repetitions, nearest upsampling: strided copies.
+"""Permutations, slices, flips, pixel shuffles, repetitions, nearest upsampling: strided copies.
 
 Each is a strided view of the input in numpy: nested loops of a size and a step. If the view is
 contiguous, such as a slice of the first axis, nothing is copied at all.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPLITS = ("split", "split_with_sizes", "chunk", "unbind")
 
 
-_MOST_LOOPS = 5
+MOST_LOOPS = 5
 
 Loops = tuple[tuple[int, int], ...]
 
@@ -40,7 +40,8 @@ class Rearrange(Attributes):
         title: name of the operation in PyTorch.
         values: number of values of the input.
         offset: index in the input of the first output value.
-        loops: size and step in the input, the outermost first, without loops of size 1.
+        loops: size and step in the input, the outermost first, without loops of size 1. A step is
+            negative where the order is reversed.
         shape: of the output.
     """
 
@@ -100,6 +101,14 @@ def _permute(call: AtenCall, x: IntArray) -> IntArray:
 
 def _transpose(call: AtenCall, x: IntArray) -> IntArray:
     return np.swapaxes(x, _axis(call, "dim0"), _axis(call, "dim1"))
+
+
+def _flip(call: AtenCall, x: IntArray) -> IntArray:
+    rank = call.input_rank + 1
+    axes = tuple(int(dim) % rank - 1 for dim in call["dims"])
+    if -1 in axes:
+        raise call.unsupported("it reverses the samples", "Leave the first axis as it is")
+    return np.flip(x, axes)
 
 
 def _part(x: IntArray, axis: int, part: slice | int) -> IntArray:
@@ -189,6 +198,7 @@ _VIEWS: dict[str, Callable[[AtenCall, IntArray], IntArray]] = {
     "transpose": _transpose,
     "slice": _slice,
     "narrow": _narrow,
+    "flip": _flip,
     "select": _select,
     **dict.fromkeys(SPLITS, _split),
     "pixel_shuffle": _pixel_shuffle,
@@ -216,7 +226,7 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
         loops = merged(
             zip(moved.shape, (step // moved.itemsize for step in moved.strides), strict=True)
         )
-        if len(loops) > _MOST_LOOPS:
+        if len(loops) > MOST_LOOPS:
             raise call.unsupported("it moves too many axes at once", "Do it in two steps")
         title = call.aten.strip("_")
         return Rearrange(title, prod(shape), int(moved.flat[0]), loops, call.output_shape), {}
@@ -244,7 +254,13 @@ class RearrangeOperator(ScaleKeepingOperator[Rearrange]):
         # Only a new, contiguous tensor has known strides.
         flat = x.reshape(x.shape[0], -1).clone(memory_format=torch.contiguous_format)
         sizes, steps = zip(*a.loops, strict=True) if a.loops else ((), ())
-        moved = flat.as_strided((x.shape[0], *sizes), (a.values, *steps), a.offset)
+        # Torch has no negative strides: these axes are read forwards from their end, then flipped.
+        start = a.offset + sum((size - 1) * min(step, 0) for size, step in a.loops)
+        strides = (a.values, *(abs(step) for step in steps))
+        moved = flat.as_strided((x.shape[0], *sizes), strides, start)
+        backwards = [axis for axis, step in enumerate(steps, start=1) if step < 0]
+        if backwards:
+            moved = moved.flip(backwards)
         # A copy, too: the operator that reads it may ask for strides, which depend on the batch.
         return moved.clone(memory_format=torch.contiguous_format).reshape(x.shape[0], *a.shape)
 

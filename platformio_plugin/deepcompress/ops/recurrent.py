@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from deepcompress.arith.qparams import LARGEST_WEIGHT, clamp_int8, find_grid, weight_scale
+from deepcompress.errors import setting
 from deepcompress.ir.arrays import (
     AnyArray,
     Float32Array,
@@ -97,12 +98,8 @@ def split_layers(call: AtenCall) -> list[AtenCall]:
     """One call per layer of a recurrent module, in the order of the layers.
 
     Raises:
-        UserError: it is bidirectional, time-major, has an initial state or a projection.
+        UserError: it is time-major, has an initial state or a projection.
     """
-    if call["bidirectional"]:
-        raise call.unsupported(
-            f"nn.{call.aten.upper()} is supported in one direction", "Set bidirectional=False"
-        )
     if not call.get("batch_first", False):
         raise call.unsupported(
             "its first axis is time, but the first axis of its input is the batch",
@@ -110,11 +107,17 @@ def split_layers(call: AtenCall) -> list[AtenCall]:
         )
     starts = [array for name, array in call.constants.items() if name.startswith("hx")]
     if len(call.input_shapes) > 1 or any(map(np.any, starts)):
-        raise call.unsupported("it has an initial state", "Let it start from zeros")
+        raise call.unsupported(
+            "it starts from a state that is not zero",
+            "If the state is that of the inference before it, take it as an input of the network, "
+            f"return the last state, and set {setting('stateful', 'yes')}. If it is that of the "
+            "step before it, in a loop over a cell, use one nn.GRU or nn.LSTM with the weights of "
+            "the cell for all steps. Else train the network to start from zeros",
+        )
     per_layer = 4 if call["has_biases"] else 2
     weights = [array for name, array in call.constants.items() if name.startswith("params.")]
     layers = [weights[i : i + per_layer] for i in range(0, len(weights), per_layer)]
-    if len(layers) != call["num_layers"]:
+    if call["bidirectional"] or len(layers) != call["num_layers"]:
         raise call.unsupported("a projection of its output is not supported", "Set proj_size=0")
     names = [f"{call.layer}.{i}" for i in range(len(layers) - 1)] + [call.layer]
     return [_one_layer(call, *layer) for layer in zip(names, layers, strict=True)]

@@ -36,10 +36,14 @@ class UpsampleBilinear2dOperator(ScaleKeepingOperator[UpsampleBilinear2d]):
 
     def read(self, call: AtenCall) -> tuple[UpsampleBilinear2d, Parameters]:
         doubled = tuple(2 * size for size in call.input_shape[1:])
-        if call["align_corners"] or call.output_shape[1:] != doubled:
+        scales = [*(call.get("scale_factors", None) or ()), call.get("scales_w", None)]
+        by_two = call.output_shape[1:] == doubled and all(scale in (None, 2) for scale in scales)
+        if call["align_corners"] or not by_two:
             raise call.unsupported(
-                "bilinear upsampling is supported by 2, not with aligned corners",
-                "Use nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False)",
+                "linear and bilinear upsampling are supported by 2, not with aligned corners",
+                "Use nn.Upsample(scale_factor=2, mode='bilinear', align_corners=False), or "
+                "mode='linear' in one dimension. For any other factor, multiply the last axis by a "
+                "constant matrix: x @ matrix, with the matrix from register_buffer",
             )
         return UpsampleBilinear2d(), {}
 

@@ -14,7 +14,9 @@ from deepcompress.errors import UserError, setting
 from deepcompress.ir.graph import Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
+from deepcompress.ops.flatten import Flatten
 from deepcompress.ops.history import History
+from deepcompress.ops.rearrange import Rearrange
 from deepcompress.ops.recurrent import Recurrent
 
 
@@ -22,8 +24,10 @@ def make_stateful(graph: Graph) -> Graph:
     """The stateful graph; its first inference gives the same result as the original graph.
 
     Raises:
-        UserError: no layer can keep a state, or a stride does not divide the length of a chunk.
+        UserError: no layer can keep a state, a layer reads a chunk from its end, or a stride does
+            not divide the length of a chunk.
     """
+    _check_directions(graph)
     tensors, ranges = dict(graph.tensors), dict(graph.ranges)
     nodes = tuple(made for node in graph.nodes for made in _stateful(node, tensors, ranges))
     if not any(node.attributes.stateful for node in nodes):
@@ -33,6 +37,27 @@ def make_stateful(graph: Graph) -> Graph:
             "Leave it out, or pad one-dimensional convolutions on the left alone",
         )
     return replace(graph, nodes=nodes, tensors=tensors, ranges=ranges)
+
+
+def _check_directions(graph: Graph) -> None:
+    """Refuses recurrent layers that read a chunk from its end: the next chunk comes after it."""
+    for node in graph.nodes:
+        source = graph.producer(node.inputs[0])
+        while source is not None and isinstance(source.attributes, Flatten):
+            source = graph.producer(source.inputs[0])
+        reversed_input = (
+            isinstance(node.attributes, Recurrent)
+            and source is not None
+            and isinstance(source.attributes, Rearrange)
+            and any(step < 0 for _, step in source.attributes.loops)
+        )
+        if reversed_input:
+            raise UserError(
+                "it reads a chunk from its end, so its state is of no use to the next chunk",
+                f"layer {node.name}",
+                f"Leave {setting('stateful')} out, and feed the whole sequence at once. Or train "
+                "the network in one direction",
+            )
 
 
 def _stateful(
