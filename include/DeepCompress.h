@@ -40,7 +40,7 @@ template <int size, bool copied> class Scores {
     }
 
   private:
-    int8_t scores_[size];
+    int8_t scores_[static_cast<size_t>(size)];
 };
 
 /* A pointer to the scores in the arena. */
@@ -198,9 +198,12 @@ template <class Network> class ModelIn {
     Arena *arena_;
 };
 
+/* Since C++17, the declaration in a class is the definition. */
+#if __cplusplus < 201703L
 template <class Network> constexpr int ModelIn<Network>::inputSize;
 template <class Network> constexpr int ModelIn<Network>::outputSize;
 template <class Network> constexpr size_t ModelIn<Network>::arenaBytes;
+#endif
 
 /* A network that contains its arena. */
 template <class Network> class Model {
@@ -217,7 +220,7 @@ template <class Network> class Model {
     }
 
     template <class Input> Result infer(const Input &input) {
-        return In(arena_).infer(input);
+        return In(*arena_).infer(input);
     }
 
     static const char *label(int index) {
@@ -229,20 +232,23 @@ template <class Network> class Model {
     }
 
     void reset() {
-        In(arena_).reset();
+        In(*arena_).reset();
     }
 
     dc_status selfTest() {
-        return In(arena_).selfTest();
+        return In(*arena_).selfTest();
     }
 
   private:
-    typename Network::Arena arena_;
+    /* An array, because -Weffc++ wants any other member initialized, which would clear it twice. */
+    typename Network::Arena arena_[1];
 };
 
+#if __cplusplus < 201703L
 template <class Network> constexpr int Model<Network>::inputSize;
 template <class Network> constexpr int Model<Network>::outputSize;
 template <class Network> constexpr size_t Model<Network>::arenaBytes;
+#endif
 
 } // namespace DeepCompress
 
