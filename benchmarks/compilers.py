@@ -254,7 +254,7 @@ def compilers() -> Iterator[Compiler]:
     for cpu in ("cortex-m0plus", "cortex-m4", "cortex-m55"):
         machine = tuple(arm_runner.machine(cpu))
         gcc, cpp = "arm-none-eabi-gcc", "arm-none-eabi-g++"
-        link = (cpp, *machine)
+        link = (gcc, *machine)  # as g++ would compile the board's start-up as C++
         name = f"gcc {version_of(gcc)}"
         yield Compiler(name, (gcc, *machine), (cpp, *machine), link, cpu)
         for c, cpp, version in clangs[:: max(1, len(clangs) - 1)]:  # the oldest and the newest
@@ -409,7 +409,9 @@ def build(
         include = (f"-I{INCLUDE}", f"-I{source.parent}")
         execute([*command, *include, "-c", source, "-o", objects[-1]])
     program = folder / "program"
-    start = arm_runner.start_files(compiler.cpu, folder) if compiler.cpu != "host" else []
+    start: list[str | Path] = []
+    if compiler.cpu != "host":
+        start = [*arm_runner.start_files(compiler.cpu, folder), "-lsupc++"]
     # gcc links what clang compiled for Cortex-M.
     linked = [flag for flag in flags if compiler.is_gcc or compiler.cpu == "host"]
     execute([*compiler.link, *linked, *objects, *start, "-o", program])
