@@ -33,7 +33,7 @@ import arm_runner  # noqa: E402
 from deepcompress.backend.atomic_write import atomic_write  # noqa: E402
 from readme import paragraph, replace_part  # noqa: E402
 
-NETWORKS = ("lenet", "residual", "activations", "rows", "gru", "stream", "towers", "huffman")
+NETWORKS = ("lenet", "residual", "activations", "gru", "towers", "huffman")
 GOLDEN_VECTORS = 3
 
 # Standards of C and C++ that are checked together, from the oldest that the library supports.
@@ -203,32 +203,49 @@ class Check:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Builds and runs networks with every compiler.")
-    parser.add_argument("--only", default="", help="a part of the compiler's name or CPU")
+    parser.add_argument("--only", default="", help="a part of the compiler's name and CPU")
     only = parser.parse_args().only
-    checks = []
-    for check in every_check(only):
-        print(" ".join(asdict(check).values()), flush=True)
-        checks.append(check)
-    if not only:
-        RESULTS.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
-        replace_part("compilers", page_of(checks), page=PAGE)
-    return any(check.result == FAILED for check in checks)
+    failed = False
+    for checks in every_compiler(only):
+        for check in checks:
+            print(" ".join(asdict(check).values()), flush=True)
+        failed |= any(check.result == FAILED for check in checks)
+        write(checks)
+    return failed
 
 
-def every_check(only: str = "") -> Iterator[Check]:
-    """Each compiler with each standard, level and flag."""
+def every_compiler(only: str = "") -> Iterator[list[Check]]:
+    """The checks of each compiler, with each standard, level and flag."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         expected = ""
         for compiler in compilers():
-            sources = write_program(texts_for(compiler.cpu), folder / compiler.cpu)
-            if not expected:
-                expected = run(compiler, build(compiler, "-O0", sources, folder))
             if only.lower() not in f"{compiler.name} {compiler.cpu}".lower():
                 continue
+            sources = write_program(texts_for(compiler.cpu), folder / compiler.cpu)
+            expected = expected or reference(folder)
             with ThreadPoolExecutor(2) as pool:
                 check_one = functools.partial(check, compiler, sources=sources, expected=expected)
-                yield from pool.map(check_one, options())
+                yield list(pool.map(check_one, options()))
+
+
+def reference(folder: Path) -> str:
+    """What the program prints on this PC without optimisation, by the first compiler."""
+    compiler = next(compilers())
+    sources = write_program(texts_for(compiler.cpu), folder / compiler.cpu)
+    return run(compiler, build(compiler, "-O0", sources, folder))
+
+
+def write(checks: list[Check]) -> None:
+    """Replaces the stored checks of a compiler, and writes the page."""
+    stored = [Check(**row) for row in json.loads(RESULTS.read_text())] if RESULTS.exists() else []
+    columns = {(check.compiler, check.cpu): None for check in [*stored, *checks]}
+    fresh = {(check.compiler, check.cpu) for check in checks}
+    kept = [check for check in stored if (check.compiler, check.cpu) not in fresh]
+    order = list(columns)
+    rows = sorted([*kept, *checks], key=lambda check: order.index((check.compiler, check.cpu)))
+    RESULTS.write_text(json.dumps([asdict(check) for check in rows], indent=1) + "\n")
+    replace_part("compilers", page_of(rows), page=PAGE)
 
 
 def options() -> list[str]:
@@ -454,7 +471,7 @@ def page_of(checks: Iterable[Check]) -> str:
     """The tables of docs/compilers.md: one per CPU, with a column per compiler."""
     rows = list(checks)
     parts = [summary(rows)]
-    for cpu in dict.fromkeys(row.cpu for row in rows):
+    for cpu in sorted({row.cpu for row in rows}, key=("host", *arm_runner.BOARDS).index):
         title = "This PC (x86-64)" if cpu == "host" else cpu
         parts += [f"### {title}", table([row for row in rows if row.cpu == cpu])]
     failed = [row for row in rows if row.result == FAILED]

@@ -290,7 +290,7 @@ def test_the_files_that_the_manifest_names_exist():
 SAMPLES = sorted(SAMPLE.parent.glob("*/sample.yaml"))
 
 # Of the keys of a test in sample.yaml, those that we use, with the types that twister takes both in
-# Zephyr 3.7 and in 4.x. It took names separated by blanks until 4.1; now such a text is one name.
+# Zephyr 3.7 and in 4.x. Lists, because in newer releases a text with several names is one name.
 TWISTER_KEYS = {
     "tags": list,
     "platform_allow": list,
