@@ -27,10 +27,9 @@ namespace DeepCompress {
 
 namespace detail {
 
-/* A copy of the scores. */
-template <int size, bool copied> class Scores {
+template <int size> class CopiedScores {
   public:
-    explicit Scores(const int8_t *scores) {
+    explicit CopiedScores(const int8_t *scores) {
         for (int i = 0; i < size; ++i) {
             scores_[i] = scores[i];
         }
@@ -44,15 +43,23 @@ template <int size, bool copied> class Scores {
 };
 
 /* A pointer to the scores in the arena. */
-template <int size> class Scores<size, false> {
+class ScoresInArena {
   public:
-    explicit Scores(const int8_t *scores) : scores_(scores) {}
+    explicit ScoresInArena(const int8_t *scores) : scores_(scores) {}
     const int8_t *data() const {
         return scores_;
     }
 
   private:
     const int8_t *scores_;
+};
+
+/* Two classes instead of a specialization of one, whose members cppcheck mixes up. */
+template <int size, bool copied> struct Scores {
+    typedef CopiedScores<size> Type;
+};
+template <int size> struct Scores<size, false> {
+    typedef ScoresInArena Type;
 };
 
 } // namespace detail
@@ -96,7 +103,7 @@ template <class Network> class Result {
     }
 
   private:
-    detail::Scores<Network::outputSize, (Network::outputSize <= 128)> scores_;
+    typename detail::Scores<Network::outputSize, (Network::outputSize <= 128)>::Type scores_;
 };
 
 namespace detail {
