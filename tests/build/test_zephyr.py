@@ -426,8 +426,8 @@ def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     said = []
-    with subprocess.Popen(
-        ["timeout", "60", *BOARDS[board]],
+    with subprocess.Popen(  # zephyr.exe does not always end at the first signal
+        ["timeout", "--kill-after=2", "60", *BOARDS[board]],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
