@@ -1,6 +1,6 @@
 # The tasks of a contributor. Each runs `setup` first; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast golden diff-c sizes sizes-update lint types coverage-floor format hooks docs fuzz security integrity results bench networks table-lenet5 prune-lenet5 table-fashion boards clean
+.PHONY: help setup demo test test-fast golden diff-c sizes sizes-update lint types coverage-floor format hooks docs fuzz security integrity results bench networks table-lenet5 prune-lenet5 table-fashion boards compilers clean
 
 PYTHON := .venv/bin/python
 COVERAGE := build/coverage
@@ -107,6 +107,9 @@ table-fashion: setup ## train, prune and measure a network the search was not tu
 
 boards: setup ## build the example for every board and framework possible here: docs/boards.md
 	@$(PYTHON) benchmarks/boards.py
+
+compilers: setup ## build and run networks with every compiler, standard and flag: docs/compilers.md
+	@$(PYTHON) benchmarks/compilers.py
 
 clean: ## remove all build results, but not the tools
 	@rm -rf build out .pytest_cache .hypothesis .ruff_cache .mypy_cache

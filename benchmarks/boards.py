@@ -48,17 +48,17 @@ PLATFORMIO = {
     "bluepill_f103c8_cube": ("bluepill_f103c8", "STM32Cube"),
     "bluepill_f103c8_cmsis": ("bluepill_f103c8", "CMSIS"),
 }
-# Board -> its name in Zephyr 3.
+# Board -> its names in Zephyr: since 3.7, and before if it had another.
 ZEPHYR = {
-    "nucleo_f446re": "nucleo_f446re",
-    "bluepill_f103c8": "stm32_min_dev_blue",
-    "nucleo_l432kc": "nucleo_l432kc",
-    "nucleo_h743zi": "nucleo_h743zi",
-    "nucleo_g071rb": "nucleo_g071rb",
-    "nrf52_dk": "nrf52dk_nrf52832",
-    "nrf52840_dk": "nrf52840dk_nrf52840",
-    "qemu_cortex_m3": "qemu_cortex_m3",
-    "mps2_an385": "mps2_an385",
+    "nucleo_f446re": ("nucleo_f446re",),
+    "bluepill_f103c8": ("stm32_min_dev@blue", "stm32_min_dev_blue"),
+    "nucleo_l432kc": ("nucleo_l432kc",),
+    "nucleo_h743zi": ("nucleo_h743zi",),
+    "nucleo_g071rb": ("nucleo_g071rb",),
+    "nrf52_dk": ("nrf52dk/nrf52832", "nrf52dk_nrf52832"),
+    "nrf52840_dk": ("nrf52840dk/nrf52840", "nrf52840dk_nrf52840"),
+    "qemu_cortex_m3": ("qemu_cortex_m3",),
+    "mps2_an385": ("mps2/an385", "mps2_an385"),
 }
 FRAMEWORKS = ("none", "Arduino", "STM32Cube", "CMSIS", "mbed", "Zephyr")
 # Messages of a package manager without a network.
@@ -191,10 +191,12 @@ def build_bare(board: bare_boards.Board) -> tuple[str, Use]:
     return BUILDS, Use(flash, board.flash, ram, board.ram)
 
 
-def build_zephyr(board: str) -> tuple[str, Use]:
-    """Builds the module's sample with the tree in $ZEPHYR_BASE."""
+def build_zephyr(names: tuple[str, ...]) -> tuple[str, Use]:
+    """Builds the module's sample for a row of `ZEPHYR` with the tree in $ZEPHYR_BASE."""
     if not os.environ.get("ZEPHYR_BASE"):
         raise NotHere("needs a Zephyr tree in $ZEPHYR_BASE")
+    since_3_7 = (Path(os.environ["ZEPHYR_BASE"]) / "boards" / "native").is_dir()
+    board = names[0 if since_3_7 else -1]
     sample = ROOT / "zephyr" / "samples" / "lenet5"
     modules = [f"-D{name}={ROOT}" for name in ("EXTRA_ZEPHYR_MODULES", "ZEPHYR_EXTRA_MODULES")]
     environment = {**os.environ, "DEEPCOMPRESS_PYTHON": sys.executable}

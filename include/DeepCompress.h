@@ -28,10 +28,9 @@ namespace DeepCompress {
 /* All of the library's own names: those next to it are the classes of models, such as Lenet5. */
 namespace detail {
 
-/* A copy of the scores. */
-template <int size, bool copied> class Scores {
+template <int size> class CopiedScores {
   public:
-    explicit Scores(const int8_t *scores) {
+    explicit CopiedScores(const int8_t *scores) {
         for (int i = 0; i < size; ++i) {
             scores_[i] = scores[i];
         }
@@ -41,19 +40,27 @@ template <int size, bool copied> class Scores {
     }
 
   private:
-    int8_t scores_[size];
+    int8_t scores_[static_cast<size_t>(size)];
 };
 
 /* A pointer to the scores in the arena. */
-template <int size> class Scores<size, false> {
+class ScoresInArena {
   public:
-    explicit Scores(const int8_t *scores) : scores_(scores) {}
+    explicit ScoresInArena(const int8_t *scores) : scores_(scores) {}
     const int8_t *data() const {
         return scores_;
     }
 
   private:
     const int8_t *scores_;
+};
+
+/* Two classes instead of a specialization of one, whose members cppcheck mixes up. */
+template <int size, bool copied> struct Scores {
+    typedef CopiedScores<size> Type;
+};
+template <int size> struct Scores<size, false> {
+    typedef ScoresInArena Type;
 };
 
 /*
@@ -95,7 +102,7 @@ template <class Network> class Result {
     }
 
   private:
-    detail::Scores<Network::outputSize, (Network::outputSize <= 128)> scores_;
+    typename detail::Scores<Network::outputSize, (Network::outputSize <= 128)>::Type scores_;
 };
 
 template <class T> struct Element {
@@ -205,9 +212,12 @@ template <class Network> class ModelIn {
     Arena *arena_;
 };
 
+/* Since C++17, the declaration in a class is the definition. */
+#if __cplusplus < 201703L
 template <class Network> constexpr int ModelIn<Network>::inputSize;
 template <class Network> constexpr int ModelIn<Network>::outputSize;
 template <class Network> constexpr size_t ModelIn<Network>::arenaBytes;
+#endif
 
 /* A network that contains its arena. */
 template <class Network> class Model {
@@ -224,7 +234,7 @@ template <class Network> class Model {
     }
 
     template <class Input> Result infer(const Input &input) {
-        return In(arena_).infer(input);
+        return In(*arena_).infer(input);
     }
 
     static const char *label(int index) {
@@ -236,24 +246,27 @@ template <class Network> class Model {
     }
 
     void reset() {
-        In(arena_).reset();
+        In(*arena_).reset();
     }
 
     dc_status selfTest() {
-        return In(arena_).selfTest();
+        return In(*arena_).selfTest();
     }
 
     dc_self_test_result selfTestResult() {
-        return In(arena_).selfTestResult();
+        return In(*arena_).selfTestResult();
     }
 
   private:
-    typename Network::Arena arena_;
+    /* An array, because -Weffc++ wants any other member initialized, which would clear it twice. */
+    typename Network::Arena arena_[1];
 };
 
+#if __cplusplus < 201703L
 template <class Network> constexpr int Model<Network>::inputSize;
 template <class Network> constexpr int Model<Network>::outputSize;
 template <class Network> constexpr size_t Model<Network>::arenaBytes;
+#endif
 
 } // namespace detail
 

@@ -30,6 +30,7 @@ SLOW = (
     "arith/test_narrow_constants.py",
     "backend/test_cost_model.py",
     "build/test_builds.py",
+    "build/test_ci_page.py",
     "build/test_errors_of_builds.py",
     "build/test_library.py",
     "build/test_on_device.py",

@@ -29,6 +29,8 @@ COMMANDS = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
     "cmake": "cmake",
+    "cppcheck": "cppcheck",
+    "clang-tidy": "clang-tidy",
 }
 ARM_LIBRARIES = {
     "libc.a": "libnewlib-arm-none-eabi",

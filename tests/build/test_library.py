@@ -109,6 +109,27 @@ def test_a_pt_file_becomes_firmware(real_project, library):
     assert real_project.value() == "10 scores, self test passed"
 
 
+STRICT = (
+    "-flto -fshort-enums -funsigned-char -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion "
+    "-Wshadow -Wundef -Wdouble-promotion -Wcast-align=strict -Werror"
+)
+
+
+def test_a_firmware_builds_by_strict_standards_without_warnings_and_with_lto(
+    real_project, arm_tools
+):
+    unflags = "-std=gnu++11 -std=gnu++14 -std=gnu++17"
+    flags = f"build_flags = -std=c99 -std=c++20 {STRICT}\nbuild_unflags = {unflags}"
+    real_project.configure(f"{REAL}{flags}")
+    ini = (real_project.folder / "platformio.ini").read_text()
+    ini = ini.replace("custom_deepcompress_python = fake/python\n", "")
+    real_project.write("platformio.ini", ini.replace("virtual_native", "virtual_m4"))
+    ran = real_project.pio("run", "-t", "upload")
+    assert ran.returncode == 0, ran.stderr
+    assert "warning:" not in ran.stderr
+    assert "10 scores, self test passed" in ran.stdout
+
+
 def test_a_file_that_is_no_model_is_reported_in_one_paragraph(real_project):
     real_project.write("models/lenet5.pt", "")
     ini = (real_project.folder / "platformio.ini").read_text()

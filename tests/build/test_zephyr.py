@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from deepcompress.cli.kconfig import kconfig
 from user_project import PLATFORM, ROOT, Project, copy_library
 
@@ -214,6 +215,31 @@ def test_the_boards_numbers_reach_the_compiler(application):
     ]
 
 
+# Zephyr's functions that read the devicetree, for a board with 64 KB of RAM and 256 KB of flash.
+DEVICETREE = """
+function(dt_chosen variable PROPERTY name)
+  set(${variable} /memory/${name} PARENT_SCOPE)
+endfunction()
+function(dt_reg_size variable PATH path)
+  set(sizes_/memory/zephyr,flash 262144)
+  set(sizes_/memory/zephyr,sram 65536)
+  set(${variable} ${sizes_${path}} PARENT_SCOPE)
+endfunction()
+"""
+
+
+def test_the_boards_numbers_come_from_the_devicetree_if_kconfig_has_none(application):
+    cpu = "set(CONFIG_ARCH_POSIX)\nset(GCC_M_CPU cortex-m4)"
+    application.configure(MODEL, config=f"{cpu}\nset(CONFIG_FLASH_SIZE 128)\n{DEVICETREE}")
+    application.build()
+    call = application.calls()[0]
+    assert call[call.index("--cpu") :] == [
+        *("--cpu", "cortex-m4"),
+        *("--flash-limit", str(128 << 10)),
+        *("--ram-limit", str(64 << 10)),
+    ]
+
+
 def test_the_module_does_nothing_in_a_platformio_build(application):
     application.write("src/main.c", "int main(void) { return 0; }\n")
     application.build("-DPIO_PACKAGES_DIR=/somewhere")
@@ -277,12 +303,93 @@ def test_the_files_that_the_manifest_names_exist():
     assert (ROOT / "zephyr" / "CMakeLists.txt").is_file()
 
 
+SAMPLES = sorted(SAMPLE.parent.glob("*/sample.yaml"))
+
+# Of the keys of a test in sample.yaml, those that we use, with the types that twister takes both in
+# Zephyr 3.7 and in 4.x. Lists, because in newer releases a text with several names is one name.
+TWISTER_KEYS = {
+    "tags": list,
+    "platform_allow": list,
+    "integration_platforms": list,
+    "harness": str,
+    "harness_config": dict,
+}
+CONSOLE_KEYS = {"type": str, "ordered": bool, "regex": list}
+
+# Boards that both have: twister ends with an error if a sample names a board that is not there.
+# Zephyr 4.2 removed native_posix; mps3/an547 has had another name since 4.0.
+PLATFORMS = {"native_sim/native/64", "qemu_cortex_m3", "mps2/an385", "mps2/an521/cpu0"}
+
+# What the module uses of Zephyr, all of which the trees of 3.3, 3.7 and 4.x have. Look up a name in
+# these trees before you add it.
+ZEPHYR_API = {
+    "APPLICATION_SOURCE_DIR",
+    "CONFIG_ARCH_POSIX",
+    "GCC_M_CPU",
+    "PYTHON_EXECUTABLE",
+    "USER_CACHE_DIR",
+    "dt_chosen",
+    "dt_reg_size",
+    "zephyr_include_directories",
+    "zephyr_interface",
+    "zephyr_library_named",
+    "zephyr_library_sources",
+}
+KCONFIG = {"CONFIG_INIT_STACKS", "CONFIG_THREAD_STACK_INFO"}
+
+
+def typed(values: dict, types: dict[str, type]) -> bool:
+    return all(type(value) is types.get(key) for key, value in values.items())
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.parent.name)
+def test_twister_of_zephyr_3_7_and_4_accepts_a_sample(path: Path) -> None:
+    described = yaml.safe_load(path.read_text())
+    assert set(described) == {"sample", "tests"}
+    assert typed(described["sample"], {"name": str, "description": str})
+    for name, test in described["tests"].items():
+        assert re.fullmatch(r"sample(\.[a-z0-9_]+)+", name)
+        assert typed(test, TWISTER_KEYS)
+        assert all(type(value) is str for key in ("tags", "platform_allow") for value in test[key])
+        assert set(test["platform_allow"]) <= PLATFORMS
+        assert set(test["integration_platforms"]) <= set(test["platform_allow"])
+        assert test["harness"] == "console"
+        assert typed(test["harness_config"], CONSOLE_KEYS)
+        assert all(re.compile(regex) for regex in test["harness_config"]["regex"])
+
+
+def test_every_sample_is_checked() -> None:
+    assert [path.parent.name for path in SAMPLES] == ["lenet5", "two_threads"]
+
+
+def test_the_module_uses_only_what_each_zephyr_has() -> None:
+    module = ROOT / "zephyr"
+    cmake = "".join(path.read_text() for path in module.glob("*.cmake"))
+    cmake += (module / "CMakeLists.txt").read_text()
+    code = "\n".join(line.partition("#")[0] for line in cmake.splitlines())
+    used = set(re.findall(r"\b(?:zephyr|dt)_\w+|\bCONFIG_(?!DEEPCOMPRESS)\w+", code))
+    variables = set(re.findall(r"\$\{([A-Z]\w+)\}", code))
+    ours = r"CMAKE_\w+|CONFIG_(DEEPCOMPRESS\w*)?|PIO_PACKAGES_DIR"
+    used |= {name for name in variables if not re.fullmatch(ours, name)}
+    assert used - {"CONFIG_"} == ZEPHYR_API
+    for path in module.glob("samples/*/prj.conf"):
+        assert set(re.findall(r"CONFIG_\w+", path.read_text())) <= {"CONFIG_DEEPCOMPRESS", *KCONFIG}
+
+
 QEMU = ["qemu-system-arm", "-nographic", "-net", "none"]
 BOARDS = {
-    "native_posix_64": ["zephyr/zephyr.exe"],
+    "native_sim/native/64": ["zephyr/zephyr.exe"],
     "qemu_cortex_m3": [*QEMU, "-M", "lm3s6965evb", "-kernel", "zephyr/zephyr.elf"],
-    "mps2_an385": [*QEMU, "-M", "mps2-an385", "-kernel", "zephyr/zephyr.elf"],
+    "mps2/an385": [*QEMU, "-M", "mps2-an385", "-kernel", "zephyr/zephyr.elf"],
 }
+# Before Zephyr 3.7.
+OLD_NAMES = {"native_sim/native/64": "native_posix_64", "mps2/an385": "mps2_an385"}
+
+
+def name_in_tree(board: str) -> str:
+    """A board's name in the tree of $ZEPHYR_BASE."""
+    old = not (Path(os.environ["ZEPHYR_BASE"]) / "boards" / "native").is_dir()
+    return OLD_NAMES.get(board, board) if old else board
 
 
 @pytest.fixture(scope="module")
@@ -320,14 +427,23 @@ needs_zephyr = pytest.mark.skipif(
 def build_and_run(sample: Path, board: str, folder: Path, *, until: str) -> list[str]:
     """Output of a sample on a board, up to the line with the given start."""
     modules = [f"-D{name}={ROOT}" for name in ("EXTRA_ZEPHYR_MODULES", "ZEPHYR_EXTRA_MODULES")]
-    configure = ["cmake", "-GNinja", "-S", sample, "-B", folder, f"-DBOARD={board}", *modules]
+    configure = [
+        "cmake",
+        "-GNinja",
+        "-S",
+        sample,
+        "-B",
+        folder,
+        f"-DBOARD={name_in_tree(board)}",
+        *modules,
+    ]
     environment = {**os.environ, "DEEPCOMPRESS_PYTHON": sys.executable}
     for command in (configure, ["cmake", "--build", folder]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     said = []
-    with subprocess.Popen(
-        ["timeout", "60", *BOARDS[board]],
+    with subprocess.Popen(  # zephyr.exe does not always end at the first signal
+        ["timeout", "--kill-after=2", "60", *BOARDS[board]],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -352,7 +468,7 @@ def test_the_sample_prints_the_same_on_a_zephyr_tree_as_in_a_platformio_build(
 
 
 @needs_zephyr
-@pytest.mark.parametrize("board", ["qemu_cortex_m3", "mps2_an385"])
+@pytest.mark.parametrize("board", ["qemu_cortex_m3", "mps2/an385"])
 def test_an_inference_that_another_thread_interrupts_gives_the_same_result(
     board: str, tmp_path: Path, arm_tools: None
 ) -> None:

@@ -104,6 +104,28 @@ def test_build_flags_of_the_user_replace_the_boards(project, arm_tools):
     assert "-Os" not in compiled[0].split()
 
 
+STRICT = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wundef -Wcast-align=strict -Werror"
+
+
+@pytest.mark.parametrize(
+    ("board", "flags"),
+    [
+        ("virtual_m4", f"-flto {STRICT}"),
+        ("virtual_m0", "-flto -O0"),
+        ("virtual_m55", f"-std=c99 -fshort-enums -funsigned-char {STRICT}"),
+        ("virtual_m33", f"-std=c17 -flto -O3 -ffast-math {STRICT}"),
+    ],
+)
+def test_the_boards_build_and_report_faults_with_the_users_flags(
+    board, flags, project, arm_tools, tmp_path
+):
+    built = project("run", "-e", board, "-t", "upload", "-a", "x", PLATFORMIO_BUILD_FLAGS=flags)
+    assert built.returncode == 0, built.stderr
+    assert "warning" not in built.stderr
+    assert "hello x: data 42 bss 0 heap 3 root 6.4807\ndestroyed\n" in built.stdout
+    assert start(tmp_path / "build" / board / "program", "fault").returncode == 70
+
+
 def test_firmware_larger_than_the_board_does_not_build(project, arm_tools):
     built = project("run", "-e", "virtual_m0", PLATFORMIO_BUILD_FLAGS="-DZEROED_INTS=5000")
     assert built.returncode != 0

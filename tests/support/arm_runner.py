@@ -88,15 +88,20 @@ def link(
         sources: files of C, or of objects.
         flags: further flags of gcc, after those of the CPU.
     """
-    script = (PLATFORM / "misc" / "link.ld.in").read_text()
-    for key, value in _board(cpu)["memory"].items():
-        script = script.replace(f"@{key}@", str(value))
-    atomic_write({"link.ld": script}, folder)
     elf = folder / "model.elf"
-    linking = ["-Wl,--gc-sections", "--specs=rdimon.specs", "-nostartfiles", "-o", elf]
-    linking += ["-T", folder / "link.ld", PLATFORM / "misc" / "startup.c", *sources]
+    linking = ["-Wl,--gc-sections", "-o", elf, *start_files(cpu, folder), *sources]
     _gcc([*machine(cpu), *flags, *linking])
     return elf
+
+
+def start_files(cpu: str, folder: Path) -> list[str | Path]:
+    """gcc's arguments for a board's start-up and linker script, which is written to `folder`."""
+    script = (PLATFORM / "misc" / "link.ld.in").read_text()
+    for key, value in board(cpu)["memory"].items():
+        script = script.replace(f"@{key}@", str(value))
+    atomic_write({"link.ld": script}, folder)
+    specs = ["--specs=rdimon.specs", "-nostartfiles"]
+    return [*specs, "-T", folder / "link.ld", PLATFORM / "misc" / "startup.c"]
 
 
 def archive(
@@ -112,13 +117,14 @@ def archive(
     return library
 
 
-def _board(cpu: str) -> dict:
+def board(cpu: str) -> dict:
+    """The section `build` of the manifest of the board whose memory a CPU gets."""
     return json.loads((PLATFORM / "boards" / f"{BOARDS[cpu]}.json").read_text())["build"]
 
 
 def machine(cpu: str) -> list[str]:
     """gcc's flags for a CPU."""
-    return [*_board(cpu)["machine_flags"].split(), f"-mcpu={cpu}", "-ffunction-sections"]
+    return [*board(cpu)["machine_flags"].split(), f"-mcpu={cpu}", "-ffunction-sections"]
 
 
 def _gcc(arguments: list[str | Path], cwd: Path | None = None) -> None:

@@ -47,8 +47,15 @@ def configure_arm():
         LIBS=["m"],
     )
     env.Append(LINKFLAGS=["-T", write_linker_script()])
-    env.BuildSources("$BUILD_DIR/VirtualBoard", str(MISC), "+<startup.c>")
+    env.Append(PIOBUILDFILES=compile_startup())
     write_launcher()
+
+
+def compile_startup():
+    """The user's flags, but not -flto: gcc would compare main's type, of which C++ allows two."""
+    command = env["CCCOM"].replace("$CCFLAGS", "$CCFLAGS -fno-lto")
+    target = "$BUILD_DIR/VirtualBoard/startup.o"
+    return env.Object(target, str(MISC / "startup.c"), CCCOM=command)
 
 
 def write_linker_script():

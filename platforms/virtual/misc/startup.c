@@ -17,10 +17,17 @@ extern int main(int argc, char *argv[]);
 extern void initialise_monitor_handles(void);
 extern void __libc_init_array(void);
 
-/* What gcc's own start files, which are not linked, would define. */
-void *__dso_handle = NULL;
-void _init(void) {}
-void _fini(void) {}
+/* What gcc's own start files, which are not linked, would define. With -flto, gcc sees no use of
+ * what only the C library or assembly calls: `used` keeps those functions and their names. */
+#define KEPT __attribute__((used))
+void Reset_Handler(void);
+void report_fault(void);
+void _init(void);
+void _fini(void);
+extern void *__dso_handle;
+KEPT void *__dso_handle = NULL;
+KEPT void _init(void) {}
+KEPT void _fini(void) {}
 
 static uint32_t semihost(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm__("r0") = operation;
@@ -29,22 +36,24 @@ static uint32_t semihost(uint32_t operation, const void *argument) {
     return r0;
 }
 
-void _exit(int code) {
+KEPT void _exit(int code) {
     const uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, (uint32_t)code};
     semihost(SYS_EXIT_EXTENDED, block);
     for (;;) {
     }
 }
 
-__attribute__((used)) static void report_fault(void) {
+/* Not static: the assembly below calls it by its name. */
+KEPT void report_fault(void) {
     semihost(SYS_WRITE0, "virtual: error: CPU fault: a bad address, an undefined instruction, or a "
                          "full stack\n");
     _exit(FAULT_EXIT_CODE);
 }
 
-/* The stack may be corrupt: start with a new one. */
+/* The stack may be corrupt: start with a new one. `.ltorg` puts the constant here, where ldr
+ * reaches it: with -flto this may be the first of many functions in one assembly file. */
 __attribute__((naked)) static void Fault_Handler(void) {
-    __asm__("ldr r0, =stack_top\n\tmov sp, r0\n\tbl report_fault");
+    __asm__("ldr r0, =stack_top\n\tmov sp, r0\n\tbl report_fault\n\t.ltorg");
 }
 
 /* The words of the command line, as pointers into it. The PC joins them with blanks. */
@@ -55,9 +64,9 @@ static int read_arguments(char line[LINE_BYTES], char *argv[MAX_ARGUMENTS + 1]) 
     } block = {line, LINE_BYTES};
     int argc = 0;
     if (semihost(SYS_GET_CMDLINE, &block) == 0) {
-        char *rest = NULL;
-        for (char *word = strtok_r(line, " ", &rest); word != NULL && argc < MAX_ARGUMENTS;
-             word = strtok_r(NULL, " ", &rest)) {
+        /* Not strtok_r, which is not declared with -std=c99. */
+        for (char *word = strtok(line, " "); word != NULL && argc < MAX_ARGUMENTS;
+             word = strtok(NULL, " ")) {
             argv[argc++] = word;
         }
     }
@@ -86,7 +95,11 @@ void Reset_Handler(void) {
 }
 
 /* Armv7-M manual, B1.5.2: the stack, reset, then the exceptions by number. */
-__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
-    &stack_top,    Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
-    Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
-    Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler};
+static const struct {
+    uint32_t *stack;
+    void (*handlers[15])(void);
+} vectors __attribute__((section(".vectors"), used)) = {
+    &stack_top,
+    {Reset_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+     Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler, Fault_Handler,
+     Fault_Handler, Fault_Handler, Fault_Handler}};
