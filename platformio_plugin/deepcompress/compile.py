@@ -21,7 +21,7 @@ from deepcompress.data.training_data import Samples, check_samples, read_samples
 from deepcompress.errors import UserError, setting
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
-from deepcompress.frontend.open_graph import open_graph
+from deepcompress.frontend.child_process import open_graph_in_child, start_early
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.batch_layout import in_chunks, shape_of
@@ -148,6 +148,8 @@ def open_model(
         reporter: receives each layer as well, also if one is not supported.
     """
     timing = Timing(reporter)
+    if path.is_file():
+        start_early()
     with timing.stage("data"):
         calibration = read_calibration(options)
         samples = read_samples(options.data, byte_scaling(options)) if options.data else None
@@ -157,7 +159,9 @@ def open_model(
             options = replace(options, input_shape=calibration.inputs.shape[1:])
 
     def import_file(file: Path) -> Graph:
-        return open_graph(file, options, name=name, layer=reporter.layer)
+        return open_graph_in_child(
+            file, options, name=name, layer=reporter.layer, meanwhile=_import_torch
+        )
 
     watching = (timing, *instruments)
     importing = Pass(
@@ -181,6 +185,11 @@ def open_model(
     if samples is not None and options.data:
         check_samples(samples, graph, options.data)
     return Opened(graph, given, samples)
+
+
+def _import_torch() -> None:
+    """Imports what the next pass needs, which takes seconds, while the child process works."""
+    import torch  # noqa: F401
 
 
 def prune_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,8 @@ QUANTIZE_HINT = (
 )
 
 _LONGEST_REASON = 160
+# How torch, numpy and C++ say that an allocation failed.
+_ALLOCATION = re.compile(r"can't allocate memory|[Uu]nable to allocate|bad_alloc|not enough memory")
 
 
 def where(path: Path) -> str:
@@ -49,3 +52,14 @@ def first_line(error: Exception) -> str:
     """The first line of an exception's text, without its full stop, at most 160 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:_LONGEST_REASON].rstrip(". ")
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it replaced, says that an allocation failed."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or _ALLOCATION.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

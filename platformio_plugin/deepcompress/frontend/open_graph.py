@@ -12,6 +12,7 @@ from deepcompress.errors import UserError, did_you_mean
 from deepcompress.frontend import exported_program, pickle_file, torchscript
 from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
+from deepcompress.frontend.open_limits import check_graph, limits_of
 from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
@@ -48,7 +49,9 @@ def open_graph(
         UserError: the file is missing, damaged, of an unsupported kind, cannot be opened safely, or
             holds an unsupported network.
     """
-    return choose_frontend(path).open(path, options, name=name, layer=layer)
+    graph = choose_frontend(path).open(path, options, name=name, layer=layer)
+    check_graph(graph, limits_of(options), path)
+    return graph
 
 
 def choose_frontend(path: Path) -> Frontend:
