@@ -84,7 +84,7 @@ def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
-    return requests, answers  # type: ignore[return-value]  # unbuffered files are BinaryIO
+    return requests, answers
 
 
 def _read_line(file: BinaryIO) -> bytes:

@@ -31,7 +31,6 @@ from deepcompress.frontend.graph_codec import (
 )
 from deepcompress.frontend.open_graph import choose_frontend, open_graph
 from deepcompress.frontend.open_limits import OpenLimits, limits_of, out_of_memory, out_of_time
-from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
 from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 
@@ -82,7 +81,7 @@ def open_graph_in_child(
         ChildError: a defect.
     """
     frontend = choose_frontend(path)
-    if frontend in UNSUPPORTED_FORMATS:
+    if not frontend.uses_torch:
         return open_graph(path, options, name=name, layer=layer)
     request = {
         "kind": frontend.name,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from deepcompress.errors import UserError, setting
 from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, first_line, where
 from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.open_limits import OpenLimits, limits_of
+from deepcompress.frontend.program_bounds import check_program
 from deepcompress.frontend.torch_export import example_input, shape_text
 from deepcompress.frontend.torch_frontend import torch_frontend
 from deepcompress.frontend.zip_members import members, packed
@@ -70,7 +72,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     """
     import torch
 
-    contents = attempt(path, lambda: _checked_members(path))
+    contents = attempt(path, lambda: _checked_members(path, limits_of(options)))
     if b"torch.ops.quantized_decomposed." in contents[_PROGRAM]:
         import torch.ao.quantization.fx._decomposed  # registers these operators
     archive = packed(contents)
@@ -100,9 +102,9 @@ def _with_fixed_sizes(
         ) from None
 
 
-def _checked_members(path: Path) -> dict[str, bytes]:
+def _checked_members(path: Path, limits: OpenLimits) -> dict[str, bytes]:
     """The members that torch needs, with their JSON checked and written again."""
-    needed = {name: data for name, data in members(path).items() if _NEEDED.fullmatch(name)}
+    needed = members(path, limits, needed=_NEEDED.fullmatch)
     if _PROGRAM not in needed:
         raise UserError(
             "it holds no exported program",
@@ -115,7 +117,7 @@ def _checked_members(path: Path) -> dict[str, bytes]:
             value = json.loads(needed[name])
             _check_json(value, path)
             needed[name] = json.dumps(value).encode()
-    return {**needed, _EXAMPLE_INPUTS: b""}
+    return {**check_program(needed, limits, path), _EXAMPLE_INPUTS: b""}
 
 
 def _check_operators(program: bytes, path: Path) -> None:

@@ -79,8 +79,10 @@ class Frontend:
         name: of the kind of file, as users call it.
         recognizes: whether a file is of this kind.
         open: makes a Graph of such a file.
+        uses_torch: whether torch reads such a file, so that it is opened in a child process.
     """
 
     name: str
     recognizes: Callable[[FileSignature], bool]
     open: OpenFile
+    uses_torch: bool = True
