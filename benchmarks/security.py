@@ -5,8 +5,8 @@
     python benchmarks/security.py --update           # also the table in docs/security.md
 
 A file is held if the compiler refuses it in one paragraph, or compiles it where it is valid, within
-2 GiB of memory and 30 s, and no code of the file has run (it would create a file `pwned`). Memory is
-that of all processes of the compiler, with shared pages counted once. Time is processor time, or
+2 GiB of memory and 30 s, and no code of the file has run (it would create a file `pwned`). Memory
+is that of all processes of the compiler, with shared pages counted once. Time is processor time, or
 what has passed if that is more; on a machine that is busy otherwise, what has passed is divided by
 the load. Exit status 1 if a file is not held.
 """
@@ -18,7 +18,6 @@ import importlib
 import json
 import os
 import pkgutil
-import re
 import subprocess
 import sys
 import tempfile
@@ -32,13 +31,13 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "platformio_plugin")
 
 import hostile  # noqa: E402
 from hostile import HostileFile  # noqa: E402
+from readme import replace_part  # noqa: E402
 
 MOST_MEMORY = 2 << 30
 MOST_SECONDS = 30
 _GIVE_UP_SECONDS = 300
 _POLL_SECONDS = 0.03
 _PAGE = ROOT / "docs" / "security.md"
-_TABLE = re.compile(r"(<!-- make security -->\n).*?(<!-- end -->)", re.DOTALL)
 
 # Runs the command line of the compiler once per line of stdin, in the folder of the file.
 _WORKER = """
@@ -253,8 +252,7 @@ def main() -> int:
     rows = table(outcomes)
     print("", *rows, sep="\n")
     if parsed.update:
-        text = "\n".join(["", *rows, ""])
-        _PAGE.write_text(_TABLE.sub(lambda m: f"{m[1]}{text}\n{m[2]}", _PAGE.read_text()))
+        replace_part("hostile files", "\n".join(rows), page=_PAGE)
     return int(any(outcome.problem for outcome in outcomes))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepcompress.data.npz_sizes import check_sizes
 from deepcompress.errors import UserError, did_you_mean, setting
 from deepcompress.ir.arrays import AnyArray
 
@@ -31,16 +32,21 @@ def open_arrays(path: Path, option: str) -> Arrays:
             "or, on the command line, to the current folder",
         )
     try:
+        check_sizes(path)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"inputs": loaded}
         return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"it cannot be read as an .npz of plain arrays ({str(error).splitlines()[0]})",
+            f"it cannot be read as an .npz of plain arrays ({_first_line(error)})",
             f"{option} file {path}",
             "Save it with numpy.savez(path, inputs=..., labels=...)",
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_arrays(

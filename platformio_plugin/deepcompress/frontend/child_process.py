@@ -46,7 +46,8 @@ _OPTIONS = (
 # Bytes of names and shapes, next to those of the weights.
 _LARGEST_STRUCTURE = 1 << 26
 _LARGEST_CHUNK = 1 << 21
-_KILL_AFTER = 5  # seconds
+# The caller ends a process that does not end itself in time.
+_GRACE_SECONDS = 10
 
 # The process imports this package from where the caller has it.
 _PROGRAM = "import sys; sys.path[:] = {path}; from deepcompress.frontend.child_main import main; "
@@ -69,11 +70,13 @@ def open_graph_in_child(
     name: str,
     layer: LayerCallback = lambda layer: None,
     meanwhile: Callable[[], object] = lambda: None,
+    server: Server | None = None,
 ) -> Graph:
     """The float Graph of a model file, opened in a child process; see `open_graph`.
 
     Args:
         meanwhile: called once, while the child works.
+        server: the process that starts the child; by default one for all files.
 
     Raises:
         UserError: those of `open_graph`; the child has crashed, or needs more than the options
@@ -92,14 +95,14 @@ def open_graph_in_child(
         "environment": dict(os.environ),
         "search_path": sys.path,
     }
-    with _SERVER.running(limits_of(options)) as process:
+    with (server or _SERVER).running(limits_of(options)) as process:
         return _Answer(process, path, options).read(request, layer, meanwhile)
 
 
 class _Answer:
     """What the process answers to one request."""
 
-    def __init__(self, process: subprocess.Popen[bytes], path: Path, options: Options) -> None:
+    def __init__(self, process: _Process, path: Path, options: Options) -> None:
         self._process, self._path, self._limits = process, path, limits_of(options)
         self._bytes = bytearray()
         self._ending: tuple[bool, int] | None = None
@@ -160,7 +163,7 @@ class _Answer:
         """The error of a child that has ended without an answer."""
         assert self._ending is not None
         late, status = self._ending
-        if late or status == -_signal("SIGXCPU") or self._process in _SERVER.late:
+        if late or status == -_signal("SIGXCPU") or self._process.late:
             return out_of_time(self._limits, self._path)
         if status == EXIT_MEMORY:
             return out_of_memory(self._limits, self._path)
@@ -202,14 +205,34 @@ def _cause(status: int) -> str:
     return f"signal {-status}"
 
 
-class _Server:
-    """The process that serves the requests of this process, started when it is first needed."""
+class _Process(subprocess.Popen[bytes]):
+    """A process of `child_main`; `late` if it was ended because it took too long."""
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+    late = False
+
+    def end(self, *, late: bool = False) -> None:
+        """Ends the process and its child."""
+        self.late = late
+        with suppress(ProcessLookupError):
+            if os.name == "posix":
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                self.kill()
+        self.wait()
+
+
+class Server:
+    """Starts the process that opens files when it is first needed, and again after it has ended.
+
+    Args:
+        fork: whether the process forks a child for each file; else it opens one file, and ends.
+    """
+
+    def __init__(self, *, fork: bool = CAN_FORK) -> None:
+        self._fork = fork
+        self._process: _Process | None = None
         self._owner = 0
         self._lock = threading.Lock()
-        self.late: set[subprocess.Popen[bytes]] = set()
 
     def start(self) -> None:
         """Starts the process, if there is none, so that it imports torch meanwhile."""
@@ -217,59 +240,53 @@ class _Server:
             self._running()
 
     @contextmanager
-    def running(self, limits: OpenLimits) -> Iterator[subprocess.Popen[bytes]]:
+    def running(self, limits: OpenLimits) -> Iterator[_Process]:
         """The process, for one request. It ends if the request does not end as it should."""
         with self._lock:
             process = self._running()
-            timer = threading.Timer(limits.wall_seconds + _KILL_AFTER, self._end_late, [process])
+            longest = limits.wall_seconds + _GRACE_SECONDS
+            timer = threading.Timer(longest, process.end, kwargs={"late": True})
             timer.daemon = True
             timer.start()
             try:
                 yield process
+                if not self._fork:
+                    process.wait()
             except UserError:
+                if not self._fork:
+                    process.end()
                 raise
             except BaseException:  # such as Ctrl-C
-                self._end(process)
+                process.end()
                 raise
             finally:
                 timer.cancel()
-                self.late.discard(process)
 
     def stop(self) -> None:
         """Ends the process and its child."""
         if self._process is not None and self._owner == os.getpid():
-            self._end(self._process)
+            self._process.end()
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        alive = self._process is not None and self._process.poll() is None
-        if self._process is None or not alive or self._owner != os.getpid():
-            self._process, self._owner = _start(), os.getpid()
-        return self._process
-
-    def _end_late(self, process: subprocess.Popen[bytes]) -> None:
-        self.late.add(process)
-        self._end(process)
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        with suppress(ProcessLookupError):
-            if os.name == "posix":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-        process.wait()
+    def _running(self) -> _Process:
+        """The process. One that was inherited by a fork of its owner is not used."""
+        process = self._process
+        if process is None or self._owner != os.getpid() or process.poll() is not None:
+            process = self._process = _start(fork=self._fork)
+            self._owner = os.getpid()
+        return process
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(*, fork: bool) -> _Process:
     """The process, in a session of its own: Ctrl-C reaches its caller, which ends it."""
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM.format(path=sys.path, fork=CAN_FORK)],
+    return _Process(
+        [sys.executable, "-c", _PROGRAM.format(path=sys.path, fork=fork)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
 
 
-_SERVER = _Server()
+_SERVER = Server()
 atexit.register(_SERVER.stop)
 
 

@@ -43,7 +43,13 @@ def members(
             raise ValueError("it holds two members of one name")
         read = {name: entry for name, entry in entries.items() if needed(name)}
         _check_size(read.values(), path, limits)
-        return {name: archive.read(entry) for name, entry in read.items()}
+        return {name: _content(archive, entry) for name, entry in read.items()}
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member, of which no more is unpacked than the size that was checked."""
+    with archive.open(entry) as stream:
+        return stream.read(entry.file_size)
 
 
 def _check_size(entries: Iterable[zipfile.ZipInfo], path: Path, limits: OpenLimits) -> None:

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import struct
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -84,7 +85,9 @@ def members_of(archive: bytes) -> dict[str, bytes]:
 
 
 def changed(archive: bytes, ending: str, member: Callable[[str], Member]) -> bytes:
-    """The archive with another member in place of the one whose name has this ending."""
+    """The archive with another member in place of each whose name has this ending."""
+    if not any(name.endswith(ending) for name in members_of(archive)):
+        raise ValueError(f"no member ends in {ending}")
     return raw_archive(
         [
             member(name) if name.endswith(ending) else Member(name, content)
@@ -159,8 +162,12 @@ def sequential(*layers: nn.Module) -> nn.Sequential:
 
 def saved(content: object, **how: object) -> bytes:
     """The bytes of torch.save."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer, **how)
+    buffer, limit = io.BytesIO(), sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)
+    try:
+        torch.save(content, buffer, **how)
+    finally:
+        sys.setrecursionlimit(limit)
     return buffer.getvalue()
 
 
@@ -172,13 +179,6 @@ def exported(net: nn.Module, *shape: int, **how: object) -> bytes:
         path = Path(folder) / "model.pt2"
         torch.export.save(program, path)
         return path.read_bytes()
-
-
-def scripted(code: str) -> bytes:
-    """A TorchScript archive of a module whose forward has this code, without its compilation."""
-    archive = small_script()
-    name = next(name for name in members_of(archive) if name.endswith(".py"))
-    return with_content(archive, name, code.encode())
 
 
 @functools.cache

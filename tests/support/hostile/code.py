@@ -275,7 +275,7 @@ def _scripts() -> Iterator[HostileFile]:
         return lambda: with_content(archive, ".py", before + code.encode())
 
     classes = {
-        "__setstate__": "  def __setstate__(self, state: int) -> None:\n    torch.save(1, 'pwned')\n",
+        "__setstate__": "  def __setstate__(self, s: int) -> None:\n    torch.save(1, 'pwned')\n",
         "a class attribute": "  y : Tensor = torch.zeros([2])\n",
         "a constant": "y = torch.save(1, 'pwned')\n",
         "a default": "  def f(self, x: Tensor = torch.save(1, 'pwned')) -> Tensor:\n    return x\n",

@@ -33,9 +33,8 @@ def _four(number: int) -> bytes:
 
 def _chain() -> bytes:
     """Lists that are put into each other by the memo: the stack stays short."""
-    first = b"]r" + _four(0) + b"0"
-    links = [b"]r%b0j%bj%ba0" % (_four(i), _four(i - 1), _four(i)) for i in range(1, 30_000)]
-    return first + b"".join(links) + b"j" + _four(0)
+    links = [b"]r%bj%bj%ba" % (_four(i), _four(i - 1), _four(i)) for i in range(1, 30_000)]
+    return b"]r" + _four(0) + b"".join(links) + b"j" + _four(0)
 
 
 # Opcodes of a pickle that nests one kind of object.

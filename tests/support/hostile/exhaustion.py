@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -55,7 +56,7 @@ def _bombs() -> Iterator[HostileFile]:
         "data.pkl of a pickle": (small_pickle, "data.pkl"),
         "storage of a pickle": (small_pickle, "data/0"),
         "version of a pickle": (small_pickle, ".data/serialization_id"),
-        "code of a script": (small_script, "__torch__.py"),
+        "code of a script": (small_script, "archives.py"),
         "data.pkl of a script": (small_script, "data.pkl"),
         "constants.pkl of a script": (small_script, "constants.pkl"),
         "storage of a script": (small_script, "data/0"),
@@ -183,8 +184,6 @@ def _untrue_weights() -> Iterator[HostileFile]:
     def weights(**change: object) -> Callable[[], bytes]:
         def make() -> bytes:
             archive, ending = small_program(), "model_weights_config.json"
-            import json
-
             name = next(name for name in members_of(archive) if name.endswith(ending))
             config = json.loads(members_of(archive)[name])
             for weight in config["config"].values():
@@ -222,8 +221,6 @@ def _untrue_weights() -> Iterator[HostileFile]:
 
 
 def _shared_weights() -> bytes:
-    import json
-
     archive = exported(nn.Sequential(nn.Flatten(), nn.Linear(64, 4000)))
     ending = "model_weights_config.json"
     name = next(name for name in members_of(archive) if name.endswith(ending))
@@ -262,12 +259,12 @@ def _constructors() -> Iterator[HostileFile]:
                 opens=None,
             )
     bodies = {
-        "zeros": "return torch.add(x, torch.zeros([60000, 50000]))",
-        "full": "return torch.add(x, torch.full([60000, 50000], 1.5))",
-        "arange": "return torch.add(x, torch.arange(20000000000))",
+        "zeros": "return torch.add(x, torch.sum(torch.zeros([60000, 50000])))",
+        "full": "return torch.add(x, torch.sum(torch.full([60000, 50000], 1.5)))",
+        "arange": "return torch.add(x, torch.sum(torch.arange(20000000000)))",
         "expand": "return torch.clone(torch.expand(torch.ones([1, 1]), [60000, 50000]))",
         "repeat": "return torch.repeat(x, [1, 60000, 5000, 1])",
-        "list": "return torch.add(x, torch.tensor(torch.mul([1], 10000000000)))",
+        "list": "return torch.add(x, torch.sum(torch.tensor(torch.mul([1], 10000000000))))",
     }
     for name, body in bodies.items():
         yield file_of("constructors in scripts", name, lambda body=body: script_forward([body]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -132,7 +133,7 @@ def _layers() -> Iterator[HostileFile]:
                     "inputs": [{**node["inputs"][0], "arg": {"as_tensor": {"name": before}}}],
                     "outputs": [{"as_tensor": {"name": after}}],
                 }
-                for before, after in zip(names, names[1:], strict=False)
+                for before, after in itertools.pairwise(names)
             ]
             values.update(dict.fromkeys(names[1:], values[result]))
 
