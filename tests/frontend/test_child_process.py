@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from deepcompress.compile import compile_model
@@ -20,24 +19,12 @@ from deepcompress.frontend.child_process import ChildError, open_graph_in_child
 from deepcompress.frontend.frontend import ImportedLayer
 from deepcompress.frontend.graph_codec import read_message
 from deepcompress.frontend.open_graph import open_graph
-from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 from hostile import crashes, exhaustion, hangs
-from model_files import SAVERS, SHAPE, options
+from model_files import SAVERS, SHAPE, assert_same_graph, options
 from torch import nn
 
 PLAIN = Options(input_shape=SHAPE)
-
-
-def assert_equal(one: Graph, other: Graph) -> None:
-    """Raises AssertionError unless two graphs are the same, to the bit."""
-    for first, second in zip(one.nodes, other.nodes, strict=True):
-        assert replace(first, parameters={}) == replace(second, parameters={})
-        assert list(first.parameters) == list(second.parameters)
-        for name, array in first.parameters.items():
-            np.testing.assert_array_equal(array, second.parameters[name], strict=True)
-            assert not second.parameters[name].flags.writeable
-    assert replace(one, nodes=()) == replace(other, nodes=())
 
 
 @pytest.mark.parametrize("kind", SAVERS)
@@ -49,7 +36,7 @@ def test_a_child_gives_the_same_graph_and_layers(
     here: list[ImportedLayer] = []
     there: list[ImportedLayer] = []
     expected = open_graph(path, given, name="net", layer=here.append)
-    assert_equal(expected, open_graph_in_child(path, given, name="net", layer=there.append))
+    assert_same_graph(expected, open_graph_in_child(path, given, name="net", layer=there.append))
     assert here == there != []
 
 
