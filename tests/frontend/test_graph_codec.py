@@ -27,7 +27,7 @@ from deepcompress.ir.graph import Clamp, Graph, Node, Tensor
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.conv2d import Conv2d
 from deepcompress.ops.lookup import Lookup
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from model_files import assert_same_graph
 from strategies import every_operator
 
@@ -36,7 +36,7 @@ def transferred(data: Any) -> Any:
     return json.loads(json.dumps(data))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(every_operator())
 def test_networks_of_every_operator_come_back_as_they_are(graph: Any) -> None:
     header, body = encode_graph(graph)

@@ -8,9 +8,10 @@ import zipfile
 from pathlib import Path
 
 from deepcompress.errors import UserError, setting
-from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, where
+from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, cannot_open, where
 from deepcompress.frontend.open_limits import OpenLimits
 from deepcompress.frontend.pickle_bounds import (
+    Damaged,
     Refused,
     Unsafe,
     check_calls,
@@ -94,6 +95,8 @@ def _check_before_zip_files(path: Path) -> None:
 def _refused(error: Refused, path: Path) -> UserError:
     if isinstance(error, Unsafe):
         return needs_trust(str(error), path)
+    if isinstance(error, Damaged):
+        return cannot_open(path, error)
     return UserError(str(error), where(path), SAVE_AGAIN)
 
 

@@ -68,6 +68,10 @@ class Refused(Exception):
     """The pickle does something that this module does not allow."""
 
 
+class Damaged(Refused):
+    """The pickle ends early, or is none."""
+
+
 class Unsafe(Refused):
     """The pickle may be right, but reading it could run code from the file."""
 
@@ -112,7 +116,7 @@ def read_pickle(content: bytes | BinaryIO) -> Made:
     except Refused:
         raise
     except Exception as error:  # pickletools and the stack raise several types for damaged files
-        raise Unsafe(f"{_DAMAGED} ({type(error).__name__})") from None
+        raise Damaged(str(error) or type(error).__name__) from None
     _check_depth(machine.made)
     return result if isinstance(result, Made) else Made("tuple", parts=[result])
 
@@ -141,7 +145,7 @@ class _Machine:
         return value
 
     def pop_to_mark(self) -> list[Any]:
-        items = []
+        items: list[Any] = []
         while (value := self.stack.pop()) is not _MARK:
             items.append(value)
         return items[::-1]
@@ -172,7 +176,8 @@ class _Machine:
         """Calls a function, or makes an object of a class."""
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Made) or function.kind != "global":
-            raise Unsafe(_DAMAGED)
+            name = getattr(function, "name", "")
+            raise _runs(name) if name else Unsafe(_DAMAGED)
         if not isinstance(arguments, Made) or arguments.kind != "tuple":
             raise Unsafe(_DAMAGED)
         if kind == "object" and arguments.parts:

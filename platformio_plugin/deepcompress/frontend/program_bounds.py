@@ -6,13 +6,15 @@ import ast
 import io
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from deepcompress.errors import UserError
 from deepcompress.frontend.checked_pickle import SAVE_AGAIN, checked_archive
 from deepcompress.frontend.file_errors import where
-from deepcompress.frontend.open_limits import OpenLimits, check_layers
+from deepcompress.frontend.open_limits import OpenLimits, check_layers, too_large
 from deepcompress.frontend.pickle_bounds import Refused, check_view
 
 _PROGRAM = "models/model.json"
@@ -45,17 +47,52 @@ def check_program(
     """
     try:
         _check_texts(json.loads(contents[_PROGRAM]), limits, path)
-        pickled = [name for name in _PICKLED if name in contents]
-        for config in _CONFIGS:
-            weights = json.loads(contents.get(config, b"{}")).get("config") or {}
-            pickled += _check_weights(weights, contents, config.rpartition("/")[0])
+        weights = list(_weights(contents))
+        numbers = sum(_check_weight(weight, len(contents[weight.member])) for weight in weights)
     except Refused as error:
         raise UserError(str(error), where(path), SAVE_AGAIN) from None
-    copies = {
-        name: checked_archive(path, limits, file=io.BytesIO(contents[name])).getvalue()
-        for name in pickled
-    }
+    if numbers > limits.weights:
+        raise too_large(f"its weights are {numbers:,} numbers", path)
+    pickled = {weight.member for weight in weights if weight.is_pickled}
+    pickled |= {name for name in _PICKLED if name in contents}
+    copies = {name: _checked_pickle(contents[name], limits, path) for name in pickled}
     return {**contents, **copies}
+
+
+def _checked_pickle(content: bytes, limits: OpenLimits, path: Path) -> bytes:
+    """A file of torch.save in the program, checked. No option makes such a file trusted."""
+    try:
+        return checked_archive(path, limits, file=io.BytesIO(content)).getvalue()
+    except UserError as error:
+        advice = "Export the model again, without custom objects"
+        raise UserError(error.what, error.where, advice) from None
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A weight as the configuration of a program describes it.
+
+    Attributes:
+        member: that holds its numbers.
+        is_pickled: whether the member is a file of torch.save.
+        meta: its type, sizes and strides, if it is not pickled.
+    """
+
+    name: str
+    member: str
+    is_pickled: bool
+    meta: Mapping[str, Any]
+
+
+def _weights(contents: Mapping[str, bytes]) -> Iterator[_Weight]:
+    for config in _CONFIGS:
+        entries = json.loads(contents.get(config, b"{}")).get("config") or {}
+        for name, entry in entries.items():
+            member = f"{config.rpartition('/')[0]}/{entry['path_name']}"
+            if member not in contents:
+                raise Refused(f"the weights {name[:60]} are missing")
+            pickled, meta = bool(entry.get("use_pickle")), entry.get("tensor_meta") or {}
+            yield _Weight(name[:60], member, pickled, {} if pickled else meta)
 
 
 def _check_texts(program: Any, limits: OpenLimits, path: Path) -> None:
@@ -118,28 +155,16 @@ def _is_small(exponent: ast.expr) -> bool:
     return isinstance(value, int) and value <= _LARGEST_EXPONENT
 
 
-def _check_weights(
-    weights: Mapping[str, Any], contents: Mapping[str, bytes], folder: str
-) -> list[str]:
-    """Raises Refused if a weight is larger than its member; returns the members with pickles."""
-    pickled = []
-    for name, weight in weights.items():
-        member = f"{folder}/{weight['path_name']}"
-        content = contents.get(member)
-        if content is None:
-            raise Refused(f"the weights {name[:60]} are missing")
-        if weight.get("use_pickle"):
-            pickled.append(member)
-        elif weight.get("tensor_meta"):
-            _check_weight(name, weight["tensor_meta"], len(content))
-    return pickled
-
-
-def _check_weight(name: str, meta: Mapping[str, Any], stored: int) -> None:
+def _check_weight(weight: _Weight, stored: int) -> int:
+    """How many numbers a weight has. Raises Refused if it is larger than its member."""
+    if not weight.meta:
+        return 0
+    meta = weight.meta
     sizes, strides = ([_number(size) for size in meta[key]] for key in ("sizes", "strides"))
-    offset = _number(meta["storage_offset"])
     numbers = stored // _ITEM_BYTES.get(meta["dtype"], 1)
-    check_view(sizes, strides, offset, numbers, f"the weight {name[:60]}")
+    offset = _number(meta["storage_offset"])
+    check_view(sizes, strides, offset, numbers, f"the weight {weight.name}")
+    return prod(sizes)
 
 
 def _number(size: Mapping[str, Any]) -> int:

@@ -100,6 +100,7 @@ def _bombs() -> Iterator[HostileFile]:
             "zip bombs",
             f"a stream that is longer than its size in a {kind}",
             lambda archive=archive: changed(archive(), _weight_of(archive()), _longer_than_stated),
+            opens=None,
         )
 
 
@@ -216,7 +217,6 @@ def _untrue_weights() -> Iterator[HostileFile]:
         "sizes of weights in programs",
         "a thousand names of one weight",
         _shared_weights,
-        opens=None,
     )
 
 
