@@ -150,6 +150,8 @@ def problem_of(
         return "code of the file ran"
     if code not in (0, 1):
         return f"exit status {code}: {err.strip()[-300:]}"
+    if "(exit status" in err or "answer is not valid" in err:
+        return f"a child that fails: {' '.join(err.split())[-300:]}"
     if "Traceback" in err or "internal error" in err:
         return f"a traceback: {err.strip()[-300:]}"
     if code == 1 and err.count("deepcompress: error:") != 1:

@@ -56,6 +56,17 @@ def test_an_unsupported_layer_is_reported_before_the_error(tmp_path: Path) -> No
     assert layers and any(layer.problem for layer in layers)
 
 
+def test_a_caller_that_raises_leaves_a_server_that_works(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Conv2d(1, 2, 3)), tmp_path / "model.pt")
+
+    def refuse(layer: ImportedLayer) -> None:
+        raise UserError("no", layer.name, "stop")
+
+    with pytest.raises(UserError, match="no"):
+        open_graph_in_child(tmp_path / "model.pt", PLAIN, name="net", layer=refuse)
+    assert open_graph_in_child(tmp_path / "model.pt", PLAIN, name="net").nodes
+
+
 def user_class(folder: Path, body: str) -> Options:
     """The options for a network whose constructor runs this line."""
     (folder / "evil.py").write_text(

@@ -227,8 +227,8 @@ def _watch(parent: int, most: int) -> None:
 def open_for(request: dict[str, Any], write: Callable[[bytes], object]) -> None:
     """Opens the file of a request, and writes the messages L and then G, U or F."""
     options, path = options_of(request), Path(request["path"])
-    _resume(request)
     try:
+        _resume(request)
         graph = open_graph(
             path,
             options,

@@ -120,6 +120,9 @@ class _Answer:
             result = self._result(layer)
         except MalformedMessage as error:
             raise self._crash(f"its answer is not valid: {error}") from None
+        finally:
+            if self._ending is None:
+                self._process.end()
         if isinstance(result, Graph):
             return result
         raise result or self._death()

@@ -71,7 +71,7 @@ def read_message(read: Callable[[int], bytes], longest: int) -> tuple[bytes, Any
 
 
 def encode_error(error: UserError) -> list[str]:
-    return [error.what, error.where, error.do]
+    return [part[:_LONGEST_TEXT] for part in (error.what, error.where, error.do)]
 
 
 def decode_error(data: Any) -> UserError:

@@ -15,6 +15,7 @@ from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallbac
 from deepcompress.frontend.open_limits import check_graph, limits_of
 from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
 from deepcompress.ir.graph import Graph
+from deepcompress.ops import OPERATORS
 from deepcompress.options import Options
 
 # The first front end that recognizes a file opens it, so the one that needs most is tried first.
@@ -49,9 +50,27 @@ def open_graph(
         UserError: the file is missing, damaged, of an unsupported kind, cannot be opened safely, or
             holds an unsupported network.
     """
-    graph = choose_frontend(path).open(path, options, name=name, layer=layer)
+    frontend = choose_frontend(path)
+    graph = frontend.open(path, options, name=name, layer=layer)
     check_graph(graph, limits_of(options), path)
+    if frontend is exported_program.FRONTEND:
+        _check_stated_shapes(graph, path)
     return graph
+
+
+def _check_stated_shapes(graph: Graph, path: Path) -> None:
+    """Raises UserError if a layer computes another shape than the program states for it."""
+    for node in graph.nodes:
+        inputs = [graph.tensors[name].shape for name in node.inputs]
+        computed = OPERATORS[node.op].output_shape(node.attributes, inputs)
+        stated = graph.tensors[node.output].shape
+        if tuple(computed) != tuple(stated):
+            raise UserError(
+                f"it states the shape {list(stated)} for layer {node.name}, which computes "
+                f"{list(computed)}",
+                where(path),
+                "It is damaged: export the model again",
+            )
 
 
 def choose_frontend(path: Path) -> Frontend:

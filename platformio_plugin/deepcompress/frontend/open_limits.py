@@ -17,6 +17,7 @@ from deepcompress.options import Options
 _BYTES_PER_WEIGHT = 32
 _BYTES_PER_VALUE = 128
 _MEGA = 1 << 20
+_LONGEST_NAME = 1_000
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ def limits_of(options: Options) -> OpenLimits:
 def check_graph(graph: Graph, limits: OpenLimits, path: Path) -> None:
     """Raises UserError if a network is larger than the compiler can work on within its limits."""
     check_layers(len(graph.nodes), limits, path)
+    name = max((node.name for node in graph.nodes), key=len, default="")
+    if len(name) > _LONGEST_NAME:
+        raise UserError(
+            f"its layer {name[:40]}... has a name of {len(name):,} characters",
+            where(path),
+            "Give it a shorter name in the Python model",
+        )
     weights = sum(array.size for node in graph.nodes for array in node.parameters.values())
     if weights > limits.weights:
         raise too_large(f"its layers store {weights:,} numbers", path)

@@ -19,6 +19,9 @@ from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.ir.graph import Graph, IntegerGraph, IntegerNode, WeightedNode
 from deepcompress.ops import OPERATORS
 
+# More than any microcontroller has; `buffers_do_not_collide` needs eight times as much.
+_MOST_ARENA_BYTES = 1 << 26
+
 
 def shapes_follow(graph: Graph) -> None:
     """Every node's output has the shape that its operator computes from its inputs."""
@@ -85,6 +88,12 @@ def buffers_do_not_collide(plan: Plan) -> None:
     number, and a tensor that is a part of another has the numbers of that part.
     """
     graph = plan.integer
+    if plan.arena_bytes > _MOST_ARENA_BYTES:
+        raise UserError(
+            f"it needs {plan.arena_bytes:,} bytes of RAM",
+            f"model {graph.name}",
+            "No microcontroller has as much: use smaller layers, or less padding and dilation",
+        )
     steps = {step.node.name: step for step in plan.steps}
     numbers = count(1)
     arena = np.zeros(plan.arena_bytes, np.int64)
