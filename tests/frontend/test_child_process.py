@@ -110,7 +110,7 @@ def test_a_child_that_waits_too_long_ends(tmp_path: Path) -> None:
         open_graph_in_child(tmp_path / "model.pt", given, name="net")
 
 
-def test_a_defect_in_a_child_is_told_with_its_place(
+def test_a_defect_in_a_child_is_reported_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = user_class(tmp_path, "pass")

@@ -81,7 +81,7 @@ def _sizes() -> Iterator[HostileFile]:
     for name, text in SIZES.items():
         yield file_of("symbolic sizes", name, lambda text=text: _with_sizes(text), opens=None)
     size = Dim("size", min=2, max=64)
-    square = {2: size, 3: size}
+    square = {0: Dim("batch"), 2: size, 3: size}
     yield file_of(
         "symbolic sizes",
         "a square image, flattened",
