@@ -209,7 +209,7 @@ PICKED = {
     "sizes of weights in programs: strides of 0": "stored numbers",
     "calls in pickles: Linear, archive": "holds torch.nn.modules.linear.Linear, and unpickling",
     "constructors in programs: full of 2,000,000,000": "2,000,000,000 numbers",
-    "constructors in scripts: zeros": "memory",
+    "constructors in scripts: zeros": "3,000,000,000 numbers",
     "long texts: nn_module_stack of 3 MB": "its nn_module_stack has",
     "large activations: upsampling, in a pickle": "memory",
     "symbolic sizes: a tower of powers": "could take very long to evaluate",
