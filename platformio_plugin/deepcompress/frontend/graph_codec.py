@@ -29,6 +29,7 @@ from deepcompress.ops import OPERATORS
 
 _HEADER = struct.Struct(">cQQ")
 _LONGEST_TEXT = 10_000
+_LONGEST_ERROR = 1_200  # characters of each part
 
 
 class MalformedMessage(Exception):
@@ -71,7 +72,8 @@ def read_message(read: Callable[[int], bytes], longest: int) -> tuple[bytes, Any
 
 
 def encode_error(error: UserError) -> list[str]:
-    return [part[:_LONGEST_TEXT] for part in (error.what, error.where, error.do)]
+    """The parts of an error, which may quote names of any length, cut to a readable length."""
+    return [part[:_LONGEST_ERROR] for part in (error.what, error.where, error.do)]
 
 
 def decode_error(data: Any) -> UserError:
