@@ -38,6 +38,7 @@ SLOW = (
     "build/test_zephyr.py",
     "cli/test_check.py",
     "cli/test_prune.py",
+    "frontend/test_child_process.py",
     "frontend/test_conv1d_as_2d.py",
     "frontend/test_save_program.py",
     "ops/test_conv_transpose2d.py",

@@ -21,8 +21,9 @@ from deepcompress.errors import UserError, draw_warnings, setting
 from deepcompress.escape import json_text
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.execute.int8_reference import quantize_bytes, quantize_inputs, run
+from deepcompress.frontend.child_process import open_graph_in_child, start_early
 from deepcompress.frontend.frontend import ImportedLayer
-from deepcompress.frontend.open_graph import choose_frontend, open_graph
+from deepcompress.frontend.open_graph import choose_frontend
 from deepcompress.frontend.save_program import check_writable, save_graph
 from deepcompress.ir.arrays import Int8Array
 from deepcompress.ir.batch_layout import in_chunks, shape_of
@@ -162,6 +163,8 @@ def open_model(
         reporter: receives each layer as well, also if one is not supported.
     """
     timing, given_shape = Timing(reporter), options.input_shape
+    if path.is_file():
+        start_early()
     with timing.stage("data"):
         calibration = read_calibration(options)
         samples = _samples(path, options, reporter)
@@ -257,7 +260,9 @@ def _open_with_first(
         layers: list[ImportedLayer] = []
         with_shape = replace(options, input_shape=shape)
         try:
-            graph = open_graph(path, with_shape, name=name, layer=layers.append)
+            graph = open_graph_in_child(
+                path, with_shape, name=name, layer=layers.append, meanwhile=_import_torch
+            )
         except UserError as error:
             tried.append((layers, error))
             continue
@@ -271,6 +276,11 @@ def _open_with_first(
 def _report(layers: Sequence[ImportedLayer], reporter: Reporter) -> None:
     for layer in layers:
         reporter.layer(layer)
+
+
+def _import_torch() -> None:
+    """Imports what the next pass needs, which takes seconds, while the child process works."""
+    import torch  # noqa: F401
 
 
 def prune_model(

@@ -349,6 +349,29 @@ class Options:
         permits=True,
         needs=("a Python file",),
     )
+    open_memory: int = option(
+        "count",
+        1024,
+        "megabytes of memory that opening the model file may take. It bounds what a damaged or "
+        "hostile file can do. The number of weights and the size of a layer's output are limited "
+        "in proportion: by default to 33 million weights and 8 million values",
+        "4096",
+        decides_result=False,
+    )
+    open_seconds: int = option(
+        "count",
+        25,
+        "seconds of processor time that opening the model file may take",
+        "120",
+        decides_result=False,
+    )
+    open_layers: int = option(
+        "count",
+        5000,
+        "layers that the model file may have",
+        "20000",
+        decides_result=False,
+    )
     python: str | None = option(
         "path",
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,38 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
     saved(tmp_path, inputs=IMAGES)
     with pytest.raises(UserError, match=r"did you mean calibration\.npz\?"):
         read(tmp_path / "calibratoin.npz")
+
+
+def npy_of(shape: str, content: bytes = b"") -> bytes:
+    """The bytes of an .npy whose header states this shape."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
+
+
+@pytest.mark.parametrize(
+    "shape", ["(60000, 50000)", "(-1, 4)", "(4611686018427387904, 4)", "(2, 2)"]
+)
+def test_a_shape_that_the_file_has_no_bytes_for_is_refused(shape: str, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(npy_of(shape))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("inputs.npy", npy_of(shape))
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(UserError, match=r"bytes and states the shape .* of float32"):
+            read(tmp_path / name)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for i in range(5):
+            archive.writestr(f"inputs{i}.npy", npy_of("(32, 1048576)", bytes(1 << 27)))
+    assert path.stat().st_size < 1 << 22
+    with pytest.raises(
+        UserError, match=r"bytes are 671,\d+,\d+ when they are unpacked; .*compress"
+    ):
+        read(path)
+
+
+def test_compressed_data_is_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", inputs=np.zeros((100, 1, 64, 64), np.float32))
+    assert read(tmp_path / "x.npz").inputs.shape == (100, 1, 64, 64)

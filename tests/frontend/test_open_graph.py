@@ -297,7 +297,9 @@ def open_table(path: Path, options: Options, *, name: str, layer: LayerCallback)
     return Graph(name, tensors, (node,), ("x",), ("y",))
 
 
-TABLE = Frontend("table", lambda file: file.head.startswith(b"matrix\n"), open_table)
+TABLE = Frontend(
+    "table", lambda file: file.head.startswith(b"matrix\n"), open_table, uses_torch=False
+)
 
 
 def test_a_new_kind_of_file_is_one_row_and_compiles(

@@ -57,6 +57,9 @@ SET = {
     "self_test": "2",
     "self_test_layers": "yes",
     "import_seconds": "5",
+    "open_memory": "2048",
+    "open_seconds": "50",
+    "open_layers": "6000",
     "python": "/usr/bin/python3",
 }
 

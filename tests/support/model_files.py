@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from deepcompress.execute.float_torch import forward_numpy
 from deepcompress.frontend.open_graph import open_graph
+from deepcompress.ir.graph import Graph
 from deepcompress.options import Options
 from torch import nn
 
@@ -137,6 +139,17 @@ SAVERS: dict[str, Callable[[nn.Module, Path], None]] = {
 
 def options(folder: Path, **more: object) -> Options:
     return Options(**{"input_shape": SHAPE, "architecture": f"{folder / 'net.py'}:Net", **more})
+
+
+def assert_same_graph(one: Graph, other: Graph) -> None:
+    """Raises AssertionError unless two graphs are the same, to the bit."""
+    for first, second in zip(one.nodes, other.nodes, strict=True):
+        assert replace(first, parameters={}) == replace(second, parameters={})
+        assert list(first.parameters) == list(second.parameters)
+        for name, array in first.parameters.items():
+            np.testing.assert_array_equal(array, second.parameters[name], strict=True)
+            assert not second.parameters[name].flags.writeable
+    assert replace(one, nodes=()) == replace(other, nodes=())
 
 
 def assert_same_function(path: Path, given: Options, net: nn.Module, tolerance: float) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepcompress.data.npz_sizes import check_sizes
 from deepcompress.errors import UserError, did_you_mean, guard, reason, setting
 from deepcompress.ir.arrays import AnyArray
 from deepcompress.ir.graph import LARGEST_VALUE
@@ -48,6 +49,7 @@ def _loaded(path: Path) -> Arrays:
     Raises:
         ValueError: two members have one name.
     """
+    check_sizes(path)
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return {"inputs": loaded}

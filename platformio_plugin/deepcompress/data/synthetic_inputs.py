@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from deepcompress.data.byte_scaling import byte_scaling, check_channels
@@ -9,12 +11,18 @@ from deepcompress.data.calibration import Calibration
 from deepcompress.options import Options
 
 SYNTHETIC_SAMPLES = 64
+# Fewer samples of large inputs: they are held as float64 and float32 at once.
+_MOST_VALUES = 1 << 24
 
 
 def synthetic_calibration(options: Options, input_shape: tuple[int, ...]) -> Calibration:
-    """64 random inputs: bytes 0..255 if the options scale bytes, else standard normal numbers."""
+    """Random inputs: bytes 0..255 if the options scale bytes, else standard normal numbers.
+
+    There are 64 samples, fewer if they are large.
+    """
     random = np.random.default_rng(0)
-    shape = (SYNTHETIC_SAMPLES, *input_shape)
+    samples = min(SYNTHETIC_SAMPLES, max(_MOST_VALUES // prod(input_shape), 1))
+    shape = (samples, *input_shape)
     scaling = byte_scaling(options)
     if scaling is None:
         return Calibration(random.standard_normal(shape).astype(np.float32), synthetic=True)

@@ -20,6 +20,8 @@ from deepcompress.errors import UserError, guard, reason, setting
 from deepcompress.frontend.check_calls import check_calls
 from deepcompress.frontend.file_errors import QUANTIZE_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.open_limits import OpenLimits, limits_of
+from deepcompress.frontend.program_bounds import check_program
 from deepcompress.frontend.safe_names import SafeNames, remember_names
 from deepcompress.frontend.streamed_states import streamed_states
 from deepcompress.frontend.torch_export import example_input, shape_text
@@ -83,7 +85,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     """
     import torch
 
-    contents, names = attempt(path, lambda: _checked_members(path))
+    contents, names = attempt(path, lambda: _checked_members(path, limits_of(options)))
     if b"torch.ops.quantized_decomposed." in contents[_PROGRAM]:
         import torch.ao.quantization.fx._decomposed  # registers these operators
     archive = packed(contents)
@@ -114,9 +116,9 @@ def _with_fixed_sizes(
     )
 
 
-def _checked_members(path: Path) -> tuple[dict[str, bytes], SafeNames]:
+def _checked_members(path: Path, limits: OpenLimits) -> tuple[dict[str, bytes], SafeNames]:
     """The members that torch needs, with their JSON checked and written again, and new names."""
-    needed = {name: data for name, data in members(path).items() if _NEEDED.fullmatch(name)}
+    needed = members(path, limits, needed=_NEEDED.fullmatch)
     if _PROGRAM not in needed:
         raise UserError(
             "it holds no exported program",
@@ -130,7 +132,7 @@ def _checked_members(path: Path) -> tuple[dict[str, bytes], SafeNames]:
         renamed = names.rename(value)
         _check_json(renamed, path)
         needed[name] = json.dumps(renamed).encode()
-    return {**needed, _EXAMPLE_INPUTS: b""}, names
+    return {**check_program(needed, limits, path), _EXAMPLE_INPUTS: b""}, names
 
 
 def _check_operators(program: bytes, path: Path) -> None:

@@ -83,9 +83,11 @@ class Frontend:
         recognizes: whether a file is of this kind.
         open: makes a Graph of such a file.
         reads: names of the options in `OPTIONS_OF_FILES` that may change what is opened.
+        uses_torch: whether torch reads such a file, so that it is opened in a child process.
     """
 
     name: str
     recognizes: Callable[[FileSignature], bool]
     open: OpenFile
     reads: frozenset[str] = frozenset()
+    uses_torch: bool = True

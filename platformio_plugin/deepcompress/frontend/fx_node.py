@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.errors import UserError, setting
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Calls that create constants: filled with one value, or with a range of values.
 _FILLED = {"zeros": 0.0, "ones": 1.0, "full": None}
 _RANGES = {"arange", "linspace"}
+# More than any microcontroller stores, in a constant that an import computes.
+_MOST_NUMBERS = 1 << 26
 
 
 def constants_of(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
@@ -161,7 +164,9 @@ def created_constant(fx: torch.fx.Node, aten: str) -> torch.Tensor:
     value = _FILLED[_filled_by(aten)]
     if value is None:
         value = named_arguments(fx)["fill_value"]
-    return torch.full(sizes_for_one_sample(fx), float(value))
+    sizes = sizes_for_one_sample(fx)
+    _check_size(fx, prod(sizes))
+    return torch.full(sizes, float(value))
 
 
 def sizes_for_one_sample(fx: torch.fx.Node) -> list[int]:
@@ -175,9 +180,39 @@ def _filled_by(aten: str) -> str:
 
 
 def evaluate(fx: torch.fx.Node, args: Any, kwargs: Any) -> torch.Tensor:
-    """The result of a call's operator for these arguments."""
+    """The result of a call's operator for these arguments. Raises UserError if it is too large."""
     operator = cast("Callable[..., torch.Tensor]", fx.target)
+    _check_size(fx, _result_size(fx, args, kwargs))
     return operator(*args, **kwargs)
+
+
+def _result_size(fx: torch.fx.Node, args: Any, kwargs: Any) -> int:
+    """How many numbers a call computes, from its arguments' shapes; 0 if torch cannot say."""
+    import torch
+    from torch.fx.node import map_aggregate
+
+    def without_values(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, torch.Tensor) else value
+
+    operator = cast("Callable[..., torch.Tensor]", fx.target)
+    schema = getattr(fx.target, "_schema", None)
+    named = dict(map_aggregate(kwargs, without_values))
+    if any(argument.name == "device" for argument in getattr(schema, "arguments", ())):
+        named["device"] = "meta"
+    try:
+        result = operator(*map_aggregate(args, without_values), **named)
+    except Exception:  # an operator that depends on values raises one of many types
+        return 0
+    return result.numel() if isinstance(result, torch.Tensor) else 0
+
+
+def _check_size(fx: torch.fx.Node, numbers: int) -> None:
+    if numbers > _MOST_NUMBERS:
+        raise UserError(
+            f"the constant that it computes has {numbers:,} numbers",
+            f"tensor {fx.name}",
+            "No microcontroller stores as many: compute a smaller one in the model",
+        )
 
 
 def read_only(tensor: torch.Tensor) -> Float32Array:

@@ -14,8 +14,10 @@ from deepcompress.errors import UserError, did_you_mean
 from deepcompress.frontend import exported_program, pickle_file, safetensors_file, torchscript
 from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, where
 from deepcompress.frontend.frontend import FileSignature, Frontend, LayerCallback
+from deepcompress.frontend.open_limits import check_graph, limits_of
 from deepcompress.frontend.unsupported_formats import UNSUPPORTED_FORMATS
 from deepcompress.ir.graph import Graph
+from deepcompress.ops import OPERATORS
 from deepcompress.options import Options
 
 # The first front end that recognizes a file opens it, so the one that needs most is tried first.
@@ -51,9 +53,29 @@ def open_graph(
         UserError: the file is missing, damaged, of an unsupported kind, cannot be opened safely, or
             holds an unsupported network.
     """
+    frontend = choose_frontend(path)
     runs_users_code = options.architecture or options.trust_pickle
     with observed() if runs_users_code else nullcontext():
-        return choose_frontend(path).open(path, options, name=name, layer=layer)
+        graph = frontend.open(path, options, name=name, layer=layer)
+    check_graph(graph, limits_of(options), path)
+    if frontend is exported_program.FRONTEND:
+        _check_stated_shapes(graph, path)
+    return graph
+
+
+def _check_stated_shapes(graph: Graph, path: Path) -> None:
+    """Raises UserError if a layer computes another shape than the program states for it."""
+    for node in graph.nodes:
+        inputs = [graph.tensors[name].shape for name in node.inputs]
+        computed = OPERATORS[node.op].output_shape(node.attributes, inputs)
+        stated = graph.tensors[node.output].shape
+        if tuple(computed) != tuple(stated):
+            raise UserError(
+                f"it states the shape {list(stated)} for layer {node.name}, which computes "
+                f"{list(computed)}",
+                where(path),
+                "It is damaged: export the model again",
+            )
 
 
 def choose_frontend(path: Path) -> Frontend:

@@ -1,7 +1,8 @@
 """Files of torch.save: a state_dict, a checkpoint that contains one, or a pickled module.
 
 Which of them a file holds is only known after unpickling. Unpickling runs no code from the file:
-only tensors and plain torch.nn layers are allowed, unless the user says that the file is trusted.
+`pickle_bounds` allows only tensors and plain torch.nn layers, which are made without calling their
+constructors, unless the user says that the file is trusted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from deepcompress.data.user_code import make_importable
 from deepcompress.data.user_code_guard import guarded
-from deepcompress.errors import UserError, reason, setting
+from deepcompress.errors import UserError, reason
+from deepcompress.frontend.checked_pickle import checked_file, needs_trust
 from deepcompress.frontend.eager_quantization import (
     BEFORE_CONVERT,
     CONVERTED,
@@ -21,6 +23,7 @@ from deepcompress.frontend.eager_quantization import (
 )
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, where
 from deepcompress.frontend.frontend import OPTIONS_OF_FILES, FileSignature
+from deepcompress.frontend.open_limits import limits_of
 from deepcompress.frontend.state_dict import module_of
 from deepcompress.frontend.torch_export import export
 from deepcompress.frontend.torch_frontend import torch_frontend
@@ -56,15 +59,16 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
 def _unpickle(path: Path, options: Options) -> Any:
     import torch
 
+    if options.trust_pickle:
+        return _unpickle_trusted(path, options.import_seconds)
+    checked = checked_file(path, limits_of(options))
     try:
         with torch.serialization.safe_globals(_plain_layers()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(checked, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not options.trust_pickle:
-            raise _untrusted(path, error) from None
+        raise _untrusted(path, error) from None
     except Exception as error:  # torch.load raises nearly every type for a damaged file
         raise cannot_open(path, error) from None
-    return _unpickle_trusted(path, options.import_seconds)
 
 
 def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
@@ -75,11 +79,7 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
         return UserError(CONVERTED, where(path), BEFORE_CONVERT)
     if refused:
         what = f"it holds {refused[1]}, and unpickling that would run code from the file"
-    return UserError(
-        what,
-        where(path),
-        f"If you made the file: {setting('trust_pickle', 'yes')}. Better, {EXPORT_HINT}",
-    )
+    return needs_trust(what, path)
 
 
 def _unpickle_trusted(path: Path, seconds: int) -> Any:
@@ -104,7 +104,11 @@ def _unpickle_trusted(path: Path, seconds: int) -> Any:
 
 
 def _plain_layers() -> list[Any]:
-    """Classes of torch.nn and its pruning: unpickling them only sets attributes."""
+    """Classes of torch.nn and its pruning.
+
+    torch would also call them, with whatever arguments the file has. `check_calls` has refused such
+    files: an object is made without its constructor, and its attributes are set.
+    """
     import torch
     from torch.nn.utils import prune
 

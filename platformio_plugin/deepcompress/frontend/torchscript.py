@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from deepcompress.errors import UserError, guard, reason, setting
+from deepcompress.frontend.checked_pickle import SAVE_AGAIN, record_sizes
 from deepcompress.frontend.file_errors import (
     EXPORT_HINT,
     QUANTIZE_HINT,
@@ -19,6 +20,8 @@ from deepcompress.frontend.file_errors import (
     where,
 )
 from deepcompress.frontend.frontend import FileSignature
+from deepcompress.frontend.open_limits import OpenLimits, limits_of
+from deepcompress.frontend.pickle_bounds import Refused, check_tensors, read_pickle
 from deepcompress.frontend.safe_names import ScriptNames, remember_names
 from deepcompress.frontend.torch_export import example_inputs, shapes_text
 from deepcompress.frontend.torch_frontend import torch_frontend
@@ -28,6 +31,10 @@ from deepcompress.options import Options
 if TYPE_CHECKING:
     import torch
 
+# The members that torch.jit.load needs: not the places in the user's code, which are pickles, too.
+_NEEDED = re.compile(
+    r"(data|constants)(\.pkl|/\d+)|code/.*\.py|byteorder|version|\.format_version|\.data/\w+"
+)
 # What code could do besides computing: write files, run while the archive is opened, and call
 # operators that are not PyTorch's own.
 _SIDE_EFFECT = re.compile(rb"\b(?:save|from_file|__setstate__)\b|\bops\.(?!prim\b|aten\b)\w+")
@@ -57,7 +64,7 @@ def open_program(path: Path, options: Options) -> torch.export.ExportedProgram:
     import torch
     from torch._export.converter import TS2EPConverter
 
-    archive = packed(_checked_members(path))
+    archive = packed(_checked_members(path, limits_of(options)))
     # torch.jit.load has no type annotations.
     module: torch.jit.ScriptModule = attempt(
         path,
@@ -109,15 +116,27 @@ def _with_defaults(
     return cast("torch.jit.ScriptModule", traced)
 
 
-def _checked_members(path: Path) -> dict[str, bytes]:
-    """The archive's members with their code checked, and moved from GPU to CPU."""
-    contents = attempt(path, lambda: members(path))
+def _checked_members(path: Path, limits: OpenLimits) -> dict[str, bytes]:
+    """The members that torch needs, with their code checked, and moved from GPU to CPU."""
+    contents = attempt(path, lambda: members(path, limits, needed=_NEEDED.fullmatch))
     for name, content in contents.items():
+        if name.endswith(".pkl"):
+            _check_pickle(name, contents, path)
         if name.lower().endswith(".py"):
             _check_not_quantized(content, path)
             _check_code(content, path)
             contents[name] = _GPU.sub(b'torch.device("cpu")', content)
     return contents
+
+
+def _check_pickle(name: str, contents: dict[str, bytes], path: Path) -> None:
+    """Refuses attributes or constants that crash torch's reader or fill the memory."""
+    try:
+        check_tensors(
+            read_pickle(contents[name]), record_sizes(contents, name.removesuffix(".pkl"))
+        )
+    except Refused as error:
+        raise UserError(str(error), where(path), SAVE_AGAIN) from None
 
 
 def _check_not_quantized(code: bytes, path: Path) -> None:

@@ -26,7 +26,7 @@ def _refuses(name: str, magic: bytes, advice: str) -> Frontend:
         raise UserError(f"it is not a PyTorch file but looks like {kind}", where(path), advice)
 
     kind = name
-    return Frontend(name, recognizes, refuse)
+    return Frontend(name, recognizes, refuse, uses_torch=False)
 
 
 _FROM_THE_MODEL = f"From the PyTorch model, {EXPORT_HINT}"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Batch = TypeVar("Batch", AnyArray, torch.Tensor)
 
+# Of one tensor of a part of a batch: 256 MB as float32.
+_MOST_VALUES = 1 << 26
+
 AnyGraph = TypeVar("AnyGraph", Graph, IntegerGraph)
 
 
@@ -31,8 +34,13 @@ def shape_of(graph: Graph | IntegerGraph, names: tuple[str, ...]) -> tuple[int, 
 
 
 def parts(graph: Graph | IntegerGraph, batch: Batch, samples: int = 256) -> Iterator[Batch]:
-    """Splits a batch into parts of at most `samples` samples, or of one stream if that is more."""
+    """Splits a batch into parts of at most `samples` samples, or of one stream if that is more.
+
+    A part has fewer samples if a tensor of it would have more than `_MOST_VALUES` values.
+    """
     chunks = max(node.attributes.chunks for node in graph.nodes)
+    largest = max(tensor.size for tensor in graph.tensors.values())
+    samples = min(samples, _MOST_VALUES // max(largest, 1))
     size = max(samples // chunks, 1) * chunks
     return (batch[i : i + size] for i in range(0, len(batch), size))
 

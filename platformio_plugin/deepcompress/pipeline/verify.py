@@ -21,6 +21,8 @@ from deepcompress.ops import OPERATORS
 
 # The part of the range of a network's results by which fusion may change them: rounding.
 _ROUNDING = 1e-4
+# More than any microcontroller has; `buffers_do_not_collide` needs eight times as much.
+_MOST_ARENA_BYTES = 1 << 26
 
 
 def shapes_follow(graph: Graph) -> None:
@@ -128,6 +130,12 @@ def buffers_do_not_collide(plan: Plan) -> None:
     number, and a tensor that is a part of another has the numbers of that part.
     """
     graph = plan.integer
+    if plan.arena_bytes > _MOST_ARENA_BYTES:
+        raise UserError(
+            f"it needs {plan.arena_bytes:,} bytes of RAM",
+            f"model {graph.name}",
+            "No microcontroller has as much: use smaller layers, or less padding and dilation",
+        )
     steps = {step.node.name: step for step in plan.steps}
     numbers = count(1)
     arena = np.zeros(plan.arena_bytes, np.int64)
