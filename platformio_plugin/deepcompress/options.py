@@ -357,6 +357,7 @@ class Options:
         "in proportion: by default to 33 million weights and 8 million values",
         "4096",
         decides_result=False,
+        permits=True,
     )
     open_seconds: int = option(
         "count",
@@ -364,6 +365,7 @@ class Options:
         "seconds of processor time that opening the model file may take",
         "120",
         decides_result=False,
+        permits=True,
     )
     open_layers: int = option(
         "count",
@@ -371,6 +373,7 @@ class Options:
         "layers that the model file may have",
         "20000",
         decides_result=False,
+        permits=True,
     )
     python: str | None = option(
         "path",
