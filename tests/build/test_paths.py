@@ -30,7 +30,7 @@ def test_files_of_quoted_paths_are_part_of_the_key(home: Path) -> None:
         "labels": "~/labels.txt",
     }
     model = Model("net", str(home / "my nets/net.pt"), texts)
-    found = {path for path in inputs(model, home) if path.is_relative_to(home)}
+    found = {path for path in inputs(model, home).values() if path.is_relative_to(home)}
     names = ("my nets/net.pt", "my nets/net.py", "my data/a.npz", "labels.txt")
     assert found == {home / name for name in names}
 

@@ -40,6 +40,7 @@ _SYSTEM = _beginnings(
     ["/proc", "/sys", "/dev", "/etc", "/run", "/usr", os.environ.get("SYSTEMROOT", "/usr")]
 )
 
+_PACKAGE = os.path.join(Path(__file__).parents[1], "")  # noqa: PTH118
 # How the file names of Python's own code begin that looks for modules and packages.
 _STDLIB = sysconfig.get_path("stdlib")
 _IMPORTS = (
@@ -69,7 +70,7 @@ class _Observer:
         if event == "open":
             writes = isinstance(arguments[2], int) and arguments[2] & _WRITES
             self._note(_WRITTEN if writes else _READ, path)
-        elif not _is_search_for_modules(sys._getframe(1)):
+        elif not _is_own(sys._getframe(1)) and not _is_search_for_modules(sys._getframe(1)):
             self._note(_READ, "." if path is None else path)
 
     def _note(self, kind: str, path: object) -> None:
@@ -151,6 +152,11 @@ def files_read(project: Path) -> dict[str, bool | None]:
         same = before == after or Path(name).is_dir()
         found.setdefault(name, None if after is None else same)
     return {_relative(name, project): value for name, value in sorted(found.items())}
+
+
+def _is_own(frame: FrameType) -> bool:
+    """Whether this package lists a folder itself, as the guard of user's code does."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def _is_search_for_modules(frame: FrameType | None) -> bool:

@@ -66,9 +66,13 @@ def read_call(state: ImportState, fx: torch.fx.Node, aten: str) -> AtenCall:
     return call
 
 
+# Limits of values may be infinite, and padding has better advice.
+_CHECKING_NUMBERS = ("clamp", "pad")
+
+
 def _check_numbers(call: AtenCall) -> None:
-    """Raises UserError for a number that is NaN, or too large other than as a limit of values."""
-    is_limit = BY_ATEN.get(call.aten) == "clamp"
+    """Raises UserError for a number that is NaN, or too large where the operator does not check."""
+    is_limit = BY_ATEN.get(call.aten) in _CHECKING_NUMBERS
     for name, value in call.arguments.items():
         if not isinstance(value, float) or abs(value) <= LARGEST_VALUE:
             continue

@@ -28,7 +28,8 @@ class Flatten(Attributes):
 
 def _folds_steps(before: Shape, after: Shape) -> bool:
     """Whether the axis of the steps becomes part of the batch: [B, T, ...] to [B * T, ...]."""
-    return before[0] > 1 and prod(before) == before[0] * prod(after)
+    # Without axes, the batch itself is gone.
+    return before[0] > 1 and len(after) > 0 and prod(before) == before[0] * prod(after)
 
 
 class FlattenOperator(ScaleKeepingOperator[Flatten]):
