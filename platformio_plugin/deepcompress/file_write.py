@@ -13,7 +13,6 @@ Build tools run this module too: see deepcompress/build/__init__.py.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
@@ -178,6 +177,10 @@ def _exchange_folders(changed: Mapping[str, bytes], kept: set[str], folder: Path
 def _exchange(one: Path, other: Path) -> bool:
     """Exchanges two folders in one operation of the file system; whether that is possible here."""
     if sys.platform != "linux":
+        return False
+    try:
+        import ctypes  # a Python may lack it
+    except ImportError:
         return False
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
     if renameat2 is None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from deepcompress.cli.main import main
 from deepcompress.data.training_data import read_samples
 from deepcompress.errors import UserError
 from deepcompress.frontend.open_graph import open_graph
@@ -168,16 +167,15 @@ def test_an_error_of_the_file_is_still_its_own(folder: Path) -> None:
         open_with(folder, "1 / 0")
 
 
-def test_check_says_which_file_it_runs_and_keeps_standard_output_clean(
-    folder: Path, capfd: pytest.CaptureFixture
-) -> None:
+def test_check_says_which_file_it_runs_and_keeps_standard_output_clean(folder: Path) -> None:
     (folder / "train.py").write_text(NET + "print('hello from the file')")
-    flags = ["--architecture", "train.py:Net", "--input-shape", "4"]
-    assert main(["check", "net.pt", *flags]) == 0
-    out, err = capfd.readouterr()
-    assert out.startswith("running train.py for its Net (option architecture)\n")
-    assert "hello from the file" in err
-    assert "hello from the file" not in out
+    command = [sys.executable, "-m", "deepcompress", "check", "net.pt"]
+    command += ["--architecture", "train.py:Net", "--input-shape", "4"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("running train.py for its Net (option architecture)\n")
+    assert "hello from the file" in done.stderr
+    assert "hello from the file" not in done.stdout
 
 
 def test_the_command_finds_modules_of_the_current_folder(

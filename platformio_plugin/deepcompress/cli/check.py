@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import TYPE_CHECKING
 
 from deepcompress.cli.command import add_model_command, instruments, parse_options
@@ -10,6 +11,8 @@ from deepcompress.versions import description
 
 if TYPE_CHECKING:
     from deepcompress.cli.command import Commands
+
+_WIDTH = 100
 
 EPILOG = """\
 example:
@@ -42,5 +45,7 @@ def run(parsed: argparse.Namespace) -> int:
     found = survey(parsed.model, options=options, instruments=instruments(parsed))
     notes = unused_options(options, use_of(parsed.model, "check"))
     print(draw_survey(found, options.target, notes), flush=True)
-    print(f"versions  {description()}", flush=True)
+    print(
+        textwrap.fill(f"versions  {description()}", _WIDTH, subsequent_indent=" " * 10), flush=True
+    )
     return 1 if found.problems else 0

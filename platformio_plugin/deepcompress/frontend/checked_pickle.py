@@ -8,6 +8,11 @@ import zipfile
 from pathlib import Path
 
 from deepcompress.errors import UserError, setting
+from deepcompress.frontend.eager_quantization import (
+    BEFORE_CONVERT,
+    CONVERTED,
+    is_converted_class,
+)
 from deepcompress.frontend.file_errors import EXPORT_HINT, attempt, cannot_open, where
 from deepcompress.frontend.open_limits import OpenLimits
 from deepcompress.frontend.pickle_bounds import (
@@ -94,6 +99,8 @@ def _check_before_zip_files(path: Path) -> None:
 
 def _refused(error: Refused, path: Path) -> UserError:
     if isinstance(error, Unsafe):
+        if is_converted_class(error.name):
+            return UserError(CONVERTED, where(path), BEFORE_CONVERT)
         return needs_trust(str(error), path)
     if isinstance(error, Damaged):
         return cannot_open(path, error)

@@ -31,7 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from deepcompress.errors import UserError
+from deepcompress.errors import UserError, reason
 from deepcompress.frontend.file_errors import ran_out_of_memory
 from deepcompress.frontend.graph_codec import (
     encode_error,
@@ -260,7 +260,7 @@ def _defect(error: BaseException) -> list[str]:
     text = io.StringIO()
     traceback.print_exception(error, file=text)
     place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return [type(error).__name__, str(error)[:1000], place, text.getvalue()[-9000:]]
+    return [type(error).__name__, reason(error), place, text.getvalue()[-9000:]]
 
 
 def options_of(request: dict[str, Any]) -> Options:

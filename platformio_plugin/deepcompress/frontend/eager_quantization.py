@@ -53,8 +53,12 @@ def check_module_not_converted(module: torch.nn.Module, path: Path) -> None:
 
 
 def is_converted_class(name: str) -> bool:
-    """Whether a class is one of the layers of a converted network, by its full name or module."""
-    return "ao.nn.quantized" in name or "ao.nn.intrinsic.quantized" in name
+    """Whether a class is one of the layers of a converted network, by its full name or module.
+
+    Or whether a function makes the tensors of such a network.
+    """
+    parts = ("ao.nn.quantized", "ao.nn.intrinsic.quantized", "_rebuild_qtensor")
+    return any(part in name for part in parts)
 
 
 def is_prepared(weights: Mapping[str, Any]) -> bool:

@@ -44,7 +44,7 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, MemoryError) or _ALLOCATION.search(str(error)):
+        if isinstance(error, MemoryError) or _ALLOCATION.search(reason(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

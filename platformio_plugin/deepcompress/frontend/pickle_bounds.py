@@ -29,8 +29,10 @@ _FUNCTIONS = {
     "torch Size",
     "torch device",
     "torch._utils _rebuild_parameter",
-    "torch._utils _rebuild_parameter_with_state",
+    "torch._utils _rebuild_sparse_tensor",  # takes a layout, and a tuple of tensors and the shape
     "torch.serialization _get_layout",
+    "torch._utils _rebuild_meta_tensor_no_storage",  # has no values
+    "torch._utils _rebuild_parameter_with_state",
     "__builtin__ set",
     "builtins set",
 }
@@ -73,7 +75,15 @@ class Damaged(Refused):
 
 
 class Unsafe(Refused):
-    """The pickle may be right, but reading it could run code from the file."""
+    """The pickle may be right, but reading it could run code from the file.
+
+    Attributes:
+        name: of the class or function that is not allowed, with dots; or "".
+    """
+
+    def __init__(self, what: str, name: str = "") -> None:
+        super().__init__(what)
+        self.name = name
 
 
 @dataclass(eq=False)
@@ -387,4 +397,4 @@ def _count(value: Any) -> int:
 
 def _runs(name: str) -> Unsafe:
     dotted = name.replace(" ", ".")[:80]
-    return Unsafe(f"it holds {dotted}, and unpickling that would run code from the file")
+    return Unsafe(f"it holds {dotted}, and unpickling that would run code from the file", dotted)
