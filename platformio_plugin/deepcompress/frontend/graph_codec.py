@@ -85,7 +85,7 @@ def decode_error(data: Any) -> UserError:
 def encode_layer(layer: ImportedLayer) -> dict[str, Any]:
     problem = layer.problem and encode_error(layer.problem)
     return {
-        "name": layer.name,
+        "name": layer.name[:_LONGEST_TEXT],  # `check_graph` refuses the network afterwards
         "op": layer.op,
         "output_shape": layer.output_shape,
         "parameters": layer.parameters,
