@@ -51,6 +51,7 @@ from deepcompress.training.compress_with_data import (
     samples_as_calibration,
 )
 from deepcompress.training.pareto_plot import curve_as_png, require_matplotlib
+from deepcompress.training.prune_by_calibration import prune_once
 
 _SILENT = SilentReporter()
 # Samples on which the float network is run before and after fusion.
@@ -98,13 +99,15 @@ def compile_model(
         [
             *_retraining(opened, options, Path(f"{name}.study"), reporter),
             *_streaming(calibration, options),
+            *_solving(calibration, options, reporter),
         ],
         opened.graph,
         instruments,
     )
     check_labels(labels, graph)
     check_possible(graph, options)
-    pruned, plan = graph_to_plan(graph, calibration, options, instruments)
+    final = replace(options, sparsity=None) if _is_solved(calibration, options) else options
+    pruned, plan = graph_to_plan(graph, calibration, final, instruments)
     with timing.stage("report"):
         inputs = integer_inputs(plan.integer, calibration)
         golden = _golden_inputs(inputs[:: calibration.chunks], options)
@@ -340,6 +343,22 @@ def _streaming(calibration: Calibration, options: Options) -> Iterator[Pass]:
             Stage.FLOAT,
             Stage.FLOAT,
         )
+
+
+def _is_solved(calibration: Calibration, options: Options) -> bool:
+    """Whether the network is pruned by its calibration data."""
+    pruned = options.sparsity is not None and not options.retrain
+    return pruned and options.prune == "auto" and not calibration.synthetic
+
+
+def _solving(calibration: Calibration, options: Options, reporter: Reporter) -> Iterator[Pass]:
+    """The pass that `prune = auto` adds."""
+
+    def prune(graph: Graph) -> Graph:
+        return prune_once(graph, calibration, options, reporter.progress)
+
+    if _is_solved(calibration, options):
+        yield Pass("solve", prune, Stage.FLOAT, Stage.FLOAT)
 
 
 def _compress(

@@ -38,6 +38,7 @@ SET = {
     "input_std": "0.7",
     "sparsity": "0.5",
     "prune": "global",
+    "distill": "0.01",
     "encoding": "delta",
     "optimize": "size",
     "retrain": "yes",

@@ -66,6 +66,7 @@ class Conv2d(Attributes):
 class Conv2dOperator(WeightedOperator[Conv2d]):
     aten = ("conv2d", "convolution", "_convolution_mode")
     rows_are_channels = True
+    has_columns = True
 
     def read(self, call: AtenCall) -> tuple[Conv2d, Parameters]:
         weight, bias = call.constant("weight"), call.optional_constant("bias")
@@ -132,6 +133,15 @@ class Conv2dOperator(WeightedOperator[Conv2d]):
         weight, bias = parameters["weight"], parameters["bias"]
         y = F.conv2d(x, weight, bias, a.stride, padding, a.dilation, a.groups)
         return F.max_pool2d(y, a.pool.kernel, a.pool.stride) if a.pool else y
+
+    def columns(self, a: Conv2d, *values: torch.Tensor) -> torch.Tensor:
+        import torch.nn.functional as F
+
+        top, left, bottom, right = a.padding
+        padded = F.pad(values[0], (left, right, top, bottom))
+        windows = F.unfold(padded, a.kernel, a.dilation, 0, a.stride)
+        by_group = windows.reshape(len(windows), a.groups, -1, windows.shape[2])
+        return by_group.permute(1, 0, 3, 2).flatten(1, 2)
 
     def integer(
         self, node: WeightedNode[Conv2d], quantization: Sequence[Quantization], *inputs: Int8Array

@@ -70,6 +70,7 @@ class ConvTranspose2d(Attributes):
 class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
     aten = ("conv_transpose2d",)
     rows_are_channels = True
+    has_columns = True
 
     def read(self, call: AtenCall) -> tuple[ConvTranspose2d, Parameters]:
         weight, groups = call.constant("weight"), call["groups"]
@@ -119,6 +120,21 @@ class ConvTranspose2dOperator(WeightedOperator[ConvTranspose2d]):
         return F.conv_transpose2d(
             x, grouped, bias, a.stride, a.padding, a.output_padding, a.groups, a.dilation
         )
+
+    def columns(self, a: ConvTranspose2d, *values: torch.Tensor) -> torch.Tensor:
+        """A transposed convolution is one with a mirrored kernel on the input spread by strides."""
+        import torch.nn.functional as F
+
+        x = values[0]
+        size = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], a.stride, strict=True)]
+        spread = x.new_zeros(*x.shape[:2], *size)
+        spread[:, :, :: a.stride[0], :: a.stride[1]] = x
+        top, left = (e - 1 - p for e, p in zip(a.extent, a.padding, strict=True))
+        bottom, right = top + a.output_padding[0], left + a.output_padding[1]
+        windows = F.unfold(F.pad(spread, (left, right, top, bottom)), a.kernel, a.dilation)
+        by_tap = (len(x), a.groups, -1, prod(a.kernel), windows.shape[2])
+        mirrored = windows.reshape(by_tap).flip(3)
+        return mirrored.flatten(2, 3).permute(1, 0, 3, 2).flatten(1, 2)
 
     def integer(
         self,

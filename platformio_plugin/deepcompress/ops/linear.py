@@ -31,6 +31,7 @@ class Linear(Attributes):
 class LinearOperator(WeightedOperator[Linear]):
     aten = ("linear", "addmm", "mm", "matmul")
     rows_are_channels = True
+    has_columns = True
 
     def read(self, call: AtenCall) -> tuple[Linear, Parameters]:
         if call.aten == "linear":
@@ -62,6 +63,9 @@ class LinearOperator(WeightedOperator[Linear]):
         import torch.nn.functional as F
 
         return F.linear(x.reshape(x.shape[0], -1), parameters["weight"], parameters["bias"])
+
+    def columns(self, attributes: Linear, *values: torch.Tensor) -> torch.Tensor:
+        return values[0].reshape(1, -1, attributes.in_features)
 
     def integer(
         self, node: WeightedNode[Linear], quantization: Sequence[Quantization], *inputs: Int8Array

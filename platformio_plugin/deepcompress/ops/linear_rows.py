@@ -34,6 +34,7 @@ class LinearRows(Attributes):
 
 class LinearRowsOperator(WeightedOperator[LinearRows]):
     aten = ()
+    has_columns = True
 
     def read(self, call: AtenCall) -> tuple[LinearRows, Parameters]:
         linear, parameters = LinearOperator().read(call)
@@ -60,6 +61,9 @@ class LinearRowsOperator(WeightedOperator[LinearRows]):
         import torch.nn.functional as F
 
         return F.linear(x, parameters["weight"], parameters["bias"])
+
+    def columns(self, attributes: LinearRows, *values: torch.Tensor) -> torch.Tensor:
+        return values[0].reshape(1, -1, attributes.in_features)
 
     def integer(
         self,

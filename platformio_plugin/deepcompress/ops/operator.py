@@ -62,6 +62,9 @@ class Operator(ABC, Generic[A, N]):
     rows_are_channels: ClassVar[bool] = False
     """Row c of the parameter `weight` computes channel c; its columns are the input's channels."""
 
+    has_columns: ClassVar[bool] = False
+    """The parameter `weight` is a matrix, and `columns` gives what its rows multiply."""
+
     @abstractmethod
     def read(self, call: AtenCall) -> tuple[A, Parameters]:
         """Attributes and float parameters from an aten call.
@@ -107,6 +110,19 @@ class Operator(ABC, Generic[A, N]):
         Args:
             quantization: of each input.
         """
+
+    def columns(self, attributes: A, /, *values: torch.Tensor) -> torch.Tensor:
+        """What the rows of the parameter `weight` multiply, by group: [groups, samples, columns].
+
+        Weight row r of group g, as a vector, times sample n gives one sum before bias and clamp.
+
+        Args:
+            values: the inputs, and after them the layer's outputs before the clamp.
+
+        Raises:
+            NotImplementedError: the operator has no weight matrix; see `has_columns`.
+        """
+        raise NotImplementedError
 
     def macs(self, attributes: A, /, weights: int, output: Shape) -> int:
         """Multiplications (or additions) of one inference with `weights` weights."""

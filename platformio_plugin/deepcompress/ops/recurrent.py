@@ -86,9 +86,20 @@ class Recurrent(Attributes):
 class RecurrentOperator(Operator[Recurrent, WeightedNode[Recurrent]]):
     """What is equal in both operators."""
 
+    has_columns = True
+
     def output_shape(self, attributes: Recurrent, inputs: Sequence[Shape]) -> Shape:
         hidden = (attributes.hidden,)
         return hidden if attributes.last else (attributes.steps, *hidden)
+
+    def columns(self, a: Recurrent, *values: torch.Tensor) -> torch.Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        x, outputs = values
+        streams = x.reshape(-1, a.chunks * a.steps, a.features)
+        before = F.pad(outputs.reshape(len(streams), -1, a.hidden), (0, 0, 1, -1))
+        return torch.cat([streams, before], 2).reshape(1, -1, a.features + a.hidden)
 
     def macs(self, attributes: Recurrent, weights: int, output: Shape) -> int:
         return weights * attributes.steps

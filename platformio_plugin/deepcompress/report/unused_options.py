@@ -70,6 +70,10 @@ _CONDITIONS: dict[str, _Condition] = {
         lambda options, use: isinstance(options.sparsity, float) and not _retrains(options, use),
         "it needs one number as sparsity, and no retraining. Set sparsity, or leave it out",
     ),
+    "prune auto": _Condition(
+        lambda options, use: options.prune == "auto",
+        "only prune = auto learns. Set it, or leave this out",
+    ),
     "data are read": _Condition(
         lambda options, use: _retrains(options, use) or options.calibration is None,
         "ranges are measured on the option calibration. Set retrain = yes to train on data, or "
