@@ -90,7 +90,7 @@ def encode_layer(layer: ImportedLayer) -> dict[str, Any]:
         "output_shape": layer.output_shape,
         "parameters": layer.parameters,
         "values": layer.values,
-        "nodes": layer.nodes,
+        "nodes": [name[:_LONGEST_TEXT] for name in layer.nodes],
         "problem": problem,
     }
 
