@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from deepcompress.ir.batch_layout import join, parts, split
-from deepcompress.ir.graph import Graph
+from deepcompress.ir.graph import Graph, Node
 from deepcompress.ops import OPERATORS
 from deepcompress.ops.clamp import limit
 
@@ -52,6 +52,15 @@ def forward(
         value = OPERATORS[node.op].forward(node.attributes, parameters[node.name], *operands)
         put(node.output, limit(value, node.clamp.minimum, node.clamp.maximum))
     return join(graph, graph.outputs, values, torch.cat)
+
+
+def sums_of(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The node's output before its clamp, [samples, *output shape], from its inputs by name."""
+    import torch
+
+    parameters = {name: torch.tensor(array) for name, array in node.parameters.items()}
+    given = (values[name] for name in node.inputs)
+    return OPERATORS[node.op].forward(node.attributes, parameters, *given)
 
 
 def to_torch(graph: Graph, dtype: torch.dtype | None = None) -> Parameters:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompress.data.calibration import Calibration
-from deepcompress.execute.float_torch import forward_numpy
+from deepcompress.execute.float_torch import forward_numpy, sums_of
 from deepcompress.ir.arrays import Float32Array, frozen
 from deepcompress.ir.batch_layout import split
 from deepcompress.ir.graph import Graph, Node
@@ -66,24 +66,14 @@ def _restore_statistics(pruned: Graph, original: Graph, inputs: Float32Array) ->
     nodes = []
     with torch.no_grad():
         for node, intended in zip(pruned.nodes, original.nodes, strict=True):
-            target, value = _run(intended, wanted), _run(node, actual)
+            target, value = sums_of(intended, wanted), sums_of(node, actual)
             if OPERATORS[node.op].rows_are_channels:
                 node = _with_statistics_of(target, value, node)
-                value = _run(node, actual)
+                value = sums_of(node, actual)
             wanted[node.output] = limit(target, node.clamp.minimum, node.clamp.maximum)
             actual[node.output] = limit(value, node.clamp.minimum, node.clamp.maximum)
             nodes.append(node)
     return replace(pruned, nodes=tuple(nodes))
-
-
-def _run(node: Node, values: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The node's output before its activation function, [samples, channels, ...]."""
-    import torch
-
-    parameters = {name: torch.tensor(array) for name, array in node.parameters.items()}
-    return OPERATORS[node.op].forward(
-        node.attributes, parameters, *(values[name] for name in node.inputs)
-    )
 
 
 def _with_statistics_of(target: torch.Tensor, value: torch.Tensor, node: Node) -> Node:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from deepcompress.arith.least_squares import solve_masked
 from deepcompress.data.calibration import Calibration
+from deepcompress.execute.float_torch import sums_of
 from deepcompress.ir.arrays import frozen
 from deepcompress.ir.batch_layout import split
 from deepcompress.ir.graph import Graph, Node
@@ -77,13 +78,13 @@ def reconstruct(
     readers = {name: len(graph.consumers(name)) for name in graph.tensors}
     with torch.no_grad():
         for node in graph.nodes:
-            original[node.output] = _sums(node, original)
+            original[node.output] = sums_of(node, original)
             if node.name in nonzeros and OPERATORS[node.op].has_columns:
-                changed[node.output] = _sums(node, changed)
+                changed[node.output] = sums_of(node, changed)
                 indices = held_out(samples, calibration.chunks)
                 node = _solve(node, nonzeros[node.name], original, changed, indices)
                 progress(f"reconstructed {node.name}")
-            changed[node.output] = _sums(node, changed)
+            changed[node.output] = sums_of(node, changed)
             for values in (original, changed):
                 values[node.output] = limit(
                     values[node.output], node.clamp.minimum, node.clamp.maximum
@@ -94,15 +95,6 @@ def reconstruct(
                 if not readers[name]:
                     del original[name], changed[name]
     return replace(graph, nodes=tuple(nodes))
-
-
-def _sums(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The node's output before its clamp; of a recurrent layer, the outputs of all steps."""
-    import torch
-
-    parameters = {name: torch.tensor(array) for name, array in node.parameters.items()}
-    given = [values[name] for name in node.inputs]
-    return OPERATORS[node.op].forward(node.attributes, parameters, *given)
 
 
 def _solve(
