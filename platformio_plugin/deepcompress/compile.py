@@ -105,8 +105,8 @@ def compile_model(
         instruments,
     )
     check_labels(labels, graph)
-    check_possible(graph, options)
     final = replace(options, sparsity=None) if _is_solved(calibration, options) else options
+    check_possible(graph, final)
     pruned, plan = graph_to_plan(graph, calibration, final, instruments)
     with timing.stage("report"):
         inputs = integer_inputs(plan.integer, calibration)

@@ -25,8 +25,9 @@ def magnitude_prune(
     Args:
         sparsity: share of weights that are zero afterwards, 0 <= sparsity < 1: one number, or a
             number by layer name; None for no pruning.
-        scope: "layer" prunes every layer to that share; "global" prunes the smallest weights of
-            the whole network, so that layers may end at different shares.
+        scope: "global" prunes the smallest weights of
+            the whole network, so that layers may end at different shares; any other value prunes
+            every layer to that share.
 
     Raises:
         UserError: a layer name that is not in the graph.
