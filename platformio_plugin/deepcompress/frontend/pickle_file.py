@@ -16,11 +16,6 @@ from deepcompress.data.user_code import make_importable
 from deepcompress.data.user_code_guard import guarded
 from deepcompress.errors import UserError, reason
 from deepcompress.frontend.checked_pickle import checked_file, needs_trust
-from deepcompress.frontend.eager_quantization import (
-    BEFORE_CONVERT,
-    CONVERTED,
-    is_converted_class,
-)
 from deepcompress.frontend.file_errors import EXPORT_HINT, cannot_open, where
 from deepcompress.frontend.frontend import OPTIONS_OF_FILES, FileSignature
 from deepcompress.frontend.open_limits import limits_of
@@ -75,8 +70,6 @@ def _untrusted(path: Path, error: pickle.UnpicklingError) -> UserError:
     """The class that torch's unpickler refused, without its advice for developers."""
     refused = re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error))
     what = "it is damaged, or a pickle that cannot be opened without running what it holds"
-    if refused and is_converted_class(refused[1]):
-        return UserError(CONVERTED, where(path), BEFORE_CONVERT)
     if refused:
         what = f"it holds {refused[1]}, and unpickling that would run code from the file"
     return needs_trust(what, path)
