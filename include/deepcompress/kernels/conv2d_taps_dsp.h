@@ -109,12 +109,12 @@ DC_INLINE dc_narrow_eight dc_conv2d_narrow_sixteen(const dc_taps *taps, const in
     return left;
 }
 
-/* Stores the outputs of the two sums in a word; the second is `apart` after the first. */
-DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t pair, int32_t apart,
-                                    int8_t *output) {
+/* Stores the outputs of the two sums in a word; the second is `distance` after the first. */
+DC_INLINE void dc_conv2d_store_pair(const dc_conv2d_channel *channel, uint32_t pair,
+                                    int32_t distance, int8_t *output) {
     const int32_t bias = channel->bias - DC_NARROW_ZERO;
     output[0] = dc_conv2d_requantize(channel, bias + (int32_t)(pair & 0xffff));
-    output[apart] = dc_conv2d_requantize(channel, bias + (int32_t)(pair >> 16));
+    output[distance] = dc_conv2d_requantize(channel, bias + (int32_t)(pair >> 16));
 }
 
 /* Like dc_conv2d_store. */

@@ -23,7 +23,7 @@ def wait_for_other_builds(path: Path, say: Callable[[str], None]) -> None:
     """Takes the lock of an environment, and keeps it until this process ends.
 
     Args:
-        say: is told once if another build holds the lock.
+        say: called once, with a line of text, if another build holds the lock.
 
     Raises:
         OSError: the lock cannot be made.

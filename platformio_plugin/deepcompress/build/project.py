@@ -229,8 +229,8 @@ def inputs(model: Model, project: Path) -> dict[str, Path]:
         path = project / (file if python else text)
         if text and path.is_file():
             # A Python file may import others from its folder.
-            beside = path.parent.glob("*.py") if python else [path]
-            files.update({f"{option.name} {each.name}": each for each in beside})
+            imported = path.parent.glob("*.py") if python else [path]
+            files.update({f"{option.name} {each.name}": each for each in imported})
     for path in _COMPILER.rglob("*"):
         if path.suffix in (".py", ".j2", ".txt"):
             files[f"compiler {path.relative_to(_COMPILER).as_posix()}"] = path
